@@ -1,0 +1,162 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use spillway_types::random_bytes;
+
+use crate::curve::Column;
+use crate::run;
+use crate::run_folder::RunFolder;
+use crate::slo;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "surge",
+    version,
+    about = "Replays a sign-up surge against a messaging service, and says whether anybody noticed",
+    after_help = EXIT_CODES,
+    args_conflicts_with_subcommands = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunOptions,
+}
+
+const EXIT_CODES: &str = "\
+Exit status: 0 pass; 1 wrong usage; 2 target unreachable; 3 an objective was missed; 5 the generator was overloaded, so \
+the run says nothing; 7 messages were lost, repeated or changed; 130 interrupted (the report is still written).";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Replay the surge (what `surge` does without a subcommand)
+    Run(Box<RunOptions>),
+    /// Write the report of an earlier run again
+    Report {
+        /// The run's folder
+        #[arg(default_value = "target/surge/latest")]
+        folder: PathBuf,
+    },
+}
+
+/// What a run is told.
+#[derive(Clone, Debug, Args)]
+pub struct RunOptions {
+    /// Service to test, such as http://127.0.0.1:7700. Without it, one is started for the run
+    #[arg(long, value_name = "URL")]
+    pub target: Option<String>,
+    /// Where the target's sandbox provider shows its codes ([listen] sandbox_codes of the service)
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7702")]
+    pub codes: String,
+    /// Process id of the target, to read what it costs
+    #[arg(long, value_name = "PID")]
+    pub server_pid: Option<u32>,
+    /// Allow a target that is not on this machine
+    #[arg(long)]
+    pub i_own_this_target: bool,
+    /// Argument for the service that is started for the run; may be repeated
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub server_arg: Vec<OsString>,
+    /// Executable of that service. Default: `spillway` beside this program
+    #[arg(long, value_name = "FILE")]
+    pub server_binary: Option<PathBuf>,
+
+    /// Highest sign-up rate over one second, as a share of the capacity that the probe finds
+    #[arg(long, value_name = "SHARE", default_value_t = 0.8, value_parser = positive)]
+    pub peak: f64,
+    /// Highest sign-up rate per second, instead of a share of a probed capacity
+    #[arg(long, value_name = "PER_SECOND", value_parser = positive, conflicts_with = "peak")]
+    pub peak_rate: Option<f64>,
+    /// Seconds into which January 2021 is compressed
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=86_400))]
+    pub seconds: u64,
+    /// Seconds of ordinary life before it
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(3..=3_600))]
+    pub calm: u64,
+    /// Replay the figures as they were reported, with their cliff after 17 January, instead of reconciled ones
+    #[arg(long)]
+    pub as_reported: bool,
+    /// People who are there before the surge, all online
+    #[arg(long, value_name = "PEOPLE", default_value_t = 300, value_parser = clap::value_parser!(u32).range(2..=20_000))]
+    pub existing: u32,
+    /// Messages that they send per second, all together
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 100.0, value_parser = positive)]
+    pub sends: f64,
+    /// The same seed gives the same people and the same arrivals. Default: random, and shown
+    #[arg(long)]
+    pub seed: Option<u64>,
+
+    /// Where run folders go
+    #[arg(long, value_name = "FOLDER", default_value = "target/surge")]
+    pub out: PathBuf,
+}
+
+impl RunOptions {
+    pub(crate) fn column(&self) -> Column {
+        if self.as_reported { Column::AsReported } else { Column::Reconciled }
+    }
+
+    pub(crate) fn surge(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        // Short enough to be typed again.
+        self.seed.unwrap_or_else(|| u64::from(u32::from_be_bytes(random_bytes())))
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
+        _ => Err("must be a number above 0".to_owned()),
+    }
+}
+
+/// Runs what the command line says.
+pub async fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nothing can be done about a closed terminal.
+            error.print().ok();
+            return if error.use_stderr() { slo::ExitCode::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let code = match arguments.command {
+        Some(Command::Report { folder }) => report(folder),
+        Some(Command::Run(options)) => run(&options).await,
+        None => run(&arguments.run).await,
+    };
+    code.into()
+}
+
+async fn run(options: &RunOptions) -> slo::ExitCode {
+    match run::run(options).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {:#}", anyhow::Error::new(error));
+            slo::ExitCode::Usage
+        }
+    }
+}
+
+fn report(folder: PathBuf) -> slo::ExitCode {
+    let folder = RunFolder::open(folder);
+    let written = folder.read().and_then(|(summary, rows)| folder.write_report(&summary, &rows));
+    match written {
+        Ok(()) => {
+            println!("{}", folder.report().display());
+            slo::ExitCode::Pass
+        }
+        Err(error) => {
+            eprintln!("error: {:#}", anyhow::Error::new(error));
+            slo::ExitCode::Usage
+        }
+    }
+}

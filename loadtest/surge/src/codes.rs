@@ -1,0 +1,125 @@
+//! The phones of the population: where codes arrive.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use spillway_api::v1;
+use spillway_api::v1::sandbox_codes_client::SandboxCodesClient;
+use tokio::sync::oneshot;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
+
+#[derive(Debug, thiserror::Error)]
+pub enum CodesError {
+    #[error(
+        "cannot reach the sandbox provider's codes at {address}; start the service with \
+         `[listen] sandbox_codes` set, and name that address with --codes"
+    )]
+    Unreachable {
+        address: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("the stream of codes ended")]
+    Ended(#[source] Option<Box<Status>>),
+}
+
+type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<String>>>>;
+
+/// Hands each code that arrives to whoever waits at that number. Clones share the waiters.
+#[derive(Clone, Debug, Default)]
+pub struct Phones(Waiting);
+
+/// The stream that feeds [`Phones`].
+#[derive(Debug)]
+pub struct CodeStream {
+    phones: Phones,
+    codes: Streaming<v1::SandboxCode>,
+}
+
+/// The place where one number's next code arrives. Dropping it stops the waiting.
+#[derive(Debug)]
+pub struct ExpectedCode {
+    phones: Phones,
+    number: String,
+    code: oneshot::Receiver<String>,
+}
+
+impl Phones {
+    /// Starts to wait for the next code of a number; call it before the code is asked for.
+    pub fn expect(&self, number: &str) -> ExpectedCode {
+        let (sender, code) = oneshot::channel();
+        self.waiting().insert(number.to_owned(), sender);
+        ExpectedCode { phones: self.clone(), number: number.to_owned(), code }
+    }
+
+    fn ring(&self, arrived: v1::SandboxCode) {
+        if let Some(waiting) = self.waiting().remove(&arrived.number) {
+            // Nobody waits any more: the caller gave up between the lock and here.
+            waiting.send(arrived.code).ok();
+        }
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<String>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ExpectedCode {
+    /// The code, or `None` when none came in time.
+    pub async fn within(mut self, bound: Duration) -> Option<String> {
+        tokio::time::timeout(bound, &mut self.code).await.ok()?.ok()
+    }
+}
+
+impl Drop for ExpectedCode {
+    fn drop(&mut self) {
+        self.code.close();
+        let mut waiting = self.phones.waiting();
+        // A later wait for the same number has put its own sender there, which is still open.
+        if waiting.get(&self.number).is_some_and(oneshot::Sender::is_closed) {
+            waiting.remove(&self.number);
+        }
+    }
+}
+
+impl CodeStream {
+    /// Opens the stream; codes delivered from then on are seen.
+    ///
+    /// # Errors
+    ///
+    /// When nobody serves codes at that address.
+    pub async fn open(address: &str, phones: Phones) -> Result<Self, CodesError> {
+        let unreachable = |source| CodesError::Unreachable { address: address.to_owned(), source };
+        let endpoint =
+            Endpoint::from_shared(address.to_owned()).map_err(|error| unreachable(error.into()))?;
+        let channel: Channel = endpoint
+            .connect_timeout(Duration::from_secs(5))
+            .tcp_nodelay(true)
+            .connect()
+            .await
+            .map_err(|error| unreachable(error.into()))?;
+        let codes = SandboxCodesClient::new(channel)
+            .watch(v1::WatchCodesRequest {})
+            .await
+            .map_err(|status| unreachable(status.into()))?
+            .into_inner();
+        Ok(Self { phones, codes })
+    }
+
+    /// Feeds the phones until the stream ends.
+    ///
+    /// # Errors
+    ///
+    /// Always, in the end: with the reason why the stream ended.
+    pub async fn run(mut self) -> Result<(), CodesError> {
+        loop {
+            match self.codes.message().await {
+                Ok(Some(code)) => self.phones.ring(code),
+                Ok(None) => return Err(CodesError::Ended(None)),
+                Err(status) => return Err(CodesError::Ended(Some(Box::new(status)))),
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Whether every message that the service acknowledged arrived exactly once, in order and intact.
+//!
+//! A *conversation* is one sender writing to one device of a receiver; its messages are numbered from 0. The number
+//! travels inside the payload ([`Payload`]), so a delivery is recognised from what arrived and nothing else.
+//!
+//! The counts, precisely:
+//! * **lost**: acknowledged, and not delivered intact. While a run still settles these are merely on their way.
+//! * **duplicated**: deliveries of a message that had been delivered before. Feed the ledger after the client's own
+//!   de-duplication, since the service promises no more than that.
+//! * **reordered**: first deliveries of a message *a* after a message *b* of the same conversation, although *a* was
+//!   acknowledged before *b* was sent. Sends that overlap have no order to keep.
+//! * **corrupted**: deliveries that are ours but whose checksum fails. The message they stood for is also lost unless
+//!   it arrives intact as well.
+//! * **unexpected**: deliveries of a number that was never sent.
+//!
+//! A message whose send failed may arrive or not; both are correct. Memory for a conversation is a few ranges: it
+//! grows with gaps, not with messages.
+
+mod payload;
+mod sequences;
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use spillway_types::Timestamp;
+
+pub use payload::{OVERHEAD_BYTES, Payload, PayloadError};
+use sequences::Sequences;
+
+/// Enough that as many tasks as cores rarely meet.
+const SHARDS: usize = 32;
+
+/// One sender writing to one device of a receiver. The numbers are the population's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Conversation {
+    pub sender: u32,
+    pub receiver: u32,
+    pub device: u32,
+}
+
+/// A message of a conversation that is about to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    pub conversation: Conversation,
+    pub sequence: u64,
+    /// Every message below was acknowledged or given up when this one was sent.
+    pub settled_below: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub sent: u64,
+    pub acked: u64,
+    /// Messages that arrived, each counted once.
+    pub delivered: u64,
+    /// Acknowledged and not delivered; final once the run has settled.
+    pub lost: u64,
+    pub duplicated: u64,
+    pub reordered: u64,
+    pub corrupted: u64,
+    pub unexpected: u64,
+    /// Deliveries of another run's messages, which say nothing about this one.
+    pub foreign: u64,
+}
+
+/// What a delivery was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Arrived for the first time, after being sent at this time.
+    First {
+        conversation: Conversation,
+        sent_at: Timestamp,
+    },
+    Duplicate(Conversation),
+    Unexpected(Conversation),
+    Corrupted,
+    Foreign,
+}
+
+#[derive(Debug)]
+pub struct Ledger {
+    run: u64,
+    shards: [Mutex<Shard>; SHARDS],
+    hasher: RandomState,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    conversations: HashMap<Conversation, Messages>,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Messages {
+    /// Numbers handed out.
+    sent: u64,
+    acked: Sequences,
+    /// Acknowledged or given up.
+    settled: Sequences,
+    delivered: Sequences,
+    /// Everything acknowledged below this should have arrived before something that did.
+    due_below: u64,
+}
+
+impl Ledger {
+    /// `run` tells this run's messages from those that an earlier one left behind.
+    pub fn new(run: u64) -> Self {
+        Self { run, shards: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
+    }
+
+    /// Numbers the next message of a conversation.
+    pub fn send(&self, conversation: Conversation) -> Ticket {
+        let mut shard = self.shard(&conversation);
+        shard.counts.sent += 1;
+        let messages = shard.conversations.entry(conversation).or_default();
+        let sequence = messages.sent;
+        messages.sent += 1;
+        Ticket { conversation, sequence, settled_below: messages.settled.contiguous() }
+    }
+
+    /// The payload that carries a ticket, padded to `size_bytes` with noise.
+    pub fn encode(&self, ticket: Ticket, sent_at: Timestamp, size_bytes: usize) -> Vec<u8> {
+        Payload { run: self.run, ticket, sent_at }.encode(size_bytes)
+    }
+
+    /// The service answered that the message is safe. An acknowledgement of a retry counts once.
+    pub fn acked(&self, ticket: Ticket) {
+        let mut guard = self.shard(&ticket.conversation);
+        let Shard { conversations, counts } = &mut *guard;
+        let messages = conversations.entry(ticket.conversation).or_default();
+        messages.settled.insert(ticket.sequence);
+        if messages.acked.insert(ticket.sequence) {
+            counts.acked += 1;
+            if !messages.delivered.contains(ticket.sequence) {
+                counts.lost += 1;
+            }
+        }
+    }
+
+    /// The send failed for good, so the message may arrive or not.
+    pub fn gave_up(&self, ticket: Ticket) {
+        let mut shard = self.shard(&ticket.conversation);
+        shard.conversations.entry(ticket.conversation).or_default().settled.insert(ticket.sequence);
+    }
+
+    /// A client was handed this payload.
+    pub fn delivered(&self, payload: &[u8]) -> Delivery {
+        let payload = match Payload::decode(payload) {
+            Ok(payload) if payload.run == self.run => payload,
+            Ok(_) | Err(PayloadError::NotOurs) => {
+                self.any_shard().counts.foreign += 1;
+                return Delivery::Foreign;
+            }
+            Err(PayloadError::Corrupted) => {
+                self.any_shard().counts.corrupted += 1;
+                return Delivery::Corrupted;
+            }
+        };
+        let Ticket { conversation, sequence, settled_below } = payload.ticket;
+        let mut guard = self.shard(&conversation);
+        let Shard { conversations, counts } = &mut *guard;
+        let known = conversations.get_mut(&conversation).filter(|messages| sequence < messages.sent);
+        let Some(messages) = known else {
+            counts.unexpected += 1;
+            return Delivery::Unexpected(conversation);
+        };
+        if !messages.delivered.insert(sequence) {
+            counts.duplicated += 1;
+            return Delivery::Duplicate(conversation);
+        }
+        counts.delivered += 1;
+        if messages.acked.contains(sequence) {
+            counts.lost -= 1;
+            if sequence < messages.due_below {
+                counts.reordered += 1;
+            }
+        }
+        messages.due_below = messages.due_below.max(settled_below);
+        Delivery::First { conversation, sent_at: payload.sent_at }
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.shards.iter().map(|shard| lock(shard).counts).fold(Counts::default(), Counts::plus)
+    }
+
+    /// Some of the messages that are lost, to look for in the service's logs.
+    pub fn lost_examples(&self, max: usize) -> Vec<(Conversation, u64)> {
+        let mut examples = Vec::new();
+        for shard in &self.shards {
+            for (conversation, messages) in &lock(shard).conversations {
+                let lost = messages.acked.iter().filter(|sequence| !messages.delivered.contains(*sequence));
+                examples.extend(lost.take(max - examples.len()).map(|sequence| (*conversation, sequence)));
+                if examples.len() == max {
+                    return examples;
+                }
+            }
+        }
+        examples
+    }
+
+    fn shard(&self, conversation: &Conversation) -> MutexGuard<'_, Shard> {
+        let hash = usize::try_from(self.hasher.hash_one(conversation) >> 33).unwrap_or(0);
+        lock(&self.shards[hash % SHARDS])
+    }
+
+    fn any_shard(&self) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[0])
+    }
+}
+
+impl Counts {
+    fn plus(self, other: Counts) -> Counts {
+        Counts {
+            sent: self.sent + other.sent,
+            acked: self.acked + other.acked,
+            delivered: self.delivered + other.delivered,
+            lost: self.lost + other.lost,
+            duplicated: self.duplicated + other.duplicated,
+            reordered: self.reordered + other.reordered,
+            corrupted: self.corrupted + other.corrupted,
+            unexpected: self.unexpected + other.unexpected,
+            foreign: self.foreign + other.foreign,
+        }
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,31 @@
+//! `surge`, an open-loop, stateful load tool for messaging services.
+//!
+//! A workload ([`workload`]) asks a [`schedule`] when work is due, is woken by the [`pacer`], times each operation with
+//! [`stats`], writes every message into the [`ledger`], and at the end has the gates of [`slo`] judge what was
+//! measured. [`summary`], [`timeline`], [`run_folder`] and [`report`] keep the result; [`progress`] shows it while it
+//! happens; [`observe`] reads what the server and this process cost. [`run`] puts it together. Only [`workload`],
+//! [`codes`] and [`population`] know Spillway's API.
+//!
+//! Two rules hold throughout. Latency is counted from the planned start, so a stalled server cannot slow down the
+//! questions asked of it. A message is lost only when its sender was told that it was safe.
+
+pub mod cli;
+pub mod codes;
+pub mod curve;
+pub mod ledger;
+pub mod observe;
+pub mod pacer;
+pub mod population;
+pub mod progress;
+pub mod report;
+pub mod run;
+pub mod run_folder;
+pub mod schedule;
+pub mod server;
+pub mod slo;
+pub mod stats;
+pub mod summary;
+pub mod target;
+pub mod timeline;
+pub mod utc;
+pub mod workload;

@@ -1,0 +1,219 @@
+//! A run from beginning to end: a target, people, a probe, calm, the surge, and the verdict.
+
+mod arrivals;
+mod conclusion;
+mod own_server;
+mod people;
+mod probe;
+mod recorder;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use spillway_client::ClientConfig;
+use spillway_types::{Clock, SystemClock, Timestamp};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::cli::RunOptions;
+use crate::codes::{CodeStream, CodesError, Phones};
+use crate::curve::{HourlyError, Replay, SIGNAL_2021, signal_2021};
+use crate::ledger::Ledger;
+use crate::population::Population;
+use crate::progress::Progress;
+use crate::run_folder::{RunFolder, RunFolderError};
+use crate::server::{ServerError, ServerProcess};
+use crate::slo::ExitCode;
+use crate::stats::{Phase, Stats};
+use crate::target::{Target, TargetError, check_loopback};
+use crate::workload::{Habits, World, is_reachable};
+
+pub(crate) const BEFORE: &str = "before";
+pub(crate) const SURGE: &str = "surge";
+pub(crate) const SETTLING: &str = "settling";
+
+/// How long what is on its way at the end may take to arrive.
+const SETTLE_MAX: Duration = Duration::from_secs(15);
+
+/// Why a run did not take place. An unreachable target and an interruption are exit codes instead.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Folder(#[from] RunFolderError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error(transparent)]
+    Codes(#[from] CodesError),
+    #[error("the curve cannot be replayed")]
+    Curve(#[from] HourlyError),
+    #[error("the curve cannot be scaled")]
+    Scale(#[from] crate::curve::CurveError),
+    #[error("only {signed_up} of {wanted} existing users could sign up: {reasons}")]
+    People { signed_up: usize, wanted: u32, reasons: String },
+    #[error("nobody completed a sign-up during the probe: {reasons}")]
+    Probe { reasons: String },
+    #[error("the operating system gives no more threads")]
+    Thread(#[source] io::Error),
+    #[error("cannot listen for Ctrl-C")]
+    Signal(#[source] io::Error),
+}
+
+/// What a run is made of, from its start to its end.
+pub(crate) struct Run {
+    pub(crate) options: RunOptions,
+    pub(crate) seed: u64,
+    pub(crate) started: Timestamp,
+    pub(crate) target: Target,
+    pub(crate) world: Arc<World>,
+    pub(crate) progress: Progress<io::Stderr>,
+    /// Everybody's tasks; aborted when the run is dropped.
+    pub(crate) tasks: JoinSet<()>,
+    /// Becomes true at the first Ctrl-C.
+    pub(crate) interrupted: watch::Receiver<bool>,
+}
+
+/// What is replayed.
+pub(crate) struct Plan {
+    pub(crate) replay: Replay,
+    pub(crate) probed_per_s: Option<f64>,
+    /// Highest planned rate over one second.
+    pub(crate) peak_per_s: f64,
+}
+
+/// Runs, writes the run folder, and says how it went.
+///
+/// # Errors
+///
+/// When the run could not take place.
+pub async fn run(options: &RunOptions) -> Result<ExitCode, RunError> {
+    let started = SystemClock.now();
+    if let Some(address) = &options.target {
+        check_loopback(address, options.i_own_this_target)?;
+        check_loopback(&options.codes, options.i_own_this_target)?;
+    }
+    let folder = RunFolder::create(&options.out, started, SIGNAL_2021)?;
+    let mut own_server = None;
+    let target = match &options.target {
+        Some(public) => {
+            Target { public: public.clone(), codes: options.codes.clone(), pid: options.server_pid }
+        }
+        None => {
+            let server = own_server::start(options, &folder).await?;
+            let target = own_server::target(&server);
+            own_server = Some(server);
+            target
+        }
+    };
+    if !is_reachable(&target.public).await {
+        eprintln!("error: nobody answers at {}; is the service running?", target.public);
+        return Ok(ExitCode::Unreachable);
+    }
+    let run = Run::new(options.clone(), started, target).await?;
+    let code = run.go(&folder).await?;
+    if let Some(server) = own_server {
+        stop(server).await;
+    }
+    Ok(code)
+}
+
+async fn stop(server: ServerProcess) {
+    match server.stop(Duration::from_secs(45)).await {
+        Ok(status) if status.success() => {}
+        Ok(status) => eprintln!("warning: the service ended with {status}"),
+        Err(error) => eprintln!("warning: {:#}", anyhow::Error::new(error)),
+    }
+}
+
+impl Run {
+    async fn new(options: RunOptions, started: Timestamp, target: Target) -> Result<Self, RunError> {
+        let seed = options.seed();
+        let phones = Phones::default();
+        let codes = CodeStream::open(&target.codes, phones.clone()).await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            if let Err(error) = codes.run().await {
+                tracing::warn!(error = %anyhow::Error::new(error), "no more codes will arrive");
+            }
+        });
+        let world = World {
+            address: target.public.clone(),
+            client: ClientConfig::default(),
+            population: Population::new(seed),
+            existing: options.existing,
+            habits: Habits::default(),
+            phones,
+            ledger: Ledger::new(seed ^ started.as_micros()),
+            stats: ArcSwap::new(Stats::new(
+                Instant::now(),
+                vec![Phase { name: "setup", from: Duration::ZERO }],
+            )),
+            over: watch::Sender::new(false),
+        };
+        let interrupted = interruptions(&mut tasks)?;
+        let (world, progress) = (Arc::new(world), Progress::stderr());
+        Ok(Self { options, seed, started, target, world, progress, tasks, interrupted })
+    }
+
+    async fn go(mut self, folder: &RunFolder) -> Result<ExitCode, RunError> {
+        self.say(&format!("surge: January 2021 against {}, seed {}", self.target.public, self.seed));
+        let people = people::sign_up(&mut self).await?;
+        let plan = self.plan().await?;
+        let measured = arrivals::replay(&mut self, &plan, &people).await?;
+        let (summary, rows) = conclusion::conclude(&self, &plan, measured);
+        // The panel is done: a terminal that went away no longer matters.
+        self.progress.finish().ok();
+        folder.write(&summary, &rows)?;
+        conclusion::print(&summary, folder);
+        Ok(summary.exit_code)
+    }
+
+    async fn plan(&mut self) -> Result<Plan, RunError> {
+        let probed_per_s = match self.options.peak_rate {
+            Some(_) => None,
+            None => Some(probe::capacity(self).await?),
+        };
+        let peak_per_s = match (self.options.peak_rate, probed_per_s) {
+            (Some(rate), _) => rate,
+            (None, Some(probed)) => probed * self.options.peak,
+            (None, None) => unreachable!("either a rate is given or the capacity was probed"),
+        };
+        let replay = scaled(self.options.column(), self.options.surge(), peak_per_s)?;
+        Ok(Plan { replay, probed_per_s, peak_per_s })
+    }
+
+    pub(crate) fn say(&mut self, text: &str) {
+        // Progress is a courtesy: a run does not fail because nobody watches.
+        self.progress.say(text).ok();
+    }
+
+    pub(crate) fn is_interrupted(&self) -> bool {
+        *self.interrupted.borrow()
+    }
+}
+
+/// January scaled so that its highest second has the wanted rate. An hour of January is shorter than a second of the
+/// replay, so the highest hour's rate is above it.
+fn scaled(column: crate::curve::Column, length: Duration, peak_per_s: f64) -> Result<Replay, RunError> {
+    let unscaled = signal_2021(column).replay(length, 1.0)?;
+    let highest_second = unscaled.curve.highest_mean_per_s(Duration::from_secs(1));
+    Ok(signal_2021(column).replay(length, peak_per_s / highest_second)?)
+}
+
+/// The first Ctrl-C ends the run early with a report; the second ends the process.
+fn interruptions(tasks: &mut JoinSet<()>) -> Result<watch::Receiver<bool>, RunError> {
+    let mut signals = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
+        .map_err(RunError::Signal)?;
+    let (sender, interrupted) = watch::channel(false);
+    tasks.spawn(async move {
+        signals.recv().await;
+        sender.send_replace(true);
+        signals.recv().await;
+        std::process::exit(i32::from(u8::from(ExitCode::Interrupted)));
+    });
+    Ok(interrupted)
+}

@@ -1,0 +1,136 @@
+//! The measured part: calm, surge, and the time in which what is on its way arrives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::recorder::Recorder;
+use super::{BEFORE, Plan, Run, RunError, SETTLE_MAX, SETTLING, SURGE, probe};
+use crate::curve::Curve;
+use crate::pacer::{Due, Pacer};
+use crate::schedule::{Arrivals, Schedule, merge};
+use crate::stats::{Phase, Stats};
+use crate::timeline::Row;
+use crate::workload::{ExistingUser, Newcomer};
+
+/// Who is due.
+#[derive(Clone, Copy, Debug)]
+enum Who {
+    Existing,
+    Newcomer,
+}
+
+/// What the measured part left.
+pub(super) struct Measured {
+    pub(super) stats: Arc<Stats>,
+    pub(super) rows: Vec<Row>,
+    pub(super) length: Duration,
+    pub(super) interrupted: bool,
+}
+
+/// Offers what the plan says, whatever becomes of it.
+pub(super) async fn replay(
+    run: &mut Run,
+    plan: &Plan,
+    people: &Arc<[ExistingUser]>,
+) -> Result<Measured, RunError> {
+    let calm = Duration::from_secs(run.options.calm);
+    let surge_ends = calm + run.options.surge();
+    let started = Instant::now();
+    let phases = [(BEFORE, Duration::ZERO), (SURGE, calm), (SETTLING, surge_ends)];
+    let stats = Stats::new(started, phases.map(|(name, from)| Phase { name, from }).to_vec());
+    run.world.stats.store(stats.clone());
+
+    let sends = Curve::constant(run.options.sends, surge_ends)?;
+    let newcomers = plan.replay.curve.after(calm);
+    let schedule = merge([
+        Schedule::new(Who::Existing, Arc::new(sends), Arrivals::Poisson, run.seed),
+        Schedule::new(Who::Newcomer, Arc::new(newcomers), Arrivals::Poisson, run.seed ^ 1),
+    ]);
+    let mut pacer = Pacer::start(started, schedule).map_err(RunError::Thread)?;
+    let mut recorder = Recorder::new(run, plan, stats.clone(), calm);
+    let mut journeys = JoinSet::new();
+    let mut interrupted = run.interrupted.clone();
+    loop {
+        tokio::select! {
+            due = pacer.next() => match due {
+                Some(due) => start(run, people, &mut journeys, due),
+                None => break,
+            },
+            () = recorder.tick() => recorder.show(run),
+            Some(_) = journeys.join_next(), if !journeys.is_empty() => {}
+            _ = interrupted.wait_for(|interrupted| *interrupted) => {
+                pacer.stop_handle().stop();
+                break;
+            }
+        }
+    }
+    settle(run, &mut recorder, &mut journeys).await;
+    let length = started.elapsed();
+    Ok(Measured { stats, rows: recorder.finish(run), length, interrupted: run.is_interrupted() })
+}
+
+fn start(run: &Run, people: &Arc<[ExistingUser]>, journeys: &mut JoinSet<bool>, due: Due<Who>) {
+    let world = run.world.clone();
+    match due.stream {
+        Who::Newcomer => {
+            let index = run.options.existing + probe::INDICES + due.index as u32;
+            let newcomer = Newcomer { index, planned: due.planned, linger: world.habits.linger };
+            journeys.spawn(newcomer.travel(world));
+        }
+        Who::Existing => {
+            let (from, to) = pair(run.seed, due.index, people.len());
+            let people = people.clone();
+            journeys.spawn(async move {
+                people[from].send_to(&world, &people[to], due.planned).await;
+                true
+            });
+        }
+    }
+}
+
+/// Two different people for the `n`th message.
+fn pair(seed: u64, n: u64, people: usize) -> (usize, usize) {
+    let mut random = SmallRng::seed_from_u64(seed.rotate_left(17) ^ n);
+    let from = random.random_range(0..people);
+    let to = (from + random.random_range(1..people)) % people;
+    (from, to)
+}
+
+/// Waits until nothing is under way and everything acknowledged has arrived, or until that takes too long.
+async fn settle(run: &mut Run, recorder: &mut Recorder, journeys: &mut JoinSet<bool>) {
+    let ends = Instant::now() + SETTLE_MAX;
+    while Instant::now() < ends {
+        if journeys.is_empty() && run.world.ledger.counts().lost == 0 {
+            break;
+        }
+        tokio::select! {
+            () = recorder.tick() => recorder.show(run),
+            Some(_) = journeys.join_next(), if !journeys.is_empty() => {}
+        }
+    }
+    run.world.over.send_replace(true);
+    // Everybody goes home at once; a second is for those in the middle of a call.
+    let leave = async { while journeys.join_next().await.is_some() {} };
+    tokio::time::timeout(Duration::from_secs(1), leave).await.ok();
+    journeys.abort_all();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_writes_to_themselves() {
+        for people in [2, 3, 300] {
+            for n in 0..1_000 {
+                let (from, to) = pair(7, n, people);
+                assert!(from != to && from < people && to < people);
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! `summary.json`: the figures of a run for programs, and the source of the report.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::Counts;
+use crate::slo::{ExitCode, GateResult, Verdict};
+use crate::stats::{Latency, Operation, Totals};
+
+/// Raised when a field changes its meaning or goes away; adding one does not count.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// A newcomer's whole way in, from asking for a code to having an account.
+pub const SIGN_UP: Operation = Operation("sign_up");
+/// An existing user's send, until it is acknowledged.
+pub const EXISTING_SEND: Operation = Operation("existing_send");
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    pub schema_version: u32,
+    pub verdict: Verdict,
+    pub exit_code: ExitCode,
+    pub headline: String,
+    pub profile: String,
+    pub seed: u64,
+    pub started_utc: String,
+    pub duration_s: f64,
+    pub phases: Vec<PhaseSummary>,
+    pub peak: Peak,
+    pub gates: Vec<GateResult>,
+    pub existing: Existing,
+    pub ledger: Counts,
+    pub operations: BTreeMap<String, OperationSummary>,
+    pub generator: Generator,
+    pub server: Server,
+    /// What the run was told, in the words of the command line.
+    pub configuration: BTreeMap<String, String>,
+    pub versions: Versions,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PhaseSummary {
+    pub name: String,
+    pub from_s: f64,
+}
+
+/// How high the load was meant to go and went.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Peak {
+    /// Sign-up capacity of this machine as the probe found it.
+    pub probed_sign_ups_per_s: Option<f64>,
+    /// The peak's share of the probed capacity.
+    pub share_of_probed: Option<f64>,
+    /// In the curve's highest second; a compressed hour may be shorter than that and higher.
+    pub planned_sign_ups_per_s: f64,
+    /// Completed in the best second.
+    pub achieved_sign_ups_per_s: f64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Existing {
+    pub users: u64,
+    /// During the surge.
+    pub send_success_ratio: Option<f64>,
+    /// During the surge, from planned start.
+    pub send_p99_ms: Option<f64>,
+    pub send_p99_ms_before_surge: Option<f64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OperationSummary {
+    pub offered: u64,
+    pub ok: u64,
+    pub refused: u64,
+    pub failed: u64,
+    pub reasons: BTreeMap<String, u64>,
+    /// From planned start to end.
+    pub response_ms: Percentiles,
+    /// From sending to end.
+    pub service_ms: Percentiles,
+    /// From planned start to sending.
+    pub lag_ms: Percentiles,
+}
+
+/// `None` without records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Percentiles {
+    pub p50: Option<f64>,
+    pub p90: Option<f64>,
+    pub p99: Option<f64>,
+    pub p999: Option<f64>,
+    pub max: Option<f64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Generator {
+    /// Whether every gate on the generator passed.
+    pub valid: bool,
+    pub lag_p99_ms: Option<f64>,
+    pub cpu_us: Option<u64>,
+    /// Share of processor time that the hypervisor gave to somebody else.
+    pub steal_ratio: Option<f64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Server {
+    /// User and system time over the measured phases for each operation that succeeded in them.
+    pub cpu_us_per_op: Option<f64>,
+    pub rss_peak_bytes: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Versions {
+    pub surge: String,
+    pub server: Option<String>,
+    pub git_commit: Option<String>,
+    pub target: String,
+}
+
+impl From<&Totals> for OperationSummary {
+    fn from(totals: &Totals) -> Self {
+        Self {
+            offered: totals.offered,
+            ok: totals.ok,
+            refused: totals.refused,
+            failed: totals.failed,
+            reasons: totals.reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
+            response_ms: (&totals.response).into(),
+            service_ms: (&totals.service).into(),
+            lag_ms: (&totals.lag).into(),
+        }
+    }
+}
+
+impl From<&Latency> for Percentiles {
+    fn from(latency: &Latency) -> Self {
+        Self {
+            p50: latency.quantile_ms(0.5),
+            p90: latency.quantile_ms(0.9),
+            p99: latency.quantile_ms(0.99),
+            p999: latency.quantile_ms(0.999),
+            max: latency.max_ms(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::example;
+
+    /// Other programs read these names.
+    #[test]
+    fn the_promised_fields_are_where_they_were_promised() {
+        let (summary, _) = example::run();
+        let json = serde_json::to_value(&summary).unwrap();
+        let promised = "/schema_version /verdict /exit_code /seed /profile /generator/valid /generator/lag_p99_ms \
+            /ledger/acked /ledger/delivered /ledger/lost /ledger/duplicated /ledger/reordered \
+            /operations/sign_up/offered /operations/sign_up/ok /operations/sign_up/refused \
+            /operations/sign_up/failed /operations/sign_up/response_ms/p50 /operations/sign_up/response_ms/p99 \
+            /operations/sign_up/response_ms/p999 /operations/sign_up/service_ms/p50 \
+            /existing/send_success_ratio /existing/send_p99_ms /existing/send_p99_ms_before_surge \
+            /server/cpu_us_per_op /server/rss_peak_bytes /peak/planned_sign_ups_per_s";
+        for pointer in promised.split_whitespace() {
+            assert!(json.pointer(pointer).is_some_and(|value| !value.is_null()), "{pointer}");
+        }
+        assert_eq!((&json["verdict"], &json["exit_code"]), (&"PASS".into(), &0.into()));
+        assert_eq!(serde_json::from_value::<Summary>(json).unwrap(), summary);
+    }
+}

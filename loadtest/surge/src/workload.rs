@@ -1,0 +1,119 @@
+//! What the people do: existing users who talk all the time, and newcomers who follow the curve.
+//!
+//! Everybody has a connection of their own, as phones do. Nobody's work waits for anybody else's answer: each
+//! planned arrival is a task.
+
+mod existing;
+mod newcomer;
+mod outcome;
+mod receive;
+mod sending;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use spillway_client::ClientConfig;
+use spillway_types::{Clock, SystemClock, Timestamp};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+pub use existing::{ExistingUser, sign_up_existing};
+pub use newcomer::{Newcomer, sign_up};
+
+use crate::codes::Phones;
+use crate::ledger::Ledger;
+use crate::population::Population;
+use crate::stats::{Operation, Stats};
+
+/// The steps of a newcomer's way in; each is timed from its own start.
+pub const START_VERIFICATION: Operation = Operation("start_verification");
+pub const RECEIVE_CODE: Operation = Operation("receive_code");
+pub const CHECK_CODE: Operation = Operation("check_code");
+pub const CREATE_ACCOUNT: Operation = Operation("create_account");
+pub const DISCOVER: Operation = Operation("discover_contacts");
+pub const OPEN_SESSION: Operation = Operation("open_session");
+pub const FETCH_KEYS: Operation = Operation("fetch_keys");
+pub const FIRST_SEND: Operation = Operation("first_send");
+/// An existing user's answer to a newcomer.
+pub const REPLY: Operation = Operation("reply");
+/// From the moment a message was sent to its arrival at a device that is online.
+pub const DELIVER: Operation = Operation("deliver");
+
+/// What stays the same for a whole run.
+#[derive(Clone, Copy, Debug)]
+pub struct Habits {
+    /// Bytes of a message's content.
+    pub content_bytes: usize,
+    /// Numbers in a newcomer's address book.
+    pub contacts: usize,
+    /// Share of them that have an account.
+    pub contacts_registered: f64,
+    /// How long a newcomer stays after the first answer.
+    pub linger: Duration,
+    /// How long a phone waits for its code.
+    pub code_patience: Duration,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self {
+            content_bytes: 512,
+            contacts: 50,
+            // One in ten: the share of contacts already on a messenger that doubles in a month.
+            contacts_registered: 0.1,
+            linger: Duration::from_secs(2),
+            code_patience: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Where everybody lives: shared by all journeys of a run.
+#[derive(Debug)]
+pub struct World {
+    pub address: String,
+    pub client: ClientConfig,
+    pub population: Population,
+    /// People below this index are existing users.
+    pub existing: u32,
+    pub habits: Habits,
+    pub phones: Phones,
+    pub ledger: Ledger,
+    /// Replaced between the parts of a run, so that set-up and probe are not in the figures.
+    pub stats: ArcSwap<Stats>,
+    /// True when everybody goes home.
+    pub over: watch::Sender<bool>,
+}
+
+impl World {
+    pub fn stats(&self) -> Arc<Stats> {
+        self.stats.load_full()
+    }
+
+    /// Resolves when the run is over.
+    pub async fn over(&self) {
+        // The sender lives in the world, so the wait ends with the run and not before.
+        self.over.subscribe().wait_for(|over| *over).await.ok();
+    }
+
+    pub fn is_existing(&self, index: u32) -> bool {
+        index < self.existing
+    }
+
+    /// When a message was sent, as a moment of this process.
+    fn moment(&self, sent_at: Timestamp) -> Instant {
+        let now = Instant::now();
+        now.checked_sub(SystemClock.now().since(sent_at)).unwrap_or(now)
+    }
+
+    /// Connects one person's phone.
+    async fn connect(&self) -> Result<spillway_client::Client, spillway_client::ConnectError> {
+        spillway_client::Client::connect(&self.address, self.client.clone()).await
+    }
+}
+
+/// Whether anybody accepts connections at an address, within the time a person is willing to wait for an error.
+pub async fn is_reachable(address: &str) -> bool {
+    let config = ClientConfig { connect_timeout: Duration::from_secs(4), ..ClientConfig::default() };
+    spillway_client::Client::connect(address, config).await.is_ok()
+}

@@ -1,0 +1,93 @@
+//! A device that is online: receives, drops what it has seen, writes the rest into the ledger, acks, and comes back
+//! when the stream ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use spillway_api::{account_id, v1};
+use spillway_client::{CallError, Client, Dedup, Delivery, Identity, Session, SessionEvent};
+use spillway_types::AccountId;
+use tokio::time::Instant;
+
+use super::{DELIVER, OPEN_SESSION, World, outcome};
+use crate::ledger;
+use crate::stats::Outcome;
+
+/// Guids that a device remembers.
+const SEEN_MAX: usize = 4_096;
+/// A device that lost its stream waits up to this long before it comes back, so that all do not come at once.
+const RECONNECT_MAX: Duration = Duration::from_secs(1);
+
+/// A device and what it has seen.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    client: Client,
+    identity: Arc<Identity>,
+    session: Option<Session>,
+    seen: Dedup,
+}
+
+/// A message that arrived for the first time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrived {
+    pub(super) from: u32,
+    pub(super) from_account: AccountId,
+}
+
+impl Inbox {
+    pub(super) fn new(client: Client, identity: Arc<Identity>) -> Self {
+        Self { client, identity, session: None, seen: Dedup::new(SEEN_MAX) }
+    }
+
+    /// Opens the session now, once; later losses are repaired by [`Inbox::next`].
+    pub(super) async fn open(&mut self, world: &World) -> Option<()> {
+        let timer = world.stats().start(OPEN_SESSION, Instant::now());
+        self.session = outcome::finish(timer, self.client.open_session(&self.identity).await);
+        self.session.as_ref().map(|_| ())
+    }
+
+    /// Waits for the next new message. Cancel-safe but for a message that is just being acked, which then arrives
+    /// again and is recognised.
+    pub(super) async fn next(&mut self, world: &World) -> Arrived {
+        loop {
+            let Some(session) = &mut self.session else {
+                let pause = RECONNECT_MAX.mul_f64(rand::rng().random());
+                tokio::time::sleep(pause).await;
+                self.open(world).await;
+                continue;
+            };
+            match session.next().await {
+                Ok(Some(SessionEvent::Delivery(delivery))) => {
+                    if let Some(arrived) = self.take(world, delivery).await {
+                        return arrived;
+                    }
+                }
+                Ok(Some(SessionEvent::QueueEmpty | SessionEvent::Migrate(_))) => {}
+                Ok(Some(SessionEvent::Closing(reason))) => self.lost(Some(reason)),
+                Ok(None) | Err(CallError::Transport(_) | CallError::Refused(_)) => self.lost(None),
+            }
+        }
+    }
+
+    async fn take(&mut self, world: &World, delivery: Delivery) -> Option<Arrived> {
+        let now = Instant::now();
+        let is_new = self.seen.is_new(delivery.guid);
+        let entry = is_new.then(|| world.ledger.delivered(&delivery.envelope.content));
+        if let (Some(id), Some(session)) = (delivery.id, &self.session) {
+            // False: the stream has just ended, and the message will come again and be recognised.
+            session.handle().ack([id]).await;
+        }
+        let ledger::Delivery::First { conversation, sent_at } = entry? else { return None };
+        let sent = world.moment(sent_at);
+        world.stats().record(DELIVER, sent, sent, now, Outcome::Ok);
+        let source = delivery.envelope.source.as_ref().map_or(&[][..], |source| &source.account_id);
+        let from_account = account_id("source", source).ok()?;
+        Some(Arrived { from: conversation.sender, from_account })
+    }
+
+    fn lost(&mut self, reason: Option<v1::closing::Reason>) {
+        tracing::debug!(?reason, "a session ended");
+        self.session = None;
+    }
+}

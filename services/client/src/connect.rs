@@ -1,0 +1,124 @@
+//! One connection to the service, shared by every call of a device or of many.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use spillway_api::v1;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::retry::{RetryBudget, RetryPolicy};
+
+/// The largest answer a client reads: a page of deliveries arrives one frame each, so one envelope and its frame.
+const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
+
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// How long to wait for a connection.
+    pub connect_timeout: Duration,
+    /// The deadline of each unary call, all its attempts together.
+    pub call_timeout: Duration,
+    /// How often an HTTP/2 ping asks whether the server still lives, so that a dead connection is noticed.
+    pub keep_alive_interval: Duration,
+    pub retry: RetryPolicy,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(30),
+            keep_alive_interval: Duration::from_secs(30),
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("`{0}` is not an address such as http://127.0.0.1:7700")]
+    Address(String),
+    #[error("cannot connect to {address}")]
+    Unreachable {
+        address: String,
+        #[source]
+        source: tonic::transport::Error,
+    },
+}
+
+/// A connection with the retry budget of its user. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    channel: Channel,
+    pub(crate) config: ClientConfig,
+    pub(crate) budget: Arc<RetryBudget>,
+}
+
+impl Client {
+    /// Connects now.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be parsed, or nobody accepts the connection in time.
+    pub async fn connect(address: &str, config: ClientConfig) -> Result<Self, ConnectError> {
+        let endpoint = endpoint(address, &config)?;
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|source| ConnectError::Unreachable { address: address.to_owned(), source })?;
+        Ok(Self::with_channel(channel, config))
+    }
+
+    /// Connects at the first call, and again whenever the connection is lost.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be parsed.
+    pub fn lazy(address: &str, config: ClientConfig) -> Result<Self, ConnectError> {
+        let channel = endpoint(address, &config)?.connect_lazy();
+        Ok(Self::with_channel(channel, config))
+    }
+
+    pub fn with_channel(channel: Channel, config: ClientConfig) -> Self {
+        Self { channel, config, budget: Arc::new(RetryBudget::default()) }
+    }
+
+    /// The generated clients, for calls that have no wrapper here.
+    pub fn sign_up(&self) -> v1::sign_up_client::SignUpClient<Channel> {
+        v1::sign_up_client::SignUpClient::new(self.channel.clone())
+    }
+
+    pub fn messages(&self) -> v1::messages_client::MessagesClient<Channel> {
+        v1::messages_client::MessagesClient::new(self.channel.clone())
+            .max_decoding_message_size(RESPONSE_BYTES_MAX)
+    }
+
+    pub fn contacts(&self) -> v1::contacts_client::ContactsClient<Channel> {
+        v1::contacts_client::ContactsClient::new(self.channel.clone())
+    }
+
+    pub fn keys(&self) -> v1::keys_client::KeysClient<Channel> {
+        v1::keys_client::KeysClient::new(self.channel.clone())
+    }
+
+    pub fn devices(&self) -> v1::devices_client::DevicesClient<Channel> {
+        v1::devices_client::DevicesClient::new(self.channel.clone())
+    }
+
+    pub fn account(&self) -> v1::account_client::AccountClient<Channel> {
+        v1::account_client::AccountClient::new(self.channel.clone())
+    }
+}
+
+fn endpoint(address: &str, config: &ClientConfig) -> Result<Endpoint, ConnectError> {
+    let endpoint =
+        Endpoint::from_shared(address.to_owned()).map_err(|_| ConnectError::Address(address.to_owned()))?;
+    if endpoint.uri().host().is_none() || endpoint.uri().scheme().is_none() {
+        return Err(ConnectError::Address(address.to_owned()));
+    }
+    Ok(endpoint
+        .connect_timeout(config.connect_timeout)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(config.keep_alive_interval)
+        .keep_alive_timeout(Duration::from_secs(20))
+        .keep_alive_while_idle(true))
+}

@@ -1,0 +1,82 @@
+//! Who the device is: its lasting credential, and the short-lived token it got for it.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use spillway_api::Reason;
+use spillway_types::AccountId;
+use spillway_types::DeviceAddress;
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
+
+use crate::call::CallError;
+
+/// Where an answer carries a fresh token.
+const TOKEN_HEADER: &str = "x-spillway-token";
+
+/// The identity of one device. Prefers the token, which costs the service no look-up.
+pub struct Identity {
+    pub address: DeviceAddress,
+    credential: String,
+    token: Mutex<Option<MetadataValue<Ascii>>>,
+    resume_ticket: Mutex<Option<String>>,
+}
+
+impl Identity {
+    pub fn new(address: DeviceAddress, credential: String) -> Self {
+        Self { address, credential, token: Mutex::new(None), resume_ticket: Mutex::new(None) }
+    }
+
+    pub fn with_token(self, token: &str) -> Self {
+        self.set_token(token);
+        self
+    }
+
+    pub fn account(&self) -> AccountId {
+        self.address.account
+    }
+
+    /// The lasting secret, for the device's own safe storage.
+    pub fn credential(&self) -> &str {
+        &self.credential
+    }
+
+    pub(crate) fn authorize(&self, metadata: &mut MetadataMap) {
+        let token = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let value = token.or_else(|| format!("Device {}", self.credential).parse().ok());
+        if let Some(value) = value {
+            metadata.insert("authorization", value);
+        }
+    }
+
+    pub(crate) fn learn(&self, metadata: &MetadataMap) {
+        if let Some(token) = metadata.get(TOKEN_HEADER).and_then(|value| value.to_str().ok()) {
+            self.set_token(token);
+        }
+    }
+
+    pub(crate) fn set_token(&self, token: &str) {
+        let value = format!("Bearer {token}").parse().ok();
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = value;
+    }
+
+    /// Drops the token if `error` says it is no longer good; answers whether there was one to drop.
+    pub(crate) fn forget_token_after(&self, error: &CallError) -> bool {
+        let refused = error.refusal().is_some_and(|refusal| refusal.reason == Reason::Unauthenticated);
+        refused && self.token.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+    }
+
+    /// Takes the ticket: each works once.
+    pub(crate) fn take_resume_ticket(&self) -> Option<String> {
+        self.resume_ticket.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(crate) fn set_resume_ticket(&self, ticket: String) {
+        *self.resume_ticket.lock().unwrap_or_else(PoisonError::into_inner) = Some(ticket);
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("address", &self.address).finish_non_exhaustive()
+    }
+}

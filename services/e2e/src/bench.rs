@@ -1,0 +1,98 @@
+//! `cargo xtask bench`: each figure beside a floor measured in the same run.
+
+mod closed_loop;
+mod deliver;
+mod echo;
+mod idle;
+mod population;
+mod sends;
+mod sign_ups;
+mod start;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Parser;
+
+use self::table::Table;
+
+#[derive(Debug, Parser)]
+#[command(name = "spillway-bench", about = "Measures Spillway against floors in the same run")]
+struct Arguments {
+    #[command(subcommand)]
+    suite: Suite,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Suite {
+    /// One process with the embedded store.
+    Node(Options),
+    /// The floor's server; started by the suite.
+    #[command(hide = true)]
+    Echo,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The service's executable.
+    #[arg(long)]
+    server: PathBuf,
+    /// Where the result goes.
+    #[arg(long)]
+    out: PathBuf,
+    /// Only rows whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+    /// How long each rate is measured, in seconds; the median of three runs counts.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+}
+
+impl Options {
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
+    }
+
+    fn window(&self) -> Duration {
+        Duration::from_secs(self.seconds.max(1))
+    }
+}
+
+/// Size of an envelope's content, in bytes: a short text message after padding.
+pub(crate) const ENVELOPE_BYTES: usize = 512;
+pub(crate) const CALLERS: usize = 64;
+pub(crate) const CONNECTIONS: usize = 8;
+
+/// Runs the suite named on the command line.
+///
+/// # Errors
+///
+/// When something could not be measured; a row that misses its target is exit status 1 instead.
+pub async fn main() -> Result<ExitCode> {
+    match Arguments::parse().suite {
+        Suite::Echo => echo::serve().await.map(|()| ExitCode::SUCCESS),
+        Suite::Node(options) => node(&options).await,
+    }
+}
+
+async fn node(options: &Options) -> Result<ExitCode> {
+    let mut table = Table::new("node");
+    if ["sends", "cpu", "deliver", "sign-ups"].iter().any(|name| options.wants(name)) {
+        let floor = sends::echo(options).await?;
+        let sends = sends::durable(options, &floor).await?;
+        table.extend(sends.rows(&floor));
+        table.push(deliver::at(options, sends.per_second / 2.0).await?);
+        table.push(sign_ups::complete(options, &floor).await?);
+    }
+    if options.wants("idle") {
+        table.push(idle::memory(options).await?);
+    }
+    if options.wants("start") {
+        table.push(start::empty(options).await?);
+        table.push(start::with_a_million(options).await?);
+    }
+    table.finish(&options.out)
+}

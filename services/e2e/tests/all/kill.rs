@@ -1,0 +1,124 @@
+//! kill -9 while messages are sent: what was acknowledged is delivered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use spillway_client::{Client, ClientConfig, Dedup, Identity, SessionEvent};
+use spillway_types::{Clock, Guid, SystemClock};
+use surge::ledger::{Conversation, Delivery, Ledger};
+use tokio::task::JoinSet;
+
+use super::support::{Node, PATIENCE, Person, eventually, impatient};
+
+const ROUNDS: usize = 10;
+const SENDERS: usize = 8;
+const PEOPLE: usize = SENDERS + 4;
+
+/// Ten times, at random moments, under load; one receiver is online all the time, the others come at the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_kills_lose_nothing_that_was_acknowledged() {
+    let seed = SystemClock.now().as_micros();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut node = Node::start("kill", &[]).await;
+    let people: [Person; PEOPLE] = node.people().await;
+    let receivers = &people[SENDERS..];
+    let ledger = Arc::new(Ledger::new(seed));
+    let mut online = JoinSet::new();
+
+    for round in 0..ROUNDS {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut senders = JoinSet::new();
+        for sender in &people[..SENDERS] {
+            senders.spawn(send_until(
+                node.server.public.clone(),
+                sender.clone(),
+                receivers.to_vec(),
+                ledger.clone(),
+                stop.clone(),
+            ));
+        }
+        let acked = ledger.counts().acked;
+        if round == 0 {
+            online.spawn(receive(node.server.public.clone(), receivers[0].clone(), ledger.clone()));
+        }
+        eventually("sends are acknowledged", || async { ledger.counts().acked > acked + 20 }).await;
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..150))).await;
+        node.kill().await;
+        stop.store(true, Ordering::Relaxed);
+        while senders.join_next().await.is_some() {}
+        node.start_again().await;
+        online.abort_all();
+        while online.join_next().await.is_some() {}
+        online.spawn(receive(node.server.public.clone(), receivers[0].clone(), ledger.clone()));
+    }
+
+    for receiver in &receivers[1..] {
+        online.spawn(receive(node.server.public.clone(), receiver.clone(), ledger.clone()));
+    }
+    eventually("everything acknowledged is delivered", || async { ledger.counts().lost == 0 }).await;
+    let counts = ledger.counts();
+    println!("{counts:?}");
+    assert!(counts.acked > 200, "too few to prove anything: {counts:?}");
+    assert_eq!((counts.lost, counts.corrupted, counts.unexpected), (0, 0, 0), "{counts:?}");
+    // The first receiver's device was restarted with the service and lost its memory of guids, so only the others'
+    // de-duplication is complete; they must have seen nothing twice.
+    assert!(online.len() == receivers.len(), "a receiver gave up");
+}
+
+async fn send_until(
+    address: String,
+    sender: Person,
+    receivers: Vec<Person>,
+    ledger: Arc<Ledger>,
+    stop: Arc<AtomicBool>,
+) {
+    let client = Client::lazy(&address, impatient()).unwrap();
+    let mut n = sender.index as usize;
+    while !stop.load(Ordering::Relaxed) {
+        let receiver = &receivers[n % receivers.len()];
+        n += 1;
+        let conversation =
+            Conversation { sender: sender.index as u32, receiver: receiver.index as u32, device: 1 };
+        let ticket = ledger.send(conversation);
+        let content = ledger.encode(ticket, SystemClock.now(), 512);
+        match client.send(&sender.identity, receiver.message(Guid::random(), content)).await {
+            Ok(sent) => {
+                assert!(sent.full_devices.is_empty());
+                ledger.acked(ticket);
+            }
+            Err(_) => {
+                ledger.gave_up(ticket);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+}
+
+/// A device that remembers what it has seen and acks everything.
+async fn receive(address: String, person: Person, ledger: Arc<Ledger>) {
+    let client = Client::connect(&address, ClientConfig::default()).await.unwrap();
+    let mut seen = Dedup::new(100_000);
+    let identity: Arc<Identity> = person.identity.clone();
+    let mut session = client.open_session(&identity).await.unwrap();
+    let acks = session.handle();
+    while let Ok(Some(event)) = session.next().await {
+        let SessionEvent::Delivery(delivery) = event else { continue };
+        if seen.is_new(delivery.guid) {
+            let entry = ledger.delivered(&delivery.envelope.content);
+            assert!(
+                matches!(entry, Delivery::First { .. } | Delivery::Duplicate(_)),
+                "{entry:?} at {}",
+                person.index
+            );
+        }
+        if let Some(id) = delivery.id {
+            acks.ack([id]).await;
+        }
+    }
+    // The stream ended with the process; the test starts another device.
+    tokio::time::sleep(PATIENCE).await;
+}

@@ -1,0 +1,92 @@
+//! Signing up when many do, and when somebody guesses.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use spillway_api::{Reason, v1};
+use spillway_client::Client;
+use spillway_types::PhoneNumber;
+use tokio::task::JoinSet;
+
+use super::support::{Node, PATIENCE, impatient, population};
+
+const RACERS: usize = 200;
+
+/// Without the limit on a number, which would let only a few through, everybody proves the same number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_sign_ups_of_one_number_make_one_account() {
+    let node = Arc::new(
+        Node::start(
+            "one-number",
+            &[("QUOTAS__VERIFICATION_START__ENABLED", "false"), ("QUOTAS__CODE_CHECK__ENABLED", "false")],
+        )
+        .await,
+    );
+    let client = node.client().await;
+    // One at a time: the phone cannot tell whose code it shows.
+    let mut verified = Vec::new();
+    for _ in 0..RACERS {
+        verified.push(node.verified(&client, 0).await);
+    }
+    let mut racers = JoinSet::new();
+    for verification in verified {
+        let (node, client) = (node.clone(), client.clone());
+        racers.spawn(async move {
+            let enrolled = node.create(&client, &verification, 0).await.unwrap();
+            let again = node.create(&client, &verification, 0).await.unwrap();
+            assert_eq!(enrolled.identity.account(), again.identity.account(), "a repeated call");
+            enrolled.identity.account()
+        });
+    }
+    let accounts: HashSet<_> = racers.join_all().await.into_iter().collect();
+    assert_eq!(accounts.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_codes_are_counted_until_no_try_is_left() {
+    let node = Node::start(
+        "wrong-codes",
+        &[
+            ("REGISTRATION__VERIFICATION__CHECK_DELAYS", r#"["0s", "0s", "0s", "0s", "0s"]"#),
+            ("QUOTAS__CODE_CHECK__ENABLED", "false"),
+        ],
+    )
+    .await;
+    let client = node.client().await;
+    let person = population().person(0);
+    let number = PhoneNumber::parse(&person.number).unwrap();
+    let code = node.phones().expect(&person.number);
+    let mut verification = client.start_verification(&number, v1::Transport::Sms).await.unwrap();
+    let code = code.within(PATIENCE).await.unwrap();
+    node.keep_secret(&code);
+    let wrong = if code == "000000" { "000001" } else { "000000" };
+    let mut tries = 0;
+    while verification.checks_left() > 0 || tries == 0 {
+        verification = client.check_code(&verification, wrong).await.unwrap();
+        assert!(!verification.is_verified());
+        tries += 1;
+        assert!(tries < 20, "the tries never run out");
+    }
+    let refused = client.check_code(&verification, &code).await.unwrap_err();
+    assert_eq!(refused.refusal().unwrap().reason, Reason::ChecksExhausted, "the right code comes too late");
+}
+
+/// The limits of a number and of trying codes hold without any setting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_number_cannot_ask_for_codes_without_end() {
+    let node = Node::start("number-quota", &[]).await;
+    let client = Client::connect(&node.server.public, impatient()).await.unwrap();
+    let number = PhoneNumber::parse(&population().person(0).number).unwrap();
+    let mut started = 0;
+    let refused = loop {
+        match client.start_verification(&number, v1::Transport::Sms).await {
+            Ok(_) => started += 1,
+            Err(error) => break error,
+        }
+        assert!(started < 100, "no limit");
+    };
+    let refusal = refused.refusal().unwrap();
+    assert_eq!(refusal.reason, Reason::Quota);
+    assert!(refusal.retry_after.is_some(), "says when to come back");
+    assert_eq!(started, 6, "the burst of the table in services/admission");
+}

@@ -1,0 +1,151 @@
+//! The gateway's limits. Each says why its number is what it is, and what happens when it is hit.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub identity: IdentityConfig,
+    pub devices: DeviceCacheConfig,
+    pub send: SendConfig,
+    pub session: SessionConfig,
+}
+
+/// Tokens and tickets, with which a device proves itself without a look-up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IdentityConfig {
+    /// How long a token is good. Short, because a gateway that missed the news lets a removed device go on for as
+    /// long; long enough that a busy client renews it a few times an hour. An expired token is UNAUTHENTICATED.
+    #[serde(with = "humantime_serde")]
+    pub token_lifetime: Duration,
+    /// How long a resume ticket is good: a phone that slept through a day resumes without a look-up. An expired
+    /// ticket is UNAUTHENTICATED, and the client uses its credential.
+    #[serde(with = "humantime_serde")]
+    pub ticket_lifetime: Duration,
+    /// How long tokens and tickets may be renewed from one another before the credential must be shown again. Bounds
+    /// what a device keeps that was removed while no gateway that it talks to was there to hear of it.
+    #[serde(with = "humantime_serde")]
+    pub proof_age_max: Duration,
+    /// Used tickets that are remembered, at about 48 bytes each. When there are more, the oldest could be used again.
+    pub used_tickets_max: usize,
+    /// Recently changed accounts that are remembered, at about 80 bytes each. When there are more, the tokens and
+    /// tickets of everybody that are older than the one forgotten cost a cached look-up once.
+    pub changed_accounts_max: usize,
+}
+
+/// Who a send must reach, remembered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeviceCacheConfig {
+    /// Accounts remembered, at about 300 bytes each. When there are more, the least used are looked up again.
+    pub accounts_max: usize,
+    /// How long a list of devices is believed when no event says otherwise: the longest time for which a lost event
+    /// lets senders miss a new device.
+    #[serde(with = "humantime_serde")]
+    pub ttl: Duration,
+    /// The longest wait for registration; then the call is UNAVAILABLE.
+    #[serde(with = "humantime_serde")]
+    pub load_timeout: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SendConfig {
+    /// Envelopes in one send: as many as an account can have devices. More are INVALID_ARGUMENT.
+    pub envelopes_max: usize,
+    /// Bytes of one envelope's content. More are INVALID_ARGUMENT; attachments do not travel here.
+    pub content_bytes_max: usize,
+    /// How long one try of an append may take. Far below the mailbox's fence of 20 s, so that a second try fits.
+    #[serde(with = "humantime_serde")]
+    pub try_timeout: Duration,
+    /// How long a message id is used for retries. Half of the mailbox's fence: a younger id can still be accepted,
+    /// an older one is refused by the mailbox.
+    #[serde(with = "humantime_serde")]
+    pub same_id_for: Duration,
+    /// When the gateway stops trying and answers UNAVAILABLE. The caller's deadline may come first.
+    #[serde(with = "humantime_serde")]
+    pub give_up_after: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SessionConfig {
+    /// How long a new stream may stay silent. Then it ends with HELLO_EXPECTED.
+    #[serde(with = "humantime_serde")]
+    pub hello_timeout: Duration,
+    /// Deliveries sent ahead of acks. When so many are unacked, the rest waits in the store.
+    pub in_flight_max: usize,
+    /// Encoded frames that wait for the client to read. When so many bytes wait, deliveries stop.
+    pub outbound_bytes_max: usize,
+    /// How long deliveries may be stopped for that reason. Then the stream ends with SLOW_READER.
+    #[serde(with = "humantime_serde")]
+    pub slow_reader_timeout: Duration,
+    /// Messages and bytes of one page read from a mailbox: what one session holds of the store at a time.
+    pub page_messages_max: u32,
+    pub page_bytes_max: u32,
+    /// The longest wait for the mailbox when reading or acknowledging; then it is tried again.
+    #[serde(with = "humantime_serde")]
+    pub call_timeout: Duration,
+    /// How long acks are collected before they go to the mailbox. A crash within it costs duplicates, not messages.
+    #[serde(with = "humantime_serde")]
+    pub ack_delay: Duration,
+    /// Acks that are sent without waiting for `ack_delay`.
+    pub ack_batch: usize,
+    /// The time over which a drain spreads the departures of its sessions.
+    #[serde(with = "humantime_serde")]
+    pub migrate_spread: Duration,
+    /// How long after the time that it was told a session is closed that has not left.
+    #[serde(with = "humantime_serde")]
+    pub migrate_grace: Duration,
+}
+
+impl Default for IdentityConfig {
+    fn default() -> Self {
+        Self {
+            token_lifetime: Duration::from_secs(10 * 60),
+            ticket_lifetime: Duration::from_secs(24 * 3600),
+            proof_age_max: Duration::from_secs(7 * 24 * 3600),
+            used_tickets_max: 200_000,
+            changed_accounts_max: 100_000,
+        }
+    }
+}
+
+impl Default for DeviceCacheConfig {
+    fn default() -> Self {
+        Self { accounts_max: 100_000, ttl: Duration::from_secs(60), load_timeout: Duration::from_secs(2) }
+    }
+}
+
+impl Default for SendConfig {
+    fn default() -> Self {
+        Self {
+            envelopes_max: 127,
+            content_bytes_max: 256 << 10,
+            try_timeout: Duration::from_secs(2),
+            same_id_for: Duration::from_secs(10),
+            give_up_after: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            hello_timeout: Duration::from_secs(10),
+            in_flight_max: 256,
+            outbound_bytes_max: 256 << 10,
+            slow_reader_timeout: Duration::from_secs(30),
+            page_messages_max: 100,
+            page_bytes_max: 256 << 10,
+            call_timeout: Duration::from_secs(5),
+            ack_delay: Duration::from_millis(100),
+            ack_batch: 64,
+            migrate_spread: Duration::from_secs(5),
+            migrate_grace: Duration::from_secs(2),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The edge: holds the connections of devices, and no data.
+//!
+//! A unary call is decoded, its caller proved ([`grpc`]), charged to a quota and handed to the role that serves it; a
+//! send is the one operation with work of its own ([`send`], [`append_all`]). A session is a task that carries mail
+//! from the mailbox to one device's stream and acks the other way ([`session`]).
+//!
+//! Invariants: a sender hears OK only after every copy is durable; a session deletes from the mailbox only what its
+//! device acknowledged; whatever a gateway remembers (devices of accounts, used tickets, changed accounts, quotas) it
+//! can forget, at the price of a look-up. Nothing here touches a store.
+//!
+//! Deliberately absent: a map of who is connected where. A session listens to its device's subject on the bus, and
+//! whoever has news says it there.
+
+mod account;
+mod account_events;
+mod append_all;
+mod arrival;
+mod auth;
+mod changed_accounts;
+mod config;
+mod device_cache;
+mod devices;
+mod discover;
+mod enrolled;
+mod forward;
+mod grpc;
+mod inner;
+mod keys;
+mod metrics;
+mod quota;
+mod send;
+mod session;
+mod sign_up;
+mod signed;
+mod ticket;
+mod token;
+mod wire;
+
+use std::sync::Arc;
+
+use spillway_admission::Quotas;
+use spillway_api::internal::v1::directory_client::DirectoryClient;
+use spillway_api::internal::v1::mailbox_client::MailboxClient;
+use spillway_api::internal::v1::registration_client::RegistrationClient;
+use spillway_api::v1::account_server::AccountServer;
+use spillway_api::v1::contacts_server::ContactsServer;
+use spillway_api::v1::devices_server::DevicesServer;
+use spillway_api::v1::keys_server::KeysServer;
+use spillway_api::v1::messages_server::MessagesServer;
+use spillway_api::v1::sign_up_server::SignUpServer;
+use spillway_bus::Bus;
+use spillway_chassis::{DrainHandle, Tasks};
+use spillway_rpc::Channel;
+use spillway_types::{Clock, MessageIdGenerator, Secret};
+
+use crate::account_events::AccountEvents;
+use crate::append_all::Appender;
+use crate::auth::Authenticator;
+use crate::changed_accounts::ChangedAccounts;
+use crate::device_cache::DeviceCache;
+use crate::metrics::Metrics;
+
+pub use config::{Config, DeviceCacheConfig, IdentityConfig, SendConfig, SessionConfig};
+pub use grpc::Api;
+pub use session::Outgoing;
+
+/// What a gateway needs from the process that it runs in.
+#[derive(Debug)]
+pub struct Deps {
+    pub registration: RegistrationClient<Channel>,
+    pub mailbox: MailboxClient<Channel>,
+    pub directory: DirectoryClient<Channel>,
+    pub bus: Arc<dyn Bus>,
+    pub quotas: Arc<Quotas>,
+    /// Signs tokens and tickets. The same at all gateways.
+    pub token_key: Secret,
+    pub clock: Arc<dyn Clock>,
+    /// Runs the sessions. A drain should cancel it no sooner than `migrate_spread + migrate_grace` after it begins.
+    pub tasks: Tasks,
+    pub drain: DrainHandle,
+    pub registry: prometheus::Registry,
+}
+
+/// The gateway role.
+#[derive(Debug)]
+pub struct Gateway {
+    parts: Arc<Parts>,
+}
+
+/// The public services, to be added to a server.
+#[derive(Clone, Debug)]
+pub struct Services {
+    pub sign_up: SignUpServer<Api>,
+    pub devices: DevicesServer<Api>,
+    pub account: AccountServer<Api>,
+    pub keys: KeysServer<Api>,
+    pub contacts: ContactsServer<Api>,
+    pub messages: MessagesServer<Api>,
+}
+
+/// What operations share.
+#[derive(Debug)]
+struct Parts {
+    config: Config,
+    registration: RegistrationClient<Channel>,
+    mailbox: MailboxClient<Channel>,
+    directory: DirectoryClient<Channel>,
+    bus: Arc<dyn Bus>,
+    quotas: Arc<Quotas>,
+    clock: Arc<dyn Clock>,
+    /// Sessions, apart from the rest so that a drain can wait for them.
+    sessions: Tasks,
+    drain: DrainHandle,
+    auth: Authenticator,
+    devices: Arc<DeviceCache>,
+    appender: Appender,
+    metrics: Arc<Metrics>,
+}
+
+impl Gateway {
+    /// Starts to listen for changed accounts; serves nothing yet.
+    pub fn new(config: Config, deps: Deps) -> Self {
+        let metrics = Metrics::register(&deps.registry);
+        let devices =
+            Arc::new(DeviceCache::new(&config.devices, deps.registration.clone(), Arc::clone(&metrics)));
+        let identity = &config.identity;
+        let changed = Arc::new(ChangedAccounts::new(identity.changed_accounts_max, identity.ticket_lifetime));
+        let events = AccountEvents {
+            bus: Arc::clone(&deps.bus),
+            devices: Arc::clone(&devices),
+            changed: Arc::clone(&changed),
+            clock: Arc::clone(&deps.clock),
+        };
+        events.follow(&deps.tasks);
+        let auth = Authenticator::new(
+            identity,
+            &deps.token_key,
+            deps.registration.clone(),
+            Arc::clone(&devices),
+            changed,
+            Arc::clone(&deps.quotas),
+            Arc::clone(&deps.clock),
+        );
+        let appender = Appender {
+            mailbox: deps.mailbox.clone(),
+            ids: Arc::new(MessageIdGenerator::new(Arc::clone(&deps.clock))),
+            config: config.send.clone(),
+            tasks: deps.tasks.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        let Deps { registration, mailbox, directory, bus, quotas, clock, tasks, drain, .. } = deps;
+        let parts = Parts {
+            config,
+            registration,
+            mailbox,
+            directory,
+            bus,
+            quotas,
+            clock,
+            sessions: tasks.child(),
+            drain,
+            auth,
+            devices,
+            appender,
+            metrics,
+        };
+        Self { parts: Arc::new(parts) }
+    }
+
+    /// Resolves when no session is open, which a drain waits for.
+    pub fn sessions_gone(&self) -> impl Future<Output = ()> + Send + 'static {
+        let sessions = self.parts.sessions.clone();
+        async move { sessions.ended().await }
+    }
+
+    /// `request_bytes_max` is the server's bound for one message.
+    pub fn into_services(self, request_bytes_max: usize) -> Services {
+        let (api, max) = (Api(self.parts), request_bytes_max);
+        Services {
+            sign_up: SignUpServer::new(api.clone()).max_decoding_message_size(max),
+            devices: DevicesServer::new(api.clone()).max_decoding_message_size(max),
+            account: AccountServer::new(api.clone()).max_decoding_message_size(max),
+            keys: KeysServer::new(api.clone()).max_decoding_message_size(max),
+            contacts: ContactsServer::new(api.clone()).max_decoding_message_size(max),
+            messages: MessagesServer::new(api).max_decoding_message_size(max),
+        }
+    }
+}

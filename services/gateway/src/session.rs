@@ -1,0 +1,174 @@
+//! `Messages.Session`: one device's stream.
+//!
+//! A session is one task. It waits for a hello, proves the device, listens to the device's subject on the bus,
+//! announces itself there (which ends older sessions of the device), and only then reads the mailbox: what is written
+//! before the read is read, what is written after it is hinted ([`live`]). Hints may be lost; sweeps find what they
+//! announced ([`sweep_schedule`]).
+//!
+//! A gateway holds hundreds of thousands of these, nearly all idle, so what an idle one keeps is small: the task, one
+//! timer, empty collections. Calls to the mailbox and rare steps are boxed when they happen.
+
+mod ack_batch;
+mod backlog;
+mod hello;
+mod in_flight;
+mod live;
+mod outbound;
+mod sweep_schedule;
+
+use std::sync::Arc;
+
+use prometheus::IntGauge;
+use spillway_api::v1::{self, closing};
+use spillway_api::{FieldError, Reason, Refusal};
+use spillway_bus::BusError;
+use spillway_rpc::{ServiceError, into_status};
+use tonic::Streaming;
+
+use crate::Parts;
+use crate::arrival::Arrival;
+use crate::auth::AuthError;
+use crate::metrics::label;
+use crate::quota::QuotaError;
+use live::Live;
+use outbound::{Ending, Outbound, outbound};
+
+pub use outbound::Outgoing;
+
+/// Begins a session that runs on a task of its own.
+pub(crate) fn open(
+    parts: &Arc<Parts>,
+    arrival: Arrival,
+    inbound: Streaming<v1::SessionRequest>,
+) -> Result<Outgoing, Refusal> {
+    if parts.drain.is_draining() {
+        return Err(Refusal::new(Reason::Draining, "this server is going away"));
+    }
+    let (outbound, outgoing) = outbound(parts.config.session.outbound_bytes_max);
+    // Boxed, because the wrappers that a task is put into would each hold it by value.
+    parts.sessions.spawn("session", Box::pin(run(Arc::clone(parts), arrival, inbound, outbound)));
+    Ok(outgoing)
+}
+
+async fn run(
+    parts: Arc<Parts>,
+    arrival: Arrival,
+    mut inbound: Streaming<v1::SessionRequest>,
+    outbound: Outbound,
+) {
+    let metrics = Arc::clone(&parts.metrics);
+    let _open = OpenSession::count(&metrics.sessions_open);
+    let established = Box::pin(hello::establish(&parts, &arrival, &mut inbound, &outbound)).await;
+    let stop = match established {
+        Ok(established) => {
+            let mut live = Box::new(Live::new(parts, established, inbound, outbound));
+            let stop = live.run().await;
+            let end = stop.end();
+            Box::pin(live.finish(stop)).await;
+            end
+        }
+        Err(stop) => {
+            let end = stop.end();
+            outbound.end(stop.ending());
+            end
+        }
+    };
+    metrics.session_ends.count(stop);
+}
+
+label!(
+    /// Why a session ended.
+    End {
+        ClientLeft = "client_left",
+        Replaced = "replaced",
+        SlowReader = "slow_reader",
+        DeviceRemoved = "device_removed",
+        Draining = "draining",
+        NoHello = "no_hello",
+        Refused = "refused",
+        BadFrame = "bad_frame",
+        Failed = "failed",
+    }
+);
+
+/// Why a session ends, with what its client is told.
+#[derive(Debug)]
+enum Stop {
+    ClientLeft,
+    Replaced,
+    SlowReader,
+    DeviceRemoved,
+    Draining,
+    Failed(SessionError),
+}
+
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("no hello came in time, or something else came first")]
+    HelloExpected,
+    #[error("the device did not prove who it is")]
+    Auth(#[source] AuthError),
+    #[error("sessions are opened too often")]
+    Quota(#[source] QuotaError),
+    #[error("the bus cannot be listened to")]
+    Bus(#[source] BusError),
+    #[error("a frame is not valid")]
+    Frame(#[source] FieldError),
+}
+
+impl ServiceError for SessionError {
+    fn refusal(&self) -> Refusal {
+        match self {
+            Self::HelloExpected => Refusal::new(Reason::HelloExpected, self.to_string()),
+            Self::Auth(error) => error.refusal(),
+            Self::Quota(error) => error.refusal(),
+            Self::Bus(_) => Refusal::new(Reason::Unavailable, "a part of the service did not answer"),
+            Self::Frame(error) => error.clone().into(),
+        }
+    }
+}
+
+impl Stop {
+    const fn end(&self) -> End {
+        match self {
+            Self::ClientLeft => End::ClientLeft,
+            Self::Replaced => End::Replaced,
+            Self::SlowReader => End::SlowReader,
+            Self::DeviceRemoved => End::DeviceRemoved,
+            Self::Draining => End::Draining,
+            Self::Failed(SessionError::HelloExpected) => End::NoHello,
+            Self::Failed(SessionError::Frame(_)) => End::BadFrame,
+            Self::Failed(SessionError::Quota(_)) => End::Refused,
+            Self::Failed(SessionError::Auth(AuthError::Inner(_) | AuthError::Answer(_))) => End::Failed,
+            Self::Failed(SessionError::Auth(_)) => End::Refused,
+            Self::Failed(SessionError::Bus(_)) => End::Failed,
+        }
+    }
+
+    fn ending(self) -> Ending {
+        match self {
+            Self::ClientLeft => Ending::Clean,
+            Self::Replaced => Ending::Closing(closing::Reason::Replaced),
+            Self::SlowReader => Ending::Closing(closing::Reason::SlowReader),
+            Self::DeviceRemoved => Ending::Closing(closing::Reason::DeviceRemoved),
+            Self::Draining => Ending::Closing(closing::Reason::Draining),
+            Self::Failed(error) => Ending::Status(into_status(error)),
+        }
+    }
+}
+
+/// Counted in the gauge while it lives.
+struct OpenSession(IntGauge);
+
+impl OpenSession {
+    fn count(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,58 @@
+//! When a session looks at its mailbox without having been told to.
+//!
+//! A hint can be lost at any time, and is most likely lost right after the session opened, before all of the bus
+//! knows of its interest. So the looks are dense at first and then rare.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+const AFTER_OPENING: [Duration; 3] =
+    [Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(60)];
+const EVERY: Duration = Duration::from_secs(5 * 60);
+/// A herd that connected together must not look together for ever.
+const SPREAD: f64 = 0.2;
+
+#[derive(Debug)]
+pub(crate) struct SweepSchedule {
+    opened_at: Instant,
+    next: Instant,
+    done: usize,
+}
+
+impl SweepSchedule {
+    pub(crate) fn new(opened_at: Instant) -> Self {
+        Self { opened_at, next: opened_at + AFTER_OPENING[0], done: 0 }
+    }
+
+    pub(crate) const fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// The sweep that was due has begun. `chance` is between 0 and 1.
+    pub(crate) fn advance(&mut self, now: Instant, chance: f64) {
+        self.done += 1;
+        self.next = match AFTER_OPENING.get(self.done) {
+            Some(after) => (self.opened_at + *after).max(now),
+            None => now + EVERY.mul_f64(1.0 - SPREAD + 2.0 * SPREAD * chance),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn three_early_looks_then_every_five_minutes_spread_by_a_fifth() {
+        let opened_at = Instant::now();
+        let mut schedule = SweepSchedule::new(opened_at);
+        let mut seconds = Vec::new();
+        for chance in [0.0, 0.0, 0.0, 0.5, 1.0] {
+            seconds.push((schedule.next() - opened_at).as_secs());
+            schedule.advance(schedule.next(), chance);
+        }
+        assert_eq!(seconds, [2, 10, 60, 60 + 240, 60 + 240 + 300]);
+        assert_eq!((schedule.next() - opened_at).as_secs(), 60 + 240 + 300 + 360);
+    }
+}

@@ -1,0 +1,65 @@
+//! `SignUp`: quotas by number and network, then registration.
+//!
+//! Tries at a code are counted by registration with the session itself, where a restart does not forget them; the
+//! gateway does not know the session's number.
+
+use spillway_admission::{Key, Limit};
+use spillway_api::{FieldError, v1};
+use spillway_types::PhoneNumber;
+
+use crate::Parts;
+use crate::arrival::Arrival;
+use crate::forward::{ForwardError, answered};
+use crate::wire::wire_duration;
+
+impl Parts {
+    pub(crate) async fn start_verification(
+        &self,
+        arrival: &Arrival,
+        request: v1::StartVerificationRequest,
+    ) -> Result<v1::VerificationSession, ForwardError> {
+        let number = PhoneNumber::parse(&request.number)
+            .map_err(|error| ForwardError::Field(FieldError::new("number", error)))?;
+        self.charge_network(arrival)?;
+        self.draw(Limit::VerificationStart, &Key::Number(&number), 1)?;
+        answered(self.registration.clone().start_verification(request).await)
+    }
+
+    /// A resend may cost a text message like a start does. Its number is registration's to limit.
+    pub(crate) async fn resend_code(
+        &self,
+        arrival: &Arrival,
+        request: v1::ResendCodeRequest,
+    ) -> Result<v1::VerificationSession, ForwardError> {
+        self.charge_network(arrival)?;
+        answered(self.registration.clone().resend_code(request).await)
+    }
+
+    pub(crate) async fn check_code(
+        &self,
+        request: v1::CheckCodeRequest,
+    ) -> Result<v1::VerificationSession, ForwardError> {
+        answered(self.registration.clone().check_code(request).await)
+    }
+
+    pub(crate) async fn create_account(
+        &self,
+        request: v1::CreateAccountRequest,
+    ) -> Result<v1::CreateAccountResponse, ForwardError> {
+        let enrolled = answered(self.registration.clone().create_account(request).await)?;
+        let (address, token) = self.first_token(&enrolled)?;
+        Ok(v1::CreateAccountResponse {
+            account_id: address.account.as_bytes().to_vec().into(),
+            device_id: address.device.into(),
+            credential: enrolled.credential,
+            token: token.text,
+            token_expires_in: Some(wire_duration(token.expires_in)),
+            reregistered: enrolled.reregistered,
+        })
+    }
+
+    fn charge_network(&self, arrival: &Arrival) -> Result<(), ForwardError> {
+        let Some(network) = arrival.network else { return Ok(()) };
+        self.draw(Limit::VerificationStartNetwork, &Key::Network(network), 1)
+    }
+}

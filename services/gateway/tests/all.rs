@@ -1,0 +1,11 @@
+//! The gateway through its public API, with scripted roles behind it.
+
+#![allow(clippy::unwrap_used, reason = "a test may end anywhere")]
+
+mod all {
+    mod identity;
+    mod send;
+    mod session;
+    mod sign_up;
+    mod support;
+}

@@ -1,0 +1,193 @@
+//! A gateway with scripted roles, and a device that talks to it.
+
+mod device;
+mod mailbox;
+mod registration;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+use spillway_admission::{QuotaConfig, QuotaMetrics, Quotas, TokioClock};
+use spillway_api::internal::v1::directory_client::DirectoryClient;
+use spillway_api::internal::v1::directory_server::{Directory, DirectoryServer};
+use spillway_api::internal::v1::mailbox_client::MailboxClient;
+use spillway_api::internal::v1::mailbox_server::MailboxServer;
+use spillway_api::internal::v1::registration_client::RegistrationClient;
+use spillway_api::internal::v1::registration_server::RegistrationServer;
+use spillway_api::internal::v1::{
+    AccountChanged, LookupRequest, LookupResponse, MailboxHint, mailbox_hint::Hint,
+};
+use spillway_api::v1::contacts_client::ContactsClient;
+use spillway_api::v1::messages_client::MessagesClient;
+use spillway_api::v1::sign_up_client::SignUpClient;
+use spillway_api::{Reason, Refusal, v1};
+use spillway_bus::{Bus, LocalBus, Subject};
+use spillway_chassis::{Drain, DrainHandle, Tasks};
+use spillway_gateway::{Config, Deps, Gateway, Services};
+use spillway_rpc::{Channel, ServerMetrics, in_process};
+use spillway_types::{AccountId, DeviceAddress, DeviceId, Guid, MailboxId, Secret, SystemClock};
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
+pub(crate) use device::Device;
+pub(crate) use mailbox::{FakeMailbox, Fault};
+pub(crate) use registration::FakeRegistration;
+
+pub(crate) struct Node {
+    pub(crate) public: Channel,
+    pub(crate) mailbox: FakeMailbox,
+    pub(crate) registration: FakeRegistration,
+    pub(crate) bus: Arc<LocalBus>,
+    pub(crate) drain: DrainHandle,
+    pub(crate) tasks: Tasks,
+    pub(crate) services: Services,
+}
+
+/// A device that registration knows.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) address: DeviceAddress,
+    pub(crate) mailbox: MailboxId,
+    pub(crate) credential: String,
+    pub(crate) registration_id: u32,
+}
+
+struct NumbersEndingInSeven;
+
+#[tonic::async_trait]
+impl Directory for NumbersEndingInSeven {
+    async fn lookup(&self, request: Request<LookupRequest>) -> Result<Response<LookupResponse>, Status> {
+        let numbers = request.into_inner().numbers.into_iter().filter(|number| number.ends_with('7'));
+        let matches = numbers.map(|number| v1::Match { number, account_id: vec![7; 16].into() }).collect();
+        Ok(Response::new(LookupResponse { matches }))
+    }
+}
+
+impl Node {
+    pub(crate) fn start() -> Self {
+        Self::with(Config::default(), QuotaConfig::default())
+    }
+
+    pub(crate) fn with(config: Config, quotas: QuotaConfig) -> Self {
+        let registry = prometheus::Registry::new();
+        let server_metrics = ServerMetrics::new(&registry);
+        let bus = Arc::new(LocalBus::new());
+        let mailbox = FakeMailbox::new(Arc::clone(&bus));
+        let registration = FakeRegistration::default();
+        let tasks = Tasks::new();
+        let drain = Drain::new(&tasks).handle();
+        let channel = |routes| in_process(routes, &server_metrics);
+        let quotas = Quotas::new(&quotas, TokioClock, QuotaMetrics::register(&registry).unwrap()).unwrap();
+        let deps = Deps {
+            registration: RegistrationClient::new(channel(Routes::new(RegistrationServer::new(
+                registration.clone(),
+            )))),
+            mailbox: MailboxClient::new(channel(Routes::new(MailboxServer::new(mailbox.clone())))),
+            directory: DirectoryClient::new(channel(Routes::new(DirectoryServer::new(NumbersEndingInSeven)))),
+            bus: Arc::clone(&bus) as Arc<dyn Bus>,
+            quotas: Arc::new(quotas),
+            token_key: Secret::from_bytes([42; 32]),
+            clock: Arc::new(SystemClock),
+            tasks: tasks.clone(),
+            drain: drain.clone(),
+            registry,
+        };
+        let services = Gateway::new(config, deps).into_services(2 << 20);
+        let routes = Routes::new(services.sign_up.clone())
+            .add_service(services.contacts.clone())
+            .add_service(services.messages.clone());
+        Self { public: channel(routes), mailbox, registration, bus, drain, tasks, services }
+    }
+
+    pub(crate) fn messages(&self) -> MessagesClient<Channel> {
+        MessagesClient::new(self.public.clone())
+    }
+
+    pub(crate) fn contacts(&self) -> ContactsClient<Channel> {
+        ContactsClient::new(self.public.clone())
+    }
+
+    pub(crate) fn sign_up(&self) -> SignUpClient<Channel> {
+        SignUpClient::new(self.public.clone())
+    }
+
+    /// An account with that many devices.
+    pub(crate) fn account(&self, devices: u32) -> Vec<Known> {
+        let account = AccountId::random();
+        let known = |id: u32| Known {
+            address: DeviceAddress { account, device: DeviceId::try_from(id).unwrap() },
+            mailbox: MailboxId::random(),
+            credential: format!("credential of {account}.{id}"),
+            registration_id: 1_000 + id,
+        };
+        let devices: Vec<_> = (1..=devices).map(known).collect();
+        self.registration.set_devices(account, &devices);
+        devices
+    }
+
+    pub(crate) async fn send(
+        &self,
+        from: &Known,
+        request: v1::SendRequest,
+    ) -> Result<v1::SendResponse, Refusal> {
+        let request = as_device(from, request);
+        self.messages().send(request).await.map(Response::into_inner).map_err(refusal)
+    }
+
+    pub(crate) async fn hint(&self, mailbox: MailboxId, hint: Hint) {
+        let hint = MailboxHint { hint: Some(hint) };
+        self.bus.publish(Subject::Mailbox(mailbox), hint.encode_to_vec().into()).await.unwrap();
+    }
+
+    /// Says that an account changed, and waits until the gateway has heard it.
+    pub(crate) async fn announce_change(&self, account: AccountId) {
+        // A gateway listens from a moment after its start on.
+        settle().await;
+        let event = AccountChanged { account_id: account.as_bytes().to_vec().into() };
+        self.bus.publish(Subject::AccountChanged, event.encode_to_vec().into()).await.unwrap();
+        settle().await;
+    }
+}
+
+/// With paused time, runs every task that can run.
+pub(crate) async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+pub(crate) fn refusal(status: Status) -> Refusal {
+    Refusal::from_status(&status).unwrap_or_else(|| panic!("an untyped status: {status:?}"))
+}
+
+pub(crate) fn as_device<T>(device: &Known, message: T) -> Request<T> {
+    authorized(message, &format!("Device {}", device.credential))
+}
+
+pub(crate) fn authorized<T>(message: T, authorization: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", authorization.parse().unwrap());
+    request
+}
+
+/// A message for each of `to`.
+pub(crate) fn message(to: &[Known], content: &str) -> v1::SendRequest {
+    let envelope = |known: &Known| v1::DeviceEnvelope {
+        device_id: known.address.device.into(),
+        registration_id: known.registration_id,
+        content: Bytes::from(content.to_owned()),
+    };
+    v1::SendRequest {
+        account_id: to[0].address.account.as_bytes().to_vec().into(),
+        guid: Guid::random().as_bytes().to_vec().into(),
+        envelopes: to.iter().map(envelope).collect(),
+        ..Default::default()
+    }
+}
+
+#[track_caller]
+pub(crate) fn assert_refused<T: std::fmt::Debug>(outcome: Result<T, Refusal>, reason: Reason) -> Refusal {
+    let refusal = outcome.expect_err("should have been refused");
+    assert_eq!(refusal.reason, reason, "{refusal:?}");
+    refusal
+}

@@ -1,0 +1,151 @@
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+use spillway_chassis::metrics::register;
+use spillway_store::verifications::Transport;
+
+/// Seconds from asking for a code to its hand-over: from at once to longer than a session lives.
+const DISPATCH_SECONDS: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0,
+];
+
+/// What the registration role counts.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    verifications: IntCounterVec,
+    pub(crate) sessions_expired: IntCounter,
+    codes: IntCounterVec,
+    pub(crate) dispatch_seconds: Histogram,
+    pub(crate) queue_oldest_seconds: Gauge,
+    checks: IntCounterVec,
+    accounts: IntCounterVec,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum VerificationEvent {
+    Started,
+    Resent,
+    Verified,
+}
+
+/// What became of one queued code, or of one call to the provider for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CodeOutcome {
+    Accepted,
+    Throttled,
+    Failed,
+    TimedOut,
+    Refused,
+    /// Dropped after the last attempt.
+    GivenUp,
+    /// Dropped because nobody waits for it any more.
+    Stale,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CheckOutcome {
+    Right,
+    Wrong,
+    Refused,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AccountEvent {
+    Created,
+    Reregistered,
+    Deleted,
+    NumberChanged,
+}
+
+impl Metrics {
+    pub(crate) fn new(registry: &Registry) -> Self {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels);
+            register(registry, counters.expect("the name and labels are constants"))
+        };
+        Self {
+            verifications: counters(
+                "spillway_verifications_total",
+                "Verification sessions by event and transport.",
+                &["event", "transport"],
+            ),
+            sessions_expired: register(
+                registry,
+                IntCounter::new(
+                    "spillway_verification_sessions_expired_total",
+                    "Verification sessions forgotten at the end of their life, finished ones included.",
+                )
+                .expect("the name is a constant"),
+            ),
+            codes: counters(
+                "spillway_verification_codes_total",
+                "Queued codes by what became of each attempt to hand them over.",
+                &["provider", "outcome"],
+            ),
+            dispatch_seconds: register(
+                registry,
+                Histogram::with_opts(
+                    HistogramOpts::new(
+                        "spillway_verification_dispatch_seconds",
+                        "From asking for a code to the provider taking it.",
+                    )
+                    .buckets(DISPATCH_SECONDS.to_vec()),
+                )
+                .expect("the name and buckets are constants"),
+            ),
+            queue_oldest_seconds: register(
+                registry,
+                Gauge::new(
+                    "spillway_verification_queue_oldest_seconds",
+                    "Age of the code that waits longest.",
+                )
+                .expect("the name is a constant"),
+            ),
+            checks: counters("spillway_verification_checks_total", "Tries of codes.", &["outcome"]),
+            accounts: counters("spillway_accounts_total", "Changes of accounts.", &["event"]),
+        }
+    }
+
+    pub(crate) fn verification(&self, event: VerificationEvent, transport: Transport) {
+        let event = match event {
+            VerificationEvent::Started => "started",
+            VerificationEvent::Resent => "resent",
+            VerificationEvent::Verified => "verified",
+        };
+        let transport = match transport {
+            Transport::Sms => "sms",
+            Transport::Voice => "voice",
+        };
+        self.verifications.with_label_values(&[event, transport]).inc();
+    }
+
+    pub(crate) fn code(&self, provider: &'static str, outcome: CodeOutcome) {
+        let outcome = match outcome {
+            CodeOutcome::Accepted => "accepted",
+            CodeOutcome::Throttled => "throttled",
+            CodeOutcome::Failed => "failed",
+            CodeOutcome::TimedOut => "timed_out",
+            CodeOutcome::Refused => "refused",
+            CodeOutcome::GivenUp => "given_up",
+            CodeOutcome::Stale => "stale",
+        };
+        self.codes.with_label_values(&[provider, outcome]).inc();
+    }
+
+    pub(crate) fn check(&self, outcome: CheckOutcome) {
+        let outcome = match outcome {
+            CheckOutcome::Right => "right",
+            CheckOutcome::Wrong => "wrong",
+            CheckOutcome::Refused => "refused",
+        };
+        self.checks.with_label_values(&[outcome]).inc();
+    }
+
+    pub(crate) fn account(&self, event: AccountEvent) {
+        let event = match event {
+            AccountEvent::Created => "created",
+            AccountEvent::Reregistered => "reregistered",
+            AccountEvent::Deleted => "deleted",
+            AccountEvent::NumberChanged => "number_changed",
+        };
+        self.accounts.with_label_values(&[event]).inc();
+    }
+}

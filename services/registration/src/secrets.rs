@@ -1,0 +1,168 @@
+//! The keys of this role, one for each purpose, all derived from the service's master secret.
+
+use bytes::Bytes;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
+use spillway_store::verifications::VerificationId;
+use spillway_types::{
+    AccountId, DeviceAddress, KeyedHash, MailboxId, NumberMac, Pepper, PhoneNumber, Secret, random_bytes,
+};
+
+use crate::provider::Code;
+
+const NONCE_BYTES: usize = 12;
+
+/// What every worker of a fleet must share, so that any of them can go on with what another began.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    pepper: Pepper,
+    session: Secret,
+    code: Secret,
+    sealing: Secret,
+    credential: Secret,
+    link: Secret,
+}
+
+/// A stored number that cannot be opened: another master secret wrote it, or it is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a stored number cannot be opened with this master secret")]
+pub(crate) struct UnsealError;
+
+impl Secrets {
+    pub fn derive(master: &Secret, pepper: Pepper) -> Self {
+        let key = |purpose| master.derive(purpose, &[]);
+        Self {
+            pepper,
+            session: key("spillway registration: verification session"),
+            code: key("spillway registration: code"),
+            sealing: key("spillway registration: sealed number"),
+            credential: key("spillway registration: credential"),
+            link: key("spillway registration: link token"),
+        }
+    }
+
+    pub(crate) fn number_mac(&self, number: &PhoneNumber) -> NumberMac {
+        self.pepper.mac(number)
+    }
+
+    pub(crate) fn verification_id(&self, session: &Secret) -> VerificationId {
+        VerificationId(*self.session.hash("id", &[session.expose()]).as_bytes())
+    }
+
+    /// The code of a session: a keyed hash of its random id, so nobody without the key can tell it from a random
+    /// number, and all messages of a session carry the same one. A person who asked twice may type whichever comes
+    /// first, and a hand-over that is repeated after a crash or a lost answer does no harm.
+    ///
+    /// Taking 128 bits modulo 10^6 favours some codes by less than one part in 10^32.
+    pub(crate) fn code(&self, id: VerificationId) -> Code {
+        let derived = self.code.derive("code", &[&id.0]);
+        let (random, _) = derived.expose().split_first_chunk().expect("32 bytes begin with 16");
+        Code::from_number((u128::from_le_bytes(*random) % u128::from(Code::COUNT)) as u32)
+    }
+
+    pub(crate) fn code_mac(&self, id: VerificationId, code: &str) -> KeyedHash {
+        self.code.hash("mac", &[&id.0, code.as_bytes()])
+    }
+
+    /// Encrypts a number for the time until it has been handed over.
+    pub(crate) fn seal(&self, id: VerificationId, number: &PhoneNumber) -> Bytes {
+        let nonce: [u8; NONCE_BYTES] = random_bytes();
+        let payload = Payload { msg: number.as_e164().as_bytes(), aad: &id.0 };
+        let sealed = self
+            .cipher(id)
+            .encrypt(Nonce::from_slice(&nonce), payload)
+            .expect("a phone number is shorter than the cipher's limit of 256 GB");
+        [&nonce[..], &sealed].concat().into()
+    }
+
+    pub(crate) fn open(&self, id: VerificationId, sealed: &[u8]) -> Result<PhoneNumber, UnsealError> {
+        let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES).ok_or(UnsealError)?;
+        let payload = Payload { msg: sealed, aad: &id.0 };
+        let number = self.cipher(id).decrypt(Nonce::from_slice(nonce), payload).map_err(|_| UnsealError)?;
+        let number = std::str::from_utf8(&number).map_err(|_| UnsealError)?;
+        PhoneNumber::parse(number).map_err(|_| UnsealError)
+    }
+
+    /// A key for each session: the 96-bit nonce alone would be too short for the life of one key.
+    fn cipher(&self, id: VerificationId) -> ChaCha20Poly1305 {
+        let key = self.sealing.derive("number", &[&id.0]);
+        ChaCha20Poly1305::new(Key::from_slice(key.expose()))
+    }
+
+    /// The account that a session makes when its number has none. Derived, so that a repeated call proposes the same.
+    pub(crate) fn proposed_account(&self, session: &Secret) -> AccountId {
+        AccountId::from_bytes(random_uuid(&self.session.derive("account", &[session.expose()])))
+    }
+
+    /// The mailbox of the primary device that a session makes.
+    pub(crate) fn primary_mailbox(&self, session: &Secret) -> MailboxId {
+        MailboxId::from_bytes(random_uuid(&self.session.derive("mailbox", &[session.expose()])))
+    }
+
+    /// The credential of the primary device that a session makes in an account.
+    pub(crate) fn primary_credential(&self, session: &Secret, account: AccountId) -> Secret {
+        self.credential.derive("primary device", &[session.expose(), account.as_bytes()])
+    }
+
+    /// What is stored in place of a credential.
+    pub(crate) fn credential_hash(&self, device: DeviceAddress, secret: &Secret) -> KeyedHash {
+        let parts: [&[u8]; 3] = [device.account.as_bytes(), &[device.device.get()], secret.expose()];
+        self.credential.hash("stored", &parts)
+    }
+
+    pub(crate) fn link_mac(&self, claims: &[u8]) -> KeyedHash {
+        self.link.hash("mac", &[claims])
+    }
+}
+
+/// The first 16 bytes with the version and variant bits of a random UUID (RFC 9562 §5.4).
+fn random_uuid(secret: &Secret) -> [u8; 16] {
+    let (bytes, _) = secret.expose().split_first_chunk().expect("32 bytes begin with 16");
+    let mut bytes: [u8; 16] = *bytes;
+    bytes[6] = (bytes[6] & 0x0F) | 0x40;
+    bytes[8] = (bytes[8] & 0x3F) | 0x80;
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn secrets(master: u8) -> Secrets {
+        let master = Secret::from_bytes([master; 32]);
+        let pepper = Pepper::new(1, master.derive("pepper", &[]));
+        Secrets::derive(&master, pepper)
+    }
+
+    #[test]
+    fn a_sealed_number_opens_only_in_its_session_and_with_its_key() {
+        let number = PhoneNumber::parse("+4930123456").unwrap();
+        let (id, other) = (VerificationId([1; 32]), VerificationId([2; 32]));
+        let sealed = secrets(1).seal(id, &number);
+        assert_eq!(secrets(1).open(id, &sealed), Ok(number.clone()));
+        assert_eq!(secrets(1).open(other, &sealed), Err(UnsealError));
+        assert_eq!(secrets(2).open(id, &sealed), Err(UnsealError));
+        assert_eq!(secrets(1).open(id, &sealed[..5]), Err(UnsealError));
+        assert_ne!(secrets(1).seal(id, &number), sealed, "the nonce is random");
+    }
+
+    #[test]
+    fn codes_spread_over_all_digits() {
+        let secrets = secrets(1);
+        let codes: Vec<_> = (0..2_000u32)
+            .map(|n| {
+                let mut id = [0; 32];
+                id[..4].copy_from_slice(&n.to_le_bytes());
+                secrets.code(VerificationId(id))
+            })
+            .collect();
+        for position in 0..Code::DIGITS {
+            let digits: HashSet<u8> = codes.iter().map(|code| code.expose().as_bytes()[position]).collect();
+            assert_eq!(digits.len(), 10, "position {position}");
+        }
+        let distinct: HashSet<&str> = codes.iter().map(Code::expose).collect();
+        assert!(distinct.len() > 1_990, "2,000 of a million collide about twice, got {}", distinct.len());
+    }
+}

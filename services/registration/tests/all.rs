@@ -1,0 +1,22 @@
+//! The registration role through its generated client, on the embedded store and the local bus.
+
+#[path = "all/accounts.rs"]
+mod accounts;
+#[path = "all/devices.rs"]
+mod devices;
+#[path = "all/dispatch.rs"]
+mod dispatch;
+#[path = "all/http_provider.rs"]
+mod http_provider;
+#[path = "all/keys.rs"]
+mod keys;
+#[path = "all/logs.rs"]
+mod logs;
+#[path = "all/numbers.rs"]
+mod numbers;
+#[path = "all/scripted.rs"]
+mod scripted;
+#[path = "all/verification.rs"]
+mod verification;
+#[path = "all/world.rs"]
+mod world;

@@ -1,0 +1,39 @@
+//! The caller's side of every call, whatever the transport.
+
+use std::time::Duration;
+
+use http::{Request, Response};
+use serde::{Deserialize, Serialize};
+use tonic::body::Body;
+use tower::ServiceExt;
+
+use crate::deadline::PropagateDeadline;
+use crate::methods::Methods;
+use crate::metrics::Metered;
+use crate::{Channel, ClientMetrics};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientConfig {
+    /// For a unary call that has no deadline of its own and is not part of a call that has one. Longer than any
+    /// healthy call between roles, short enough that a dead peer does not collect callers.
+    #[serde(with = "humantime_serde")]
+    pub unary_deadline_default: Duration,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self { unary_deadline_default: Duration::from_secs(10) }
+    }
+}
+
+/// Puts metrics and deadlines in front of a transport. A call that is made while another is served gets what remains
+/// of that one's time, unless it asks for less.
+pub fn client_stack(transport: Channel, config: &ClientConfig, metrics: &ClientMetrics) -> Channel {
+    let deadline = PropagateDeadline::new(transport, Methods::all(), config.unary_deadline_default);
+    // Outermost, so that a call which runs out of time is counted as such.
+    let metered = Metered::new(deadline, metrics.calls());
+    Channel::new(ServiceExt::<Request<Body>>::map_response(metered, |response: Response<_>| {
+        response.map(Body::new)
+    }))
+}

@@ -1,0 +1,248 @@
+//! Counts and latencies of calls, by method, from one layer for every service.
+//!
+//! Labels come from the descriptors; a path that is not in them counts as `other`. A call's code starts as
+//! `cancelled`, so that one which its caller dropped is counted too. The length of a stream is no latency: streams are
+//! started, in flight and handled like other calls, but not in the histogram.
+
+mod metered;
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+use spillway_chassis::metrics::{LATENCY_SECONDS, register};
+use tokio::time::Instant;
+use tonic::Code;
+
+use crate::methods::Methods;
+
+pub(crate) use metered::{Metered, MeteredBody};
+
+/// What servers count. One for each registry, shared by all servers of the process.
+#[derive(Clone, Debug)]
+pub struct ServerMetrics {
+    calls: Arc<CallMetrics>,
+    connections: IntGaugeVec,
+    connections_refused: IntCounterVec,
+}
+
+/// The connections of one port.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectionMetrics {
+    pub(crate) open: IntGauge,
+    pub(crate) refused_limit: IntCounter,
+    pub(crate) refused_tls: IntCounter,
+    pub(crate) refused_silent: IntCounter,
+}
+
+/// What callers count. One for each registry.
+#[derive(Clone, Debug)]
+pub struct ClientMetrics {
+    calls: Arc<CallMetrics>,
+}
+
+impl ServerMetrics {
+    pub fn new(registry: &Registry) -> Self {
+        Self {
+            calls: CallMetrics::new(registry, "spillway_rpc_server"),
+            connections: register(
+                registry,
+                gauge_vec("spillway_rpc_server_connections", "Open connections.", &["server"]),
+            ),
+            connections_refused: register(
+                registry,
+                counter_vec(
+                    "spillway_rpc_server_connections_refused_total",
+                    "Connections closed before their first call.",
+                    &["server", "reason"],
+                ),
+            ),
+        }
+    }
+
+    pub(crate) fn calls(&self) -> Arc<CallMetrics> {
+        Arc::clone(&self.calls)
+    }
+
+    pub(crate) fn connections(&self, server: &str) -> ConnectionMetrics {
+        let refused = |reason| self.connections_refused.with_label_values(&[server, reason]);
+        ConnectionMetrics {
+            open: self.connections.with_label_values(&[server]),
+            refused_limit: refused("limit"),
+            refused_tls: refused("tls"),
+            refused_silent: refused("silent"),
+        }
+    }
+}
+
+impl ClientMetrics {
+    pub fn new(registry: &Registry) -> Self {
+        Self { calls: CallMetrics::new(registry, "spillway_rpc_client") }
+    }
+
+    pub(crate) fn calls(&self) -> Arc<CallMetrics> {
+        Arc::clone(&self.calls)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct CallMetrics {
+    by_path: HashMap<String, Arc<MethodMetrics>>,
+    other: Arc<MethodMetrics>,
+}
+
+/// The series of one method, looked up once.
+#[derive(Debug)]
+struct MethodMetrics {
+    service: String,
+    method: String,
+    started: IntCounter,
+    in_flight: IntGauge,
+    /// None for streams.
+    duration: Option<Histogram>,
+    handled: IntCounterVec,
+    /// By code; made by the first call that ends with it, because most methods know few codes.
+    handled_by_code: [OnceLock<IntCounter>; CODES],
+}
+
+/// Codes are 0 to 16.
+const CODES: usize = 17;
+
+impl CallMetrics {
+    fn new(registry: &Registry, prefix: &str) -> Arc<Self> {
+        let families = Families::register(registry, prefix);
+        let by_path = Methods::all()
+            .iter()
+            .map(|(path, method)| {
+                let metrics = families.method(&method.service, &method.name, method.streaming);
+                (path.to_owned(), Arc::new(metrics))
+            })
+            .collect();
+        Arc::new(Self { by_path, other: Arc::new(families.method("other", "other", false)) })
+    }
+
+    pub(crate) fn start(&self, path: &str) -> Call {
+        let method = Arc::clone(self.by_path.get(path).unwrap_or(&self.other));
+        method.started.inc();
+        method.in_flight.inc();
+        Call { method, started: Instant::now(), code: Code::Cancelled }
+    }
+}
+
+/// One call, from its headers to the end of its response or the moment it is dropped.
+#[derive(Debug)]
+pub(crate) struct Call {
+    method: Arc<MethodMetrics>,
+    started: Instant,
+    code: Code,
+}
+
+impl Call {
+    pub(crate) fn ended_with(&mut self, code: Code) {
+        self.code = code;
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let method = &self.method;
+        method.in_flight.dec();
+        method.handled_by_code[self.code as usize]
+            .get_or_init(|| {
+                let labels = [method.service.as_str(), method.method.as_str(), code_label(self.code)];
+                method.handled.with_label_values(&labels)
+            })
+            .inc();
+        if let Some(duration) = &method.duration {
+            duration.observe(self.started.elapsed().as_secs_f64());
+        }
+    }
+}
+
+struct Families {
+    started: IntCounterVec,
+    in_flight: IntGaugeVec,
+    handled: IntCounterVec,
+    duration: HistogramVec,
+}
+
+impl Families {
+    fn register(registry: &Registry, prefix: &str) -> Self {
+        let method = ["service", "method"];
+        let duration = HistogramOpts::new(
+            format!("{prefix}_duration_seconds"),
+            "From a unary call's headers to the end of its response.",
+        )
+        .buckets(LATENCY_SECONDS.to_vec());
+        Self {
+            started: register(
+                registry,
+                counter_vec(&format!("{prefix}_started_total"), "Calls and streams begun.", &method),
+            ),
+            in_flight: register(
+                registry,
+                gauge_vec(&format!("{prefix}_in_flight"), "Calls and streams that have not ended.", &method),
+            ),
+            handled: register(
+                registry,
+                counter_vec(
+                    &format!("{prefix}_requests_total"),
+                    "Calls and streams ended, by gRPC code; cancelled when the caller left.",
+                    &["service", "method", "code"],
+                ),
+            ),
+            duration: register(registry, defined(HistogramVec::new(duration, &method))),
+        }
+    }
+
+    fn method(&self, service: &str, method: &str, streaming: bool) -> MethodMetrics {
+        let labels = [service, method];
+        MethodMetrics {
+            service: service.to_owned(),
+            method: method.to_owned(),
+            started: self.started.with_label_values(&labels),
+            in_flight: self.in_flight.with_label_values(&labels),
+            duration: (!streaming).then(|| self.duration.with_label_values(&labels)),
+            handled: self.handled.clone(),
+            handled_by_code: [const { OnceLock::new() }; CODES],
+        }
+    }
+}
+
+fn counter_vec(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    defined(IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn gauge_vec(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    defined(IntGaugeVec::new(Opts::new(name, help), labels))
+}
+
+fn defined<C: Collector>(metric: prometheus::Result<C>) -> C {
+    metric.expect("names and labels are constants that Prometheus accepts")
+}
+
+/// The names of the gRPC specification, in lower case.
+fn code_label(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "ok",
+        Code::Cancelled => "cancelled",
+        Code::Unknown => "unknown",
+        Code::InvalidArgument => "invalid_argument",
+        Code::DeadlineExceeded => "deadline_exceeded",
+        Code::NotFound => "not_found",
+        Code::AlreadyExists => "already_exists",
+        Code::PermissionDenied => "permission_denied",
+        Code::ResourceExhausted => "resource_exhausted",
+        Code::FailedPrecondition => "failed_precondition",
+        Code::Aborted => "aborted",
+        Code::OutOfRange => "out_of_range",
+        Code::Unimplemented => "unimplemented",
+        Code::Internal => "internal",
+        Code::Unavailable => "unavailable",
+        Code::DataLoss => "data_loss",
+        Code::Unauthenticated => "unauthenticated",
+    }
+}

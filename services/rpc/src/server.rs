@@ -1,0 +1,159 @@
+//! A port: its services, its limits, its connections.
+//!
+//! Stopping is the drain's business: cancelling the `tasks` that a server was given stops accepting and tells every
+//! connection to go away, and waiting for them waits for the calls in flight. A drain that has only begun changes
+//! nothing here, because clients still arrive until their balancers have noticed.
+
+mod activity;
+mod config;
+mod connection;
+mod health;
+mod reflection;
+mod span;
+mod stack;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use spillway_chassis::{Health, Tasks};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::service::{Routes, RoutesBuilder};
+use tower::Service;
+
+pub use config::ServerConfig;
+pub(crate) use stack::{Stack, StackBody, stack};
+
+use crate::{Channel, ServerMetrics, ServerTls, in_process};
+use connection::Port;
+
+/// After a failed accept, which is nearly always a lack of file descriptors: time for some to be closed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where a call came from, for quotas of networks. Only the public edge may use it: calls in process have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddress(SocketAddr);
+
+impl PeerAddress {
+    pub fn of<T>(request: &tonic::Request<T>) -> Option<SocketAddr> {
+        request.extensions().get().map(|Self(address)| *address)
+    }
+}
+
+/// The services of one port, before it opens.
+pub struct Server {
+    config: ServerConfig,
+    name: &'static str,
+    metrics: ServerMetrics,
+    routes: RoutesBuilder,
+    service_names: Vec<&'static str>,
+}
+
+impl Server {
+    /// `name` tells ports apart in metrics and logs, such as `public`.
+    pub fn new(config: ServerConfig, name: &'static str, metrics: &ServerMetrics) -> Self {
+        Self {
+            config,
+            name,
+            metrics: metrics.clone(),
+            routes: RoutesBuilder::default(),
+            service_names: Vec::new(),
+        }
+    }
+
+    /// Adds a generated server, which should have been given `max_decoding_message_size` from
+    /// [`ServerConfig::request_bytes_max`].
+    pub fn add_service<S>(mut self, service: S) -> Self
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible, Future: Send>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.routes.add_service(service);
+        self.service_names.push(S::NAME);
+        self
+    }
+
+    /// Adds `grpc.health.v1`. The process and each service added so far are serving while `health` is ready.
+    pub fn add_health(mut self, health: &Health, tasks: &Tasks) -> Self {
+        let mut names = self.service_names.clone();
+        // The empty name is the whole server.
+        names.push("");
+        let service = health::follow(health, names, tasks);
+        self.routes.add_service(service);
+        self
+    }
+
+    /// Adds server reflection for the public API: v1, and v1alpha for tools from before 2023.
+    pub fn add_reflection(mut self) -> Self {
+        self.routes.add_service(reflection::v1());
+        self.routes.add_service(reflection::v1alpha());
+        self
+    }
+
+    /// A channel that reaches the same services without a socket.
+    pub fn in_process(&self) -> Channel {
+        in_process(self.routes(), &self.metrics)
+    }
+
+    /// Starts to accept, in tasks of `tasks`, until that is cancelled.
+    pub fn serve(self, listener: TcpListener, tls: Option<ServerTls>, tasks: &Tasks) {
+        let port = Port {
+            stack: stack(self.routes(), &self.metrics),
+            http2: connection::http2(&self.config),
+            metrics: self.metrics.connections(self.name),
+            tasks: tasks.clone(),
+            config: self.config,
+            tls,
+        };
+        tasks.spawn_critical("rpc accept", accept(listener, Arc::new(port), self.name));
+    }
+
+    fn routes(&self) -> Routes {
+        self.routes.clone().routes()
+    }
+}
+
+async fn accept(listener: TcpListener, port: Arc<Port>, server: &'static str) {
+    let permits = Arc::new(Semaphore::new(port.config.connections_max.min(Semaphore::MAX_PERMITS)));
+    let mut cancelled = std::pin::pin!(port.tasks.cancelled());
+    loop {
+        let accepted = tokio::select! {
+            () = cancelled.as_mut() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(server, %error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        match Arc::clone(&permits).try_acquire_owned() {
+            Ok(permit) => {
+                port.tasks.spawn("rpc connection", Arc::clone(&port).serve(stream, peer, permit));
+            }
+            // Closed at once, so that the client tries another server, not left in the backlog until it gives up.
+            Err(_full) => port.metrics.refused_limit.inc(),
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("name", &self.name)
+            .field("config", &self.config)
+            .field("services", &self.service_names)
+            .finish_non_exhaustive()
+    }
+}

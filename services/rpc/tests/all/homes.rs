@@ -1,0 +1,155 @@
+//! The ways in which a call in process could differ from one over a socket, and does not.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use spillway_api::internal::v1::AppendRequest;
+use spillway_api::v1::{
+    Ack, SessionRequest, SessionResponse, StaleDevices, session_request, session_response,
+};
+use spillway_api::{Reason, Refusal};
+use spillway_rpc::ServiceError;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Streaming};
+
+use crate::world::{BOUND, Marker, QuotaError, REQUEST_BYTES_MAX, World, ask, fetch, in_both_homes, until};
+
+/// An open session: what is sent as acks comes back as deliveries.
+pub(crate) struct Session {
+    pub(crate) acks: mpsc::Sender<SessionRequest>,
+    pub(crate) answers: Streaming<SessionResponse>,
+}
+
+impl Session {
+    pub(crate) async fn open(world: &World) -> Self {
+        let (acks, requests) = mpsc::channel(4);
+        let answers = world.messages().session(ReceiverStream::new(requests)).await.unwrap().into_inner();
+        Self { acks, answers }
+    }
+
+    pub(crate) async fn echo(&mut self, id: &'static str) -> Result<Option<Bytes>, tonic::Status> {
+        let ack = Ack { ids: vec![Bytes::from_static(id.as_bytes())] };
+        self.acks.send(SessionRequest { frame: Some(session_request::Frame::Ack(ack)) }).await.unwrap();
+        let answer = tokio::time::timeout(BOUND, self.answers.message()).await.unwrap()?;
+        Ok(answer.map(|answer| match answer.frame {
+            Some(session_response::Frame::Delivery(delivery)) => delivery.id,
+            other => panic!("unexpected {other:?}"),
+        }))
+    }
+}
+
+#[tokio::test]
+async fn the_callers_deadline_ends_the_call_and_the_handler() {
+    in_both_homes(async |world| {
+        let mut request = fetch("wait");
+        request.set_timeout(Duration::from_millis(50));
+        let status = ask(&world.channel, request).await.unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert_eq!(Refusal::from_status(&status).unwrap().reason, Reason::Deadline);
+        until("the end of the handler", || world.handler.ended() == 1).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_panic_is_an_internal_refusal_and_the_caller_lives() {
+    in_both_homes(async |world| {
+        let status = world.ask("panic").await.unwrap_err();
+        assert_eq!(Refusal::from_status(&status).unwrap().reason, Reason::Internal);
+        assert_eq!(world.ask("hello").await.unwrap(), "hello");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_panic_in_a_stream_is_an_internal_refusal() {
+    in_both_homes(async |world| {
+        let mut session = Session::open(&world).await;
+        assert_eq!(session.echo("a").await.unwrap().unwrap(), "a");
+        let status = session.echo("panic").await.unwrap_err();
+        assert_eq!(Refusal::from_status(&status).unwrap().reason, Reason::Internal);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn dropping_the_caller_drops_the_handler() {
+    in_both_homes(async |world| {
+        {
+            let mut call = pin!(world.ask("wait"));
+            let started = until("the call", || world.handler.started() == 1);
+            tokio::select! {
+                answer = call.as_mut() => panic!("unexpected {answer:?}"),
+                () = started => {}
+            }
+        }
+        until("the end of the handler", || world.handler.ended() == 1).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_callers_address_is_known_in_neither_home_and_metadata_travels_in_both() {
+    in_both_homes(async |world| {
+        assert_eq!(world.ask("address").await.unwrap(), "false");
+        let mut request = fetch("metadata");
+        request.metadata_mut().insert("x-caller", "gateway".parse().unwrap());
+        assert_eq!(ask(&world.channel, request).await.unwrap(), "gateway");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_callers_extensions_do_not_travel() {
+    in_both_homes(async |world| {
+        let mut request = fetch("extension");
+        request.extensions_mut().insert(Marker);
+        assert_eq!(ask(&world.channel, request).await.unwrap(), "false");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_refused_with_the_same_code() {
+    in_both_homes(async |world| {
+        let append = |bytes| AppendRequest { envelope: vec![0; bytes].into(), ..AppendRequest::default() };
+        world.mailbox().append(append(REQUEST_BYTES_MAX - 8)).await.unwrap();
+        let status = world.mailbox().append(append(REQUEST_BYTES_MAX)).await.unwrap_err();
+        assert_eq!(status.code(), Code::OutOfRange);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_echoes_and_ends_with_its_client() {
+    in_both_homes(async |world| {
+        let mut session = Session::open(&world).await;
+        for id in ["a", "b", "c"] {
+            assert_eq!(session.echo(id).await.unwrap().unwrap(), id);
+        }
+        // Half-closed by the client: the server ends its side with a good status.
+        let Session { acks, mut answers } = session;
+        drop(acks);
+        assert_eq!(answers.message().await.unwrap(), None);
+
+        let open = Session::open(&world).await;
+        let ended = world.handler.ended();
+        drop(open);
+        until("the end of the session", || world.handler.ended() > ended).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refusal_arrives_whole() {
+    in_both_homes(async |world| {
+        let status = world.ask("refuse").await.unwrap_err();
+        let refusal = Refusal::from_status(&status).unwrap();
+        assert_eq!(refusal, QuotaError.refusal());
+        assert_eq!(refusal.detail::<StaleDevices>().unwrap().missing, [1]);
+        assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "1500");
+    })
+    .await;
+}

@@ -1,0 +1,188 @@
+use std::ops::RangeTo;
+
+use async_trait::async_trait;
+use fjall::Iter;
+use spillway_types::{NumberMac, Timestamp};
+
+use super::access::Access;
+use super::codec::{Decoder, Encoder};
+use super::metrics::Operation;
+use super::tables::{Tables, entry_key};
+use super::transaction::Transaction;
+use crate::verifications::{QueuedCode, SentCode, Transport, Verification, VerificationId};
+use crate::{Cas, StoreError, Verifications};
+
+const VERSION: u8 = 1;
+/// A session with its index rows, when the sealed number is short.
+const SESSION_BYTES: usize = 256 + NumberMac::LEN;
+/// Sessions forgotten in one write, so that others do not wait long for their group.
+const EXPIRED_MAX: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct EmbeddedVerifications(pub(super) Access);
+
+#[async_trait]
+impl Verifications for EmbeddedVerifications {
+    async fn get(&self, id: VerificationId) -> Result<Option<Verification>, StoreError> {
+        let tables = self.0.tables()?;
+        let stored = tables.verifications.get(&id.0)?;
+        stored.map(|session| decode(tables.verifications.what, id, &session)).transpose()
+    }
+
+    async fn put(&self, verification: &Verification, expected: Option<u64>) -> Result<Cas, StoreError> {
+        debug_assert_eq!(verification.version, expected.map_or(1, |version| version + 1));
+        let verification = verification.clone();
+        let put = move |transaction: &mut Transaction<'_>| put(transaction, &verification, expected);
+        self.0.write(Operation::VerificationPut, SESSION_BYTES, put).await
+    }
+
+    async fn queued(&self, limit: usize) -> Result<Vec<VerificationId>, StoreError> {
+        let queued = move |tables: &Tables| ids(tables.verification_queue.inner().iter(), limit);
+        self.0.scan(queued).await
+    }
+
+    async fn expire(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let mut expired = 0;
+        loop {
+            let expire = move |transaction: &mut Transaction<'_>| expire(transaction, now);
+            let chunk = self.0.write(Operation::VerificationExpire, SESSION_BYTES, expire).await?;
+            expired += chunk;
+            if chunk < EXPIRED_MAX {
+                return Ok(expired);
+            }
+        }
+    }
+}
+
+fn put(
+    transaction: &mut Transaction<'_>,
+    session: &Verification,
+    expected: Option<u64>,
+) -> Result<Cas, StoreError> {
+    let tables = transaction.tables;
+    let stored = get(transaction, session.id)?;
+    if stored.as_ref().map(|stored| stored.version) != expected {
+        return Ok(Cas::Conflict);
+    }
+    let stored_queued = stored.as_ref().and_then(|stored| stored.queued);
+    if let Some(queued) = stored_queued {
+        transaction.remove(&tables.verification_queue, index_row(queued.since, session.id));
+    }
+    if let Some(queued) = session.queued {
+        transaction.insert(&tables.verification_queue, index_row(queued.since, session.id), []);
+    }
+    if let Some(stored) = stored {
+        transaction.remove(&tables.verification_expiry, index_row(stored.expires_at, session.id));
+    }
+    transaction.insert(&tables.verification_expiry, index_row(session.expires_at, session.id), []);
+    transaction.insert(&tables.verifications, session.id.0, encode(session));
+    Ok(Cas::Applied)
+}
+
+fn expire(transaction: &mut Transaction<'_>, now: Timestamp) -> Result<usize, StoreError> {
+    let tables = transaction.tables;
+    let before_now: RangeTo<[u8; 8]> = ..now.as_micros().to_be_bytes();
+    let expired = ids(transaction.range(&tables.verification_expiry, before_now), EXPIRED_MAX)?;
+    let sessions = expired.iter().map(|id| get(transaction, *id)).collect::<Result<Vec<_>, _>>()?;
+
+    for session in sessions.iter().flatten() {
+        transaction.remove(&tables.verification_expiry, index_row(session.expires_at, session.id));
+        if let Some(queued) = session.queued {
+            transaction.remove(&tables.verification_queue, index_row(queued.since, session.id));
+        }
+        transaction.remove(&tables.verifications, session.id.0);
+    }
+    Ok(expired.len())
+}
+
+fn get(transaction: &Transaction<'_>, id: VerificationId) -> Result<Option<Verification>, StoreError> {
+    let table = &transaction.tables.verifications;
+    let stored = transaction.get(table, &id.0)?;
+    stored.map(|session| decode(table.what, id, &session)).transpose()
+}
+
+/// A row of an index by time.
+fn index_row(time: Timestamp, id: VerificationId) -> [u8; 40] {
+    let mut row = [0; 40];
+    row[..8].copy_from_slice(&time.as_micros().to_be_bytes());
+    row[8..].copy_from_slice(&id.0);
+    row
+}
+
+/// The ids in the first rows of an index by time.
+fn ids(rows: Iter, limit: usize) -> Result<Vec<VerificationId>, StoreError> {
+    let id = |row| {
+        let row = entry_key(row)?;
+        let mut row = Decoder::new("verification index", &row);
+        row.time()?;
+        row.array().map(VerificationId)
+    };
+    rows.take(limit).map(id).collect()
+}
+
+fn encode(session: &Verification) -> Vec<u8> {
+    Encoder::with_capacity(VERSION, SESSION_BYTES)
+        .u64(session.version)
+        .array(session.number.as_bytes())
+        .bytes(&session.sealed_number)
+        .option(session.queued, |encoder, queued| {
+            encoder.u8(encode_transport(queued.transport)).time(queued.since)
+        })
+        .option(session.sent.as_ref(), |encoder, sent| {
+            encoder.array(sent.mac.as_bytes()).time(sent.handed_over_at).time(sent.expires_at)
+        })
+        .u8(session.sms_requested)
+        .u8(session.voice_requested)
+        .u8(session.checks)
+        .time(session.next_sms_at)
+        .time(session.next_voice_at)
+        .time(session.next_check_at)
+        .u8(session.verified.into())
+        .option(session.account, |encoder, account| encoder.array(account.as_bytes()))
+        .time(session.created_at)
+        .time(session.expires_at)
+        .finish()
+}
+
+fn decode(what: &'static str, id: VerificationId, value: &[u8]) -> Result<Verification, StoreError> {
+    let mut value = Decoder::new(what, value);
+    value.version(VERSION)?;
+    let session = Verification {
+        id,
+        version: value.u64()?,
+        number: value.number()?,
+        sealed_number: value.bytes()?,
+        queued: value
+            .option(|value| Ok(QueuedCode { transport: decode_transport(value)?, since: value.time()? }))?,
+        sent: value.option(|value| {
+            Ok(SentCode { mac: value.hash()?, handed_over_at: value.time()?, expires_at: value.time()? })
+        })?,
+        sms_requested: value.u8()?,
+        voice_requested: value.u8()?,
+        checks: value.u8()?,
+        next_sms_at: value.time()?,
+        next_voice_at: value.time()?,
+        next_check_at: value.time()?,
+        verified: value.bool()?,
+        account: value.option(Decoder::account)?,
+        created_at: value.time()?,
+        expires_at: value.time()?,
+    };
+    value.end()?;
+    Ok(session)
+}
+
+const fn encode_transport(transport: Transport) -> u8 {
+    match transport {
+        Transport::Sms => 1,
+        Transport::Voice => 2,
+    }
+}
+
+fn decode_transport(value: &mut Decoder<'_>) -> Result<Transport, StoreError> {
+    match value.u8()? {
+        1 => Ok(Transport::Sms),
+        2 => Ok(Transport::Voice),
+        other => Err(value.corrupt(format!("unknown transport {other}"))),
+    }
+}

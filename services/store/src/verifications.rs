@@ -1,0 +1,72 @@
+//! Verification sessions, and the durable queue of codes to hand to a provider.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use spillway_types::{AccountId, KeyedHash, NumberMac, Timestamp};
+
+use crate::{Cas, StoreError};
+
+/// Keyed hash of the session's secret, so that a leaked store lets nobody finish a sign-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VerificationId(pub [u8; 32]);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    Sms,
+    Voice,
+}
+
+/// A code that waits for a provider. A session has at most one: a new request replaces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueuedCode {
+    pub transport: Transport,
+    pub since: Timestamp,
+}
+
+/// A code that a provider took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentCode {
+    pub mac: KeyedHash,
+    pub handed_over_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+/// A verification session, read and written whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verification {
+    pub id: VerificationId,
+    /// The first stored version is 1.
+    pub version: u64,
+    pub number: NumberMac,
+    /// The number for the provider, encrypted by the registration role.
+    pub sealed_number: Bytes,
+    pub queued: Option<QueuedCode>,
+    pub sent: Option<SentCode>,
+    pub sms_requested: u8,
+    pub voice_requested: u8,
+    pub checks: u8,
+    pub next_sms_at: Timestamp,
+    pub next_voice_at: Timestamp,
+    pub next_check_at: Timestamp,
+    pub verified: bool,
+    /// The account that this session made.
+    pub account: Option<AccountId>,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+#[async_trait]
+pub trait Verifications: std::fmt::Debug + Send + Sync {
+    /// A session whose `expires_at` has passed at `now` may be absent already; callers check it all the same.
+    async fn get(&self, id: VerificationId) -> Result<Option<Verification>, StoreError>;
+
+    /// Stores the session if the stored version is `expected` (`None`: if there is none). `verification.version`
+    /// must be the one after. The queue follows `verification.queued` in the same write.
+    async fn put(&self, verification: &Verification, expected: Option<u64>) -> Result<Cas, StoreError>;
+
+    /// Sessions with a queued code, longest waiting first, at most `limit`.
+    async fn queued(&self, limit: usize) -> Result<Vec<VerificationId>, StoreError>;
+
+    /// Forgets sessions that expired before `now`; answers with how many.
+    async fn expire(&self, now: Timestamp) -> Result<usize, StoreError>;
+}

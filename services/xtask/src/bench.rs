@@ -1,0 +1,28 @@
+//! `cargo xtask bench [suite]`: ratios to floors measured in the same run.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+
+use crate::cargo;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Which suite.
+    #[arg(default_value = "node", value_parser = ["node"])]
+    suite: String,
+    /// Only rows whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    cargo::build_release(&["spillway", "spillway-e2e"])?;
+    let mut bench = Command::new(cargo::release_binary("spillway-bench"));
+    bench.arg(&options.suite).arg("--server").arg(cargo::release_binary("spillway"));
+    bench.arg("--out").arg(cargo::target().join("bench"));
+    if let Some(only) = &options.only {
+        bench.args(["--only", only]);
+    }
+    cargo::hand_over(bench.current_dir(cargo::root()))
+}

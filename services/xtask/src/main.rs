@@ -1,0 +1,45 @@
+//! What a person types: `cargo xtask test`, `cargo xtask bench`, `cargo surge`.
+
+mod bench;
+mod cargo;
+mod deny;
+mod secrets;
+mod surge;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Builds, tests and measures Spillway")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Run every check and every test, as CI does.
+    Test(test::Options),
+    /// Measure and print the table of a suite; exit status 1 when a row misses its target.
+    Bench(bench::Options),
+    /// Replay January 2021 against a Spillway of this machine (also `cargo surge`).
+    #[command(disable_help_flag = true)]
+    Surge(surge::Options),
+    /// Check the dependencies against the advisory database, which needs the internet.
+    Audit,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Test(options) => test::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Bench(options) => bench::run(&options),
+        Task::Surge(options) => surge::run(&options),
+        Task::Audit => deny::audit().map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
