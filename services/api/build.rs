@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Envelopes pass through as slices of the buffer they arrived in.
         .bytes(".")
         .build_transport(false)
+        .codec_path("crate::SmallBuffers")
         .compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

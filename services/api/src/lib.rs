@@ -3,10 +3,12 @@
 //! Boundary: the only crate whose change another team can see. A message is converted by whoever receives it, once,
 //! and a field that fails is named in the refusal.
 
+mod codec;
 mod field;
 mod reason;
 mod refusal;
 
+pub use codec::SmallBuffers;
 pub use field::{
     FieldError, account_id, device_address, device_id, guid, mailbox_id, message_id, verification_secret,
 };

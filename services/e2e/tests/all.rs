@@ -3,6 +3,23 @@
 #![allow(clippy::disallowed_methods, reason = "tests own their tasks through join sets and real time")]
 
 mod all {
+    /// Clients that do what no client should.
+    mod abuse;
     /// Who may depend on whom.
     mod arrows;
+    mod clock;
+    mod desk;
+    mod disk;
+    mod drain;
+    mod inbox;
+    mod journal;
+    mod kill;
+    mod multi_device;
+    mod raw;
+    mod reflection;
+    mod session;
+    mod sign_up;
+    mod start;
+    mod support;
+    mod tls;
 }

@@ -33,7 +33,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// One device's copy.
 #[derive(Clone, Debug)]
-pub(crate) struct Copy {
+pub(crate) struct DeviceCopy {
     pub(crate) device: DeviceId,
     pub(crate) mailbox: MailboxId,
     /// An encoded `v1::Envelope`.
@@ -64,7 +64,7 @@ impl Appender {
     pub(crate) async fn append_all(
         &self,
         guid: Guid,
-        copies: Vec<Copy>,
+        copies: Vec<DeviceCopy>,
         deadline: Option<Deadline>,
     ) -> Result<Vec<Appended>, InnerError> {
         let patience = Instant::now() + self.config.give_up_after;
@@ -82,7 +82,12 @@ impl Appender {
             .unwrap_or_else(|_| Err(InnerError::mailbox(tonic::Status::internal("the send's task panicked"))))
     }
 
-    async fn append(&self, guid: Guid, copy: &Copy, give_up_at: Instant) -> Result<Appended, InnerError> {
+    async fn append(
+        &self,
+        guid: Guid,
+        copy: &DeviceCopy,
+        give_up_at: Instant,
+    ) -> Result<Appended, InnerError> {
         let mut id = self.ids.mint();
         let mut minted_at = Instant::now();
         let mut pause = FIRST_PAUSE;
@@ -114,7 +119,7 @@ impl Appender {
     async fn try_append(
         &self,
         guid: Guid,
-        copy: &Copy,
+        copy: &DeviceCopy,
         id: MessageId,
         give_up_at: Instant,
     ) -> Result<Appended, InnerError> {

@@ -149,3 +149,73 @@ impl Default for SessionConfig {
         }
     }
 }
+
+/// How long after minting the mailbox takes an id (half of its acknowledgement fence of 20 s).
+const ID_WINDOW: Duration = Duration::from_secs(10);
+
+/// Why a configuration cannot be used. The text names the key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{0} must not be zero")]
+    Zero(&'static str),
+    #[error("send.same_id_for must be at most {ID_WINDOW:?}, after which the mailbox refuses the id")]
+    IdWindow,
+    #[error(
+        "send.try_timeout must be less than send.same_id_for, or a lost answer would never be asked for again"
+    )]
+    NoRetry,
+}
+
+impl Config {
+    /// # Errors
+    ///
+    /// When a value cannot work.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let Self { identity, devices, send, session } = self;
+        let zeros = [
+            ("identity.token_lifetime", identity.token_lifetime.is_zero()),
+            ("identity.ticket_lifetime", identity.ticket_lifetime.is_zero()),
+            ("identity.proof_age_max", identity.proof_age_max.is_zero()),
+            ("identity.used_tickets_max", identity.used_tickets_max == 0),
+            ("identity.changed_accounts_max", identity.changed_accounts_max == 0),
+            ("devices.accounts_max", devices.accounts_max == 0),
+            ("devices.load_timeout", devices.load_timeout.is_zero()),
+            ("send.envelopes_max", send.envelopes_max == 0),
+            ("send.content_bytes_max", send.content_bytes_max == 0),
+            ("send.try_timeout", send.try_timeout.is_zero()),
+            ("session.hello_timeout", session.hello_timeout.is_zero()),
+            ("session.in_flight_max", session.in_flight_max == 0),
+            ("session.outbound_bytes_max", session.outbound_bytes_max == 0),
+            ("session.page_messages_max", session.page_messages_max == 0),
+            ("session.page_bytes_max", session.page_bytes_max == 0),
+            ("session.call_timeout", session.call_timeout.is_zero()),
+        ];
+        if let Some((key, _)) = zeros.into_iter().find(|(_, zero)| *zero) {
+            return Err(ConfigError::Zero(key));
+        }
+        if send.same_id_for > ID_WINDOW {
+            return Err(ConfigError::IdWindow);
+        }
+        if send.try_timeout >= send.same_id_for {
+            return Err(ConfigError::NoRetry);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_can_be_used_and_an_id_older_than_its_window_cannot() {
+        let mut config = Config::default();
+        assert_eq!(config.check(), Ok(()));
+        config.send.same_id_for = Duration::from_secs(11);
+        assert_eq!(config.check(), Err(ConfigError::IdWindow));
+        config.send.same_id_for = config.send.try_timeout;
+        assert_eq!(config.check(), Err(ConfigError::NoRetry));
+        config.session.in_flight_max = 0;
+        assert_eq!(config.check(), Err(ConfigError::Zero("session.in_flight_max")));
+    }
+}

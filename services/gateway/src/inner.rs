@@ -29,23 +29,25 @@ impl InnerError {
         Refusal::from_status(&self.status).map(|refusal| refusal.reason)
     }
 
-    /// Whether another try may fare better.
+    /// Whether another try now may fare better. A role that names a time to come back, as one whose disk is full
+    /// does, means the device and not us.
     pub(crate) fn is_transient(&self) -> bool {
-        matches!(
+        let names_time =
+            Refusal::from_status(&self.status).is_some_and(|refusal| refusal.retry_after.is_some());
+        let may_pass = matches!(
             self.status.code(),
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::ResourceExhausted
-        )
+        );
+        may_pass && !names_time
     }
 
-    /// What the device may know. A role's answer to the caller passes as it is; of our own troubles only the kind is
-    /// told, because their text is for the log.
+    /// What the device may know. A role's answer to the caller passes as it is, and so does one that tells the device
+    /// when to come back; of our other troubles only the kind is told, because their text is for the log.
     pub(crate) fn refusal(&self) -> Refusal {
         match Refusal::from_status(&self.status) {
             Some(refusal) if refusal.reason == Reason::IdOutOfWindow => unavailable(),
-            Some(refusal) if refusal.fault() != Fault::We => refusal,
-            Some(refusal) => {
-                Refusal::new(refusal.reason, text(refusal.reason)).retry_after(refusal.retry_after)
-            }
+            Some(refusal) if refusal.fault() != Fault::We || refusal.retry_after.is_some() => refusal,
+            Some(refusal) => Refusal::new(refusal.reason, text(refusal.reason)),
             None => match self.status.code() {
                 Code::DeadlineExceeded | Code::Cancelled => {
                     Refusal::new(Reason::Deadline, text(Reason::Deadline))
@@ -80,8 +82,13 @@ mod tests {
     #[test]
     fn answers_to_the_caller_pass_and_our_troubles_lose_their_text() {
         let quota = Refusal::new(Reason::Quota, "slower").retry_after(Some(Duration::from_secs(3)));
-        let passed = InnerError::registration(quota.clone().into_status()).refusal();
-        assert_eq!(passed, quota);
+        let full = Refusal::new(Reason::Unavailable, "the disk is full");
+        let full = full.retry_after(Some(Duration::from_secs(10)));
+        for refusal in [quota, full] {
+            let error = InnerError::registration(refusal.clone().into_status());
+            assert_eq!(error.refusal(), refusal);
+            assert!(!error.is_transient(), "it says when to come back");
+        }
         for (status, reason) in [
             (Refusal::new(Reason::Internal, "disk /dev/x").into_status(), Reason::Internal),
             (Refusal::new(Reason::IdOutOfWindow, "late").into_status(), Reason::Unavailable),

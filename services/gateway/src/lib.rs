@@ -1,8 +1,8 @@
 //! The edge: holds the connections of devices, and no data.
 //!
-//! A unary call is decoded, its caller proved ([`grpc`]), charged to a quota and handed to the role that serves it; a
-//! send is the one operation with work of its own ([`send`], [`append_all`]). A session is a task that carries mail
-//! from the mailbox to one device's stream and acks the other way ([`session`]).
+//! A unary call is decoded, its caller proved (`grpc`), charged to a quota and handed to the role that serves it; a
+//! send is the one operation with work of its own (`send`, `append_all`). A session is a task that carries mail
+//! from the mailbox to one device's stream and acks the other way (`session`).
 //!
 //! Invariants: a sender hears OK only after every copy is durable; a session deletes from the mailbox only what its
 //! device acknowledged; whatever a gateway remembers (devices of accounts, used tickets, changed accounts, quotas) it
@@ -60,7 +60,7 @@ use crate::changed_accounts::ChangedAccounts;
 use crate::device_cache::DeviceCache;
 use crate::metrics::Metrics;
 
-pub use config::{Config, DeviceCacheConfig, IdentityConfig, SendConfig, SessionConfig};
+pub use config::{Config, ConfigError, DeviceCacheConfig, IdentityConfig, SendConfig, SessionConfig};
 pub use grpc::Api;
 pub use session::Outgoing;
 

@@ -13,7 +13,7 @@ use spillway_types::{AccountId, DeviceId, Guid, Timestamp};
 use tonic::Request;
 
 use crate::Parts;
-use crate::append_all::{Appended, Copy};
+use crate::append_all::{Appended, DeviceCopy};
 use crate::auth::Caller;
 use crate::config::SendConfig;
 use crate::device_cache::Device;
@@ -24,7 +24,7 @@ use crate::wire::wire_timestamp;
 
 /// A well-formed request to send.
 #[derive(Debug)]
-pub(crate) struct Send {
+pub(crate) struct NewMessage {
     to: AccountId,
     guid: Guid,
     /// What the sender believes about each device, and what is for it.
@@ -66,7 +66,7 @@ impl ServiceError for SendError {
     }
 }
 
-impl Send {
+impl NewMessage {
     pub(crate) fn decode(request: v1::SendRequest, config: &SendConfig) -> Result<Self, FieldError> {
         let count = request.envelopes.len();
         if !(1..=config.envelopes_max).contains(&count) {
@@ -101,7 +101,7 @@ impl Parts {
     pub(crate) async fn send(
         &self,
         caller: &Caller,
-        send: Send,
+        send: NewMessage,
         deadline: Option<Deadline>,
     ) -> Result<v1::SendResponse, SendError> {
         let outcome = self.try_send(caller, send, deadline).await;
@@ -122,7 +122,7 @@ impl Parts {
     async fn try_send(
         &self,
         caller: &Caller,
-        send: Send,
+        send: NewMessage,
         deadline: Option<Deadline>,
     ) -> Result<(SendOutcome, v1::SendResponse), SendError> {
         self.charge(caller, &send)?;
@@ -151,7 +151,7 @@ impl Parts {
         Ok((SendOutcome::Stored, answer))
     }
 
-    fn charge(&self, caller: &Caller, send: &Send) -> Result<(), SendError> {
+    fn charge(&self, caller: &Caller, send: &NewMessage) -> Result<(), SendError> {
         let key = Key::User(caller.address.account);
         let bytes: usize = send.envelopes.values().map(|envelope| envelope.content.len()).sum();
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -162,7 +162,7 @@ impl Parts {
     }
 
     /// Tells those who listen. Whoever does not hear it was not promised to.
-    async fn whisper(&self, guid: Guid, copies: Vec<Copy>) {
+    async fn whisper(&self, guid: Guid, copies: Vec<DeviceCopy>) {
         let whispers = copies.into_iter().map(|copy| async move {
             let mut request = Request::new(WhisperRequest {
                 mailbox_id: Bytes::copy_from_slice(copy.mailbox.as_bytes()),
@@ -181,10 +181,10 @@ impl Parts {
 /// One copy for each device, if the sender knows them all and no other.
 fn address(
     caller: &Caller,
-    send: &Send,
+    send: &NewMessage,
     devices: &[Device],
     accepted_at: Timestamp,
-) -> Result<Vec<Copy>, SendError> {
+) -> Result<Vec<DeviceCopy>, SendError> {
     // A device that sends to its own account has the message already.
     let own = (send.to == caller.address.account).then_some(caller.address.device);
     let mut stale = v1::StaleDevices::default();
@@ -195,7 +195,7 @@ fn address(
             Some(addressed) if addressed.registration_id != device.registration_id => {
                 stale.stale.push(device.id.into());
             }
-            Some(addressed) => copies.push(Copy {
+            Some(addressed) => copies.push(DeviceCopy {
                 device: device.id,
                 mailbox: device.mailbox,
                 envelope: envelope(caller, send, addressed, accepted_at),
@@ -207,7 +207,7 @@ fn address(
     if stale == v1::StaleDevices::default() { Ok(copies) } else { Err(SendError::StaleDevices(stale)) }
 }
 
-fn envelope(caller: &Caller, send: &Send, addressed: &Addressed, accepted_at: Timestamp) -> Bytes {
+fn envelope(caller: &Caller, send: &NewMessage, addressed: &Addressed, accepted_at: Timestamp) -> Bytes {
     let envelope = v1::Envelope {
         source: Some(caller.address.into()),
         content: addressed.content.clone(),
@@ -239,8 +239,8 @@ mod tests {
         }
     }
 
-    fn decode(request: v1::SendRequest) -> Result<Send, String> {
-        Send::decode(request, &SendConfig::default()).map_err(|error| error.field.to_owned())
+    fn decode(request: v1::SendRequest) -> Result<NewMessage, String> {
+        NewMessage::decode(request, &SendConfig::default()).map_err(|error| error.field.to_owned())
     }
 
     fn caller(account: [u8; 16]) -> Caller {

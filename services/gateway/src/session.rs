@@ -172,3 +172,20 @@ impl Drop for OpenSession {
         self.0.dec();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an idle session keeps besides its connection, its stream's buffers and its interest on the bus. The budget
+    /// of a session with all of these is 35 KB.
+    #[test]
+    fn an_idle_session_is_small() {
+        fn output_size<F, A, B, C, D>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+            size_of::<F>()
+        }
+        let (task, live) = (output_size(run), size_of::<Live>());
+        let running = live::run_size();
+        assert!(task + live <= 3 * 1024, "task {task}, of which run {running}; live {live}");
+    }
+}

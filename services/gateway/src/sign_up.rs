@@ -1,11 +1,11 @@
 //! `SignUp`: quotas by number and network, then registration.
 //!
-//! Tries at a code are counted by registration with the session itself, where a restart does not forget them; the
-//! gateway does not know the session's number.
+//! Tries at a code are counted twice: by registration with each session, where a restart does not forget them, and
+//! here over all sessions of a number, which the session's secret names by a tag.
 
 use spillway_admission::{Key, Limit};
-use spillway_api::{FieldError, v1};
-use spillway_types::PhoneNumber;
+use spillway_api::{FieldError, v1, verification_secret};
+use spillway_types::{NumberTag, PhoneNumber};
 
 use crate::Parts;
 use crate::arrival::Arrival;
@@ -39,6 +39,8 @@ impl Parts {
         &self,
         request: v1::CheckCodeRequest,
     ) -> Result<v1::VerificationSession, ForwardError> {
+        let session = verification_secret("session_id", &request.session_id).map_err(ForwardError::Field)?;
+        self.draw(Limit::CodeCheck, &Key::NumberTag(NumberTag::of_session(&session)), 1)?;
         answered(self.registration.clone().check_code(request).await)
     }
 

@@ -7,5 +7,6 @@ mod all {
     mod send;
     mod session;
     mod sign_up;
+    mod simulation;
     mod support;
 }

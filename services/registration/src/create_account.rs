@@ -145,9 +145,10 @@ impl Role {
             }
             // The account that this claim was for is not there: perhaps it is being deleted, and its claim released.
             if found.is_none() && claim != proposed && self.accounts.claim(claim).await? != claim {
-                // Nobody can have changed it: its only device is not known to anybody yet.
-                let _: Cas = self.accounts.delete(account.id, account.version).await?;
-                continue;
+                // Nobody knows its only device yet, so a conflict can only mean that it is gone already.
+                match self.accounts.delete(account.id, account.version).await? {
+                    Cas::Applied | Cas::Conflict => continue,
+                }
             }
             self.metrics.account(if found.is_some() {
                 AccountEvent::Reregistered

@@ -31,12 +31,13 @@ impl Codes {
 impl v1::sandbox_codes_server::SandboxCodes for Codes {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::SandboxCode, Status>> + Send>>;
 
-    /// A watcher that falls behind is told so, and its stream ends: silence would look like a lost code.
+    /// A watcher that falls behind is told so, and its stream ends: silence would look like a lost code. It also ends
+    /// with the sandbox, and does not hold up the drain.
     async fn watch(&self, _: Request<v1::WatchCodesRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let codes = BroadcastStream::new(self.0.watch()).map(|code| {
             code.map(encode).map_err(|_| Status::data_loss("codes were dropped for this watcher"))
         });
-        Ok(Response::new(Box::pin(codes)))
+        Ok(Response::new(Box::pin(codes.take_until(self.0.stopped()))))
     }
 
     async fn read(&self, request: Request<v1::ReadCodeRequest>) -> Result<Response<v1::SandboxCode>, Status> {

@@ -5,7 +5,8 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use spillway_store::verifications::VerificationId;
 use spillway_types::{
-    AccountId, DeviceAddress, KeyedHash, MailboxId, NumberMac, Pepper, PhoneNumber, Secret, random_bytes,
+    AccountId, DeviceAddress, KeyedHash, MailboxId, NumberMac, NumberTag, Pepper, PhoneNumber, Secret,
+    random_bytes,
 };
 
 use crate::provider::Code;
@@ -43,6 +44,10 @@ impl Secrets {
 
     pub(crate) fn number_mac(&self, number: &PhoneNumber) -> NumberMac {
         self.pepper.mac(number)
+    }
+
+    pub(crate) fn number_tag(&self, number: &NumberMac) -> NumberTag {
+        NumberTag::new(&self.session.hash("number tag", &[number.as_bytes()]))
     }
 
     pub(crate) fn verification_id(&self, session: &Secret) -> VerificationId {

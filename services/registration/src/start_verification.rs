@@ -2,7 +2,7 @@ use spillway_api::{Reason, Refusal};
 use spillway_rpc::ServiceError;
 use spillway_store::verifications::Transport;
 use spillway_store::{Cas, StoreError};
-use spillway_types::{PhoneNumber, Secret};
+use spillway_types::PhoneNumber;
 
 use crate::Role;
 use crate::dispatch::Wake;
@@ -41,10 +41,11 @@ impl Role {
         if transport == Transport::Voice {
             return Err(StartVerificationError::Voice);
         }
-        let secret = Secret::random();
+        let mac = self.secrets.number_mac(&number);
+        let secret = self.secrets.number_tag(&mac).session_secret();
         let id = self.secrets.verification_id(&secret);
         let sealed = self.secrets.seal(id, &number);
-        let session = self.rules().open(id, self.secrets.number_mac(&number), sealed, self.clock.now());
+        let session = self.rules().open(id, mac, sealed, self.clock.now());
         if self.sessions.create(&session).await? == Cas::Conflict {
             return Err(StartVerificationError::Repeated);
         }

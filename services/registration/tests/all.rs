@@ -1,4 +1,8 @@
 //! The registration role through its generated client, on the embedded store and the local bus.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on panics; clippy exempts only the test functions"
+)]
 
 #[path = "all/accounts.rs"]
 mod accounts;

@@ -245,7 +245,7 @@ impl Node {
         Server::new(self.config.rpc.clone(), "sandbox_codes", &self.wiring.server_metrics)
             .add_service(Codes::into_server(sandbox))
             .add_reflection()
-            .serve(listener, None, &self.edge);
+            .serve(listener, None, &self.roles);
     }
 
     fn admin(&self, health: &Health, log_level: LogLevel) -> AdminServer {

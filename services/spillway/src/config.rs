@@ -108,6 +108,8 @@ pub enum ConfigProblem {
     Mailbox(#[from] spillway_mailbox::ConfigError),
     #[error("the [directory] section cannot be used")]
     Directory(#[from] spillway_directory::ConfigError),
+    #[error("the [gateway] section cannot be used")]
+    Gateway(#[from] spillway_gateway::ConfigError),
 }
 
 impl Config {
@@ -123,10 +125,53 @@ impl Config {
         self.quotas.validate()?;
         self.mailbox.check()?;
         self.directory.check()?;
+        self.gateway.check()?;
         Ok(())
     }
 
     pub(crate) fn store_folder(&self) -> PathBuf {
         self.node.data.join("store")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use spillway_chassis::config::{load, to_toml};
+
+    use super::*;
+
+    fn read(file: &Path) -> Config {
+        load(Some(file), std::iter::empty(), "SPILLWAY").unwrap()
+    }
+
+    #[test]
+    fn the_defaults_can_be_used() {
+        Config::default().check().unwrap();
+    }
+
+    #[test]
+    fn the_example_can_be_used() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/spillway.toml");
+        let config = read(&example);
+        config.check().unwrap();
+        assert_eq!(config.provider.kind, ProviderKind::Http);
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("printed.toml");
+        let printed = to_toml(&Config::default());
+        std::fs::write(&file, &printed).unwrap();
+        assert_eq!(to_toml(&read(&file)), printed);
+    }
+
+    #[test]
+    fn codes_stay_on_this_machine() {
+        let mut config = Config::default();
+        config.listen.sandbox_codes = SocketAddr::from(([0, 0, 0, 0], 7702));
+        assert!(matches!(config.check(), Err(ConfigProblem::CodesExposed(_))));
     }
 }

@@ -73,7 +73,8 @@ async fn collect(mut callers: JoinSet<Vec<Duration>>) -> std::io::Result<Measure
 
 async fn store_put(path: &std::path::Path, callers: u64, run: Duration) -> Result<Measured, Box<dyn Error>> {
     let config = embedded::Config { path: path.to_owned(), ..embedded::Config::default() };
-    let (store, handle) = embedded::open(&config, &Registry::new(), Arc::new(SystemClock))?;
+    let registry = Registry::new();
+    let (store, handle) = embedded::open(&config, &registry, Arc::new(SystemClock))?;
     let ids = Arc::new(MessageIdGenerator::new(Arc::new(SystemClock)));
     let end = Instant::now() + run;
     let mut tasks = JoinSet::new();
@@ -99,6 +100,12 @@ async fn store_put(path: &std::path::Path, callers: u64, run: Duration) -> Resul
     }
     let measured = collect(tasks).await?;
     handle.close().await;
+    for family in registry.gather().iter().filter(|family| family.name() == "spillway_store_group_operations")
+    {
+        let groups = family.get_metric()[0].get_histogram();
+        let mean = groups.get_sample_sum() / groups.get_sample_count() as f64;
+        println!("{:<12} {mean:.1} puts share one fsync", "");
+    }
     Ok(measured)
 }
 

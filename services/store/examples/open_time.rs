@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,26 +23,32 @@ const ROOMY: Capacity = Capacity { messages: u64::MAX, bytes: u64::MAX };
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let messages: u64 = std::env::args().nth(1).map_or(Ok(1_000_000), |argument| argument.parse())?;
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if let [fill, path, messages] = arguments.as_slice()
+        && fill == "fill"
+    {
+        return fill_and_crash(Path::new(path), messages.parse()?).await;
+    }
+    let messages = arguments.first().map_or("1000000", String::as_str);
     let folder = tempfile::tempdir_in(".")?;
     let path = folder.path().join("store");
-    let (_, handle) = open("new", &path)?;
-    handle.close().await;
-    let (store, handle) = open("empty", &path)?;
+    open("new", &path)?.1.close().await;
+    open("empty", &path)?.1.close().await;
 
+    let mut child = Command::new(std::env::current_exe()?);
+    child.arg("fill").arg(&path).arg(messages).status()?;
+    open("after a crash", &path)?.1.close().await;
+    open("after a close", &path)?.1.close().await;
+    Ok(())
+}
+
+/// Ends as `kill -9` ends it: nothing is flushed or closed.
+async fn fill_and_crash(path: &Path, messages: u64) -> Result<(), Box<dyn Error>> {
+    let (store, _handle) = open("to be filled", path)?;
     let began = Instant::now();
     fill(&store, messages).await;
     println!("{messages} messages stored in {:.1?}", began.elapsed());
-    // What a crash leaves: the files as they are, nothing flushed or closed.
-    let crashed = folder.path().join("crashed");
-    copy(&path, &crashed)?;
-    handle.close().await;
-
-    let (_, handle) = open("full, after a crash", &crashed)?;
-    handle.close().await;
-    let (_, handle) = open("full, after a close", &path)?;
-    handle.close().await;
-    Ok(())
+    std::process::abort();
 }
 
 fn open(what: &str, path: &Path) -> Result<(Store, EmbeddedHandle), OpenError> {
@@ -70,18 +77,4 @@ async fn fill(store: &Store, messages: u64) {
         });
     }
     callers.join_all().await;
-}
-
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let to = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &to)?;
-        } else {
-            std::fs::copy(entry.path(), to)?;
-        }
-    }
-    Ok(())
 }

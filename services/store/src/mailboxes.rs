@@ -112,7 +112,7 @@ pub trait Mailboxes: std::fmt::Debug + Send + Sync {
     /// Deletes a mailbox whole. Idempotent.
     async fn purge(&self, mailbox: MailboxId) -> Result<(), StoreError>;
 
-    /// Reclaims the space of messages older than [`RETENTION`] at `now`; answers with how many there were. Bounded
-    /// work a call: call again until it answers 0.
+    /// Reclaims the space of messages older than [`RETENTION`] at `now`, of some of them up to a day later; answers
+    /// with how many there were. Bounded work a call: call again until it answers 0.
     async fn expire(&self, now: Timestamp) -> Result<usize, StoreError>;
 }

@@ -12,5 +12,5 @@ mod secret;
 pub use clock::{Clock, SystemClock, TestClock, Timestamp};
 pub use id::{AccountId, DeviceAddress, DeviceId, Guid, IdError, MailboxId};
 pub use message_id::{MessageId, MessageIdGenerator};
-pub use number::{NumberError, NumberMac, Pepper, PhoneNumber};
+pub use number::{NumberError, NumberMac, NumberTag, Pepper, PhoneNumber};
 pub use secret::{KeyedHash, Secret, SecretError, random_bytes};

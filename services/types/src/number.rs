@@ -5,7 +5,7 @@ use std::fmt;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use crate::secret::Secret;
+use crate::secret::{KeyedHash, Secret, random_bytes};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NumberError {
@@ -135,6 +135,36 @@ impl Pepper {
     }
 }
 
+/// Which number a verification session is for, as 64 bits that only the service can tell from random ones.
+///
+/// It travels at the end of the session's secret, so that a gateway can count tries at a number's codes over all its
+/// sessions without knowing the number or asking anybody. A client that changes it names a session that does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NumberTag([u8; NumberTag::LEN]);
+
+impl NumberTag {
+    const LEN: usize = 8;
+
+    /// The first 64 bits of a keyed hash of the number. Two numbers that share a tag share a limit, which among the
+    /// numbers of a day is as good as never.
+    pub fn new(hash: &KeyedHash) -> Self {
+        let (tag, _) = hash.as_bytes().split_first_chunk().expect("32 bytes begin with 8");
+        Self(*tag)
+    }
+
+    /// A new secret for a session of this number. 192 of its bits are random.
+    pub fn session_secret(self) -> Secret {
+        let mut bytes: [u8; 32] = random_bytes();
+        bytes[32 - Self::LEN..].copy_from_slice(&self.0);
+        Secret::from_bytes(bytes)
+    }
+
+    pub fn of_session(secret: &Secret) -> Self {
+        let (_, tag) = secret.expose().split_last_chunk().expect("32 bytes end with 8");
+        Self(*tag)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,5 +212,13 @@ mod tests {
         let second = Pepper::new(2, Secret::from_bytes([2; 32])).mac(&number);
         assert_eq!((first.as_bytes()[0], second.as_bytes()[0]), (1, 2));
         assert_ne!(first.as_bytes()[1..], second.as_bytes()[1..]);
+    }
+
+    #[test]
+    fn a_session_secret_carries_its_tag_and_is_new_each_time() {
+        let tag = NumberTag::new(&KeyedHash::from_bytes([7; 32]));
+        let (one, other) = (tag.session_secret(), tag.session_secret());
+        assert_eq!(NumberTag::of_session(&one), tag);
+        assert!(one != other);
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    cargo::build_release(&["spillway", "spillway-e2e"])?;
+    cargo::build_release(&[("spillway", "spillway"), ("spillway-e2e", "spillway-bench")])?;
     let mut bench = Command::new(cargo::release_binary("spillway-bench"));
     bench.arg(&options.suite).arg("--server").arg(cargo::release_binary("spillway"));
     bench.arg("--out").arg(cargo::target().join("bench"));

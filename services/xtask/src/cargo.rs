@@ -38,12 +38,12 @@ pub(crate) fn step(name: &str, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Builds executables in release mode.
-pub(crate) fn build_release(packages: &[&str]) -> Result<()> {
+/// Builds executables in release mode: each its package and its name.
+pub(crate) fn build_release(binaries: &[(&str, &str)]) -> Result<()> {
     let mut build = cargo();
-    build.args(["build", "--release", "--locked", "--bins"]);
-    for package in packages {
-        build.args(["--package", package]);
+    build.args(["build", "--release", "--locked"]);
+    for (package, binary) in binaries {
+        build.args(["--package", package, "--bin", binary]);
     }
     step("build (release)", &mut build)
 }

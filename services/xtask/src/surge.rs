@@ -15,7 +15,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    cargo::build_release(&["spillway", "surge"])?;
+    cargo::build_release(&[("spillway", "spillway"), ("surge", "surge")])?;
     let mut surge = Command::new(cargo::release_binary("surge"));
     surge.args(&options.arguments).current_dir(cargo::root());
     cargo::hand_over(&mut surge)

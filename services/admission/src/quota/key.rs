@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use spillway_types::{AccountId, PhoneNumber};
+use spillway_types::{AccountId, NumberTag, PhoneNumber};
 
 /// What kind of key a limit counts by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +30,13 @@ impl KeyKind {
 #[derive(Clone, Copy, Debug, Hash)]
 pub enum Key<'a> {
     User(AccountId),
-    UserPair { asking: AccountId, about: AccountId },
+    UserPair {
+        asking: AccountId,
+        about: AccountId,
+    },
     Number(&'a PhoneNumber),
+    /// A number that is known only by its tag.
+    NumberTag(NumberTag),
     Network(Network),
 }
 
@@ -40,7 +45,7 @@ impl Key<'_> {
         match self {
             Self::User(_) => KeyKind::User,
             Self::UserPair { .. } => KeyKind::UserPair,
-            Self::Number(_) => KeyKind::Number,
+            Self::Number(_) | Self::NumberTag(_) => KeyKind::Number,
             Self::Network(_) => KeyKind::Network,
         }
     }

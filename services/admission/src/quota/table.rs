@@ -100,7 +100,7 @@ pub static LIMITS: [LimitSpec; Limit::COUNT] = [
         period: Duration::from_secs(60),
         on_failure: OnFailure::Closed,
         keys_max: 1 << 18,
-        reason: "a six-digit code is guessed in a million tries; the session counts its own attempts besides",
+        reason: "a six-digit code is guessed in a million tries, and each session of a number allows a few",
         source: "burst of Signal checkTotp; the spacing is that of Signal's third code check",
     },
     LimitSpec {

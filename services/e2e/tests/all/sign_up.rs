@@ -4,24 +4,25 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use spillway_api::{Reason, v1};
-use spillway_client::Client;
+use spillway_client::{Client, Identity};
 use spillway_types::PhoneNumber;
 use tokio::task::JoinSet;
 
-use super::support::{Node, PATIENCE, impatient, population};
+use super::desk::population;
+use super::raw::{refusal, request};
+use super::support::{Node, PATIENCE, impatient};
 
 const RACERS: usize = 200;
 
 /// Without the limit on a number, which would let only a few through, everybody proves the same number.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_sign_ups_of_one_number_make_one_account() {
-    let node = Arc::new(
-        Node::start(
-            "one-number",
-            &[("QUOTAS__VERIFICATION_START__ENABLED", "false"), ("QUOTAS__CODE_CHECK__ENABLED", "false")],
-        )
-        .await,
-    );
+    let settings = [
+        ("QUOTAS__VERIFICATION_START__ENABLED", "false"),
+        ("QUOTAS__CODE_CHECK__ENABLED", "false"),
+        ("QUOTAS__AUTHENTICATE__ENABLED", "false"),
+    ];
+    let node = Arc::new(Node::start("one-number", &settings).await);
     let client = node.client().await;
     // One at a time: the phone cannot tell whose code it shows.
     let mut verified = Vec::new();
@@ -32,14 +33,30 @@ async fn two_hundred_sign_ups_of_one_number_make_one_account() {
     for verification in verified {
         let (node, client) = (node.clone(), client.clone());
         racers.spawn(async move {
-            let enrolled = node.create(&client, &verification, 0).await.unwrap();
-            let again = node.create(&client, &verification, 0).await.unwrap();
-            assert_eq!(enrolled.identity.account(), again.identity.account(), "a repeated call");
-            enrolled.identity.account()
+            let identity = node.desk.create(&client, &verification, 0).await.unwrap();
+            // Repeated, it answers the same, unless another has taken the place meanwhile.
+            match node.desk.create(&client, &verification, 0).await {
+                Ok(again) => assert_eq!(again.credential(), identity.credential()),
+                Err(error) => assert_eq!(error.refusal().unwrap().reason, Reason::VerificationNotFound),
+            }
+            identity
         });
     }
-    let accounts: HashSet<_> = racers.join_all().await.into_iter().collect();
+    let identities = racers.join_all().await;
+    let accounts: HashSet<_> = identities.iter().map(Identity::account).collect();
     assert_eq!(accounts.len(), 1);
+
+    let mut good = 0;
+    for identity in &identities {
+        match client.devices().list(request(identity, v1::ListDevicesRequest {})).await {
+            Ok(list) => {
+                assert_eq!(list.into_inner().devices.len(), 1);
+                good += 1;
+            }
+            Err(status) => assert_eq!(refusal(&status).reason, Reason::Unauthenticated),
+        }
+    }
+    assert_eq!(good, 1, "the last one has the account");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,7 +72,7 @@ async fn wrong_codes_are_counted_until_no_try_is_left() {
     let client = node.client().await;
     let person = population().person(0);
     let number = PhoneNumber::parse(&person.number).unwrap();
-    let code = node.phones().expect(&person.number);
+    let code = node.desk.phones.expect(&person.number);
     let mut verification = client.start_verification(&number, v1::Transport::Sms).await.unwrap();
     let code = code.within(PATIENCE).await.unwrap();
     node.keep_secret(&code);

@@ -5,14 +5,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::arrival::Arrival;
 use crate::grpc::Api;
-use crate::send::Send;
+use crate::send::NewMessage;
 use crate::session::{self, Outgoing};
 
 #[tonic::async_trait]
 impl Messages for Api {
     async fn send(&self, request: Request<v1::SendRequest>) -> Result<Response<v1::SendResponse>, Status> {
         let call = self.authenticated(&request).await?;
-        let send = Send::decode(request.into_inner(), &self.0.config.send).map_err(Refusal::from)?;
+        let send = NewMessage::decode(request.into_inner(), &self.0.config.send).map_err(Refusal::from)?;
         let sent = self.0.send(&call.caller, send, call.arrival.deadline).await.map_err(into_status)?;
         Ok(call.answer(sent))
     }

@@ -1,40 +1,34 @@
-//! A session after its hello: mail one way, acks the other.
+//! A session after its hello: the loop that waits for what can happen. What then happens to mail is in [`mail`], what
+//! the client says in [`client`].
+
+mod client;
+mod mail;
 
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use prost::Message as _;
 use rand::Rng as _;
-use spillway_api::internal::v1::{
-    AcknowledgeRequest, FetchRequest, FetchResponse, MailboxHint, SessionOpened, StoredMessage,
-    WhisperRequest, mailbox_hint::Hint,
-};
-use spillway_api::v1::{self, session_request, session_response::Frame};
-use spillway_api::{FieldError, message_id};
+use spillway_api::internal::v1::{FetchResponse, SessionOpened};
+use spillway_api::v1::{self, session_response::Frame};
 use spillway_bus::{Event, Subscription};
 use spillway_types::MessageId;
 use tokio::time::{Instant, sleep_until};
-use tonic::{Request, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use crate::Parts;
 use crate::auth::{AuthError, Proof};
-use crate::metrics::Source;
+use crate::session::Stop;
 use crate::session::ack_batch::AckBatch;
-use crate::session::backlog::{Backlog, Read};
-use crate::session::hello::{Established, broken_frame, fresh_ticket};
+use crate::session::backlog::Backlog;
+use crate::session::hello::{Established, fresh_ticket};
 use crate::session::in_flight::InFlight;
 use crate::session::outbound::{Outbound, Progress};
 use crate::session::sweep_schedule::SweepSchedule;
-use crate::session::{SessionError, Stop};
 use crate::wire::wire_duration;
 
-/// Ids in one ack frame.
-const ACK_IDS_MAX: usize = 256;
 /// When a device could not be checked before its ticket was renewed, for want of an answer.
 const REFRESH_RETRY: Duration = Duration::from_secs(30);
 
@@ -71,14 +65,6 @@ enum Happened {
     DrainBegan,
     Cancelled,
     Time,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Offer {
-    Delivered,
-    /// It has been delivered before, or cannot be.
-    Skipped,
-    NoRoom,
 }
 
 impl Live {
@@ -192,8 +178,6 @@ impl Live {
         }
     }
 
-    // What is due.
-
     fn wake_at(&self) -> Instant {
         let config = &self.parts.config.session;
         let slow_at = self.full_since.map(|since| since + config.slow_reader_timeout);
@@ -259,182 +243,14 @@ impl Live {
             self.acking_ids = ids;
         }
     }
+}
 
-    // From the client.
-
-    fn on_frame(&mut self, frame: Result<Option<v1::SessionRequest>, Status>) -> Result<(), Stop> {
-        let bad =
-            |field, problem: &str| Err(Stop::Failed(SessionError::Frame(FieldError::new(field, problem))));
-        match frame {
-            Ok(None) => Err(Stop::ClientLeft),
-            Err(status) => Err(broken_frame(&status)),
-            Ok(Some(request)) => match request.frame {
-                Some(session_request::Frame::Ack(ack)) => self.on_ack(&ack),
-                Some(session_request::Frame::Hello(_)) => bad("hello", "is the first frame only"),
-                None => bad("frame", "is required"),
-            },
-        }
+#[cfg(test)]
+pub(super) fn run_size() -> usize {
+    fn output_size<'a, F: 'a>(_: impl FnOnce(&'a mut Live) -> F) -> usize {
+        size_of::<F>()
     }
-
-    fn on_ack(&mut self, ack: &v1::Ack) -> Result<(), Stop> {
-        let frame_error = |error| Stop::Failed(SessionError::Frame(error));
-        if ack.ids.len() > ACK_IDS_MAX {
-            let problem = format!("must have at most {ACK_IDS_MAX} entries");
-            return Err(frame_error(FieldError::new("ack.ids", problem)));
-        }
-        let now = Instant::now();
-        for id in &ack.ids {
-            let id = message_id("ack.ids", id).map_err(frame_error)?;
-            self.in_flight.acked(id);
-            self.acks.push(id, now);
-        }
-        self.parts.metrics.acks.inc_by(ack.ids.len() as u64);
-        Ok(())
-    }
-
-    fn on_acknowledged(&mut self, answer: Result<(), Status>) {
-        self.acking = None;
-        let ids = std::mem::take(&mut self.acking_ids);
-        match answer {
-            Ok(()) => {
-                self.in_flight.deleted(&ids);
-                self.acks.succeeded();
-            }
-            Err(status) => {
-                tracing::debug!(code = ?status.code(), acks = ids.len(), "acks go again");
-                self.acks.failed(ids, Instant::now());
-            }
-        }
-    }
-
-    // From the bus.
-
-    fn on_hint(&mut self, hint: Bytes) -> Result<(), Stop> {
-        let hint = MailboxHint::decode(hint).ok().and_then(|hint| hint.hint);
-        match hint {
-            Some(Hint::Stored(_)) if self.backlog.holds_hints() => self.backlog.catch_up(Instant::now()),
-            Some(Hint::Stored(stored)) => {
-                if self.offer(stored, Source::Hint) == Offer::NoRoom {
-                    self.backlog.catch_up(Instant::now());
-                }
-            }
-            Some(Hint::Wake(_)) => self.backlog.catch_up(Instant::now()),
-            Some(Hint::Whisper(whisper)) => self.whisper(whisper),
-            Some(Hint::SessionOpened(other)) => {
-                let age = |opened: &SessionOpened| (opened.opened_at_us, opened.nonce);
-                if age(&other) > age(&self.opened) {
-                    return Err(Stop::Replaced);
-                }
-            }
-            Some(Hint::DeviceRemoved(_)) => return Err(Stop::DeviceRemoved),
-            None => tracing::error!("a mailbox hint cannot be read"),
-        }
-        Ok(())
-    }
-
-    fn whisper(&mut self, whisper: WhisperRequest) {
-        let Ok(envelope) = v1::Envelope::decode(whisper.envelope) else {
-            return tracing::error!("a whispered envelope cannot be read");
-        };
-        if self.full_since.is_none() {
-            let (id, guid, envelope) = (Bytes::new(), whisper.guid, Some(envelope));
-            self.outbound.push(Frame::Delivery(v1::Delivery { id, guid, envelope, ephemeral: true }));
-            self.parts.metrics.deliveries.count(Source::Whisper);
-            self.note_fullness();
-        }
-    }
-
-    // From the mailbox.
-
-    fn on_page(&mut self, page: Result<FetchResponse, Status>) {
-        self.page = None;
-        let now = Instant::now();
-        match page {
-            Ok(page) => self.deliver_page(page, now),
-            Err(status) => {
-                tracing::debug!(code = ?status.code(), "a page is asked for again");
-                self.backlog.failed(now);
-            }
-        }
-        self.in_flight.page_handled();
-    }
-
-    fn deliver_page(&mut self, page: FetchResponse, now: Instant) {
-        let mut last = None;
-        for stored in page.messages {
-            let id = message_id("id", &stored.id).ok();
-            if self.offer(stored, Source::Store) == Offer::NoRoom {
-                return self.backlog.no_room(last, now);
-            }
-            last = id.or(last);
-        }
-        if self.backlog.page(last, page.more, now) == Read::FirstFinished {
-            self.outbound.push(Frame::QueueEmpty(v1::QueueEmpty {}));
-        }
-    }
-
-    fn offer(&mut self, stored: StoredMessage, source: Source) -> Offer {
-        let Ok(id) = message_id("id", &stored.id) else {
-            tracing::error!("a stored message's id cannot be read");
-            return Offer::Skipped;
-        };
-        if self.in_flight.contains(id) {
-            return Offer::Skipped;
-        }
-        if self.room() == 0 {
-            return Offer::NoRoom;
-        }
-        let Ok(envelope) = v1::Envelope::decode(stored.envelope) else {
-            tracing::error!(%id, "a stored envelope cannot be read");
-            return Offer::Skipped;
-        };
-        self.in_flight.delivered(id);
-        self.outbound.push(Frame::Delivery(v1::Delivery {
-            id: stored.id,
-            guid: stored.guid,
-            envelope: Some(envelope),
-            ephemeral: false,
-        }));
-        self.parts.metrics.deliveries.count(source);
-        self.note_fullness();
-        Offer::Delivered
-    }
-
-    fn room(&self) -> usize {
-        if self.full_since.is_some() { 0 } else { self.in_flight.room() }
-    }
-
-    fn note_fullness(&mut self) {
-        if self.outbound.is_full() {
-            self.full_since.get_or_insert_with(Instant::now);
-        }
-    }
-
-    fn fetch(&self, after: Option<MessageId>, room: usize) -> Call<FetchResponse> {
-        let config = &self.parts.config.session;
-        // From the watermark on, what the client has not acked yet comes first.
-        let wanted = if after.is_none() { room + self.in_flight.known() } else { room };
-        let messages_max = u32::try_from(wanted).unwrap_or(u32::MAX).min(config.page_messages_max);
-        let mut request = Request::new(FetchRequest {
-            mailbox_id: Bytes::copy_from_slice(self.proof.caller.mailbox.as_bytes()),
-            after: after.map_or_else(Bytes::new, |id| Bytes::copy_from_slice(&id.to_bytes())),
-            messages_max,
-            bytes_max: config.page_bytes_max,
-        });
-        request.set_timeout(config.call_timeout);
-        let mut mailbox = self.parts.mailbox.clone();
-        async move { Ok(mailbox.fetch(request).await?.into_inner()) }.boxed()
-    }
-
-    fn acknowledge(&self, ids: &[MessageId]) -> Call<()> {
-        let mut request = Request::new(AcknowledgeRequest {
-            mailbox_id: Bytes::copy_from_slice(self.proof.caller.mailbox.as_bytes()),
-            ids: ids.iter().map(|id| Bytes::copy_from_slice(&id.to_bytes())).collect(),
-        });
-        request.set_timeout(self.parts.config.session.call_timeout);
-        let mut mailbox = self.parts.mailbox.clone();
-        async move { mailbox.acknowledge(request).await.map(drop) }.boxed()
-    }
+    output_size(Live::run)
 }
 
 /// Well before the token expires, so that the client always holds a good one.

@@ -152,3 +152,35 @@ async fn a_session_whose_removal_hint_was_lost_ends_when_its_ticket_is_due() {
     settle().await;
     assert_eq!(device.closing().await, spillway_api::v1::closing::Reason::DeviceRemoved);
 }
+
+#[tokio::test(start_paused = true)]
+async fn tokens_and_tickets_expire() {
+    let node = Node::start();
+    let (sender, receiver) = (node.account(1).remove(0), node.account(1));
+    let token = token_of(&node, &sender, &receiver).await;
+    let (_device, welcome) = Device::hello(&node.public, Identity::Token(token.clone())).await.unwrap();
+    node.clock.advance(Duration::from_secs(10 * 60));
+    assert_refused(send_with(&node, &format!("Bearer {token}"), &receiver).await, Reason::Unauthenticated);
+    node.clock.advance(Duration::from_secs(24 * 3_600));
+    let mut late = Device::connect(&node.public).await.unwrap();
+    late.say_hello(Identity::ResumeTicket(welcome.ticket.unwrap().resume_ticket)).await;
+    assert_refused(late.next().await, Reason::Unauthenticated);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_resumes_for_days_is_looked_up_now_and_then() {
+    let node = Node::start();
+    let known = node.account(1).remove(0);
+    let credential = Identity::Credential(known.credential.clone());
+    let (_first, welcome) = Device::hello(&node.public, credential).await.unwrap();
+    let mut ticket = welcome.ticket.unwrap().resume_ticket;
+    for _ in 0..14 {
+        node.clock.advance(Duration::from_secs(23 * 3_600));
+        // The quotas have a clock of their own.
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let resumed = Device::hello(&node.public, Identity::ResumeTicket(ticket)).await;
+        ticket = resumed.unwrap().1.ticket.unwrap().resume_ticket;
+    }
+    let state = node.registration.state();
+    assert_eq!((state.authenticates, state.get_devices), (1, 3), "every fourth day");
+}

@@ -158,13 +158,33 @@ async fn the_newest_session_of_a_device_ends_the_older_one() {
     let node = Node::start();
     let known = node.account(1).remove(0);
     let mut older = Device::open_and_drain(&node, &known).await;
-    settle().await;
+    node.clock.advance(Duration::from_millis(1));
     let mut newer = Device::open_and_drain(&node, &known).await;
     assert_eq!(older.closing().await, Closing::Replaced);
 
     let opened_at_us = 1;
     node.hint(known.mailbox, Hint::SessionOpened(SessionOpened { opened_at_us, nonce: u64::MAX })).await;
     assert_eq!(newer.frames_within(Duration::from_secs(60)).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_are_counted_while_they_are_open_and_by_their_end() {
+    let node = Node::start();
+    let known = node.account(2);
+    let devices =
+        [Device::open_and_drain(&node, &known[0]).await, Device::open_and_drain(&node, &known[1]).await];
+    assert_eq!(node.metric("spillway_gateway_sessions_open", &[]), 2.0);
+    let [removed, left] = devices;
+    node.hint(known[0].mailbox, Hint::DeviceRemoved(DeviceRemoved {})).await;
+    drop(left);
+    settle().await;
+    assert_eq!(node.metric("spillway_gateway_sessions_open", &[]), 0.0);
+    for (reason, count) in [("device_removed", 1.0), ("client_left", 1.0), ("failed", 0.0)] {
+        assert_eq!(node.metric("spillway_gateway_session_ends_total", &[reason]), count, "{reason}");
+    }
+    let proofs = node.metric("spillway_gateway_proofs_total", &["hello", "credential", "renewed"]);
+    assert_eq!(proofs, 2.0);
+    drop(removed);
 }
 
 #[tokio::test(start_paused = true)]

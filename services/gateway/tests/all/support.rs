@@ -27,7 +27,7 @@ use spillway_bus::{Bus, LocalBus, Subject};
 use spillway_chassis::{Drain, DrainHandle, Tasks};
 use spillway_gateway::{Config, Deps, Gateway, Services};
 use spillway_rpc::{Channel, ServerMetrics, in_process};
-use spillway_types::{AccountId, DeviceAddress, DeviceId, Guid, MailboxId, Secret, SystemClock};
+use spillway_types::{AccountId, DeviceAddress, DeviceId, Guid, MailboxId, Secret, TestClock};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
@@ -43,6 +43,9 @@ pub(crate) struct Node {
     pub(crate) drain: DrainHandle,
     pub(crate) tasks: Tasks,
     pub(crate) services: Services,
+    pub(crate) registry: prometheus::Registry,
+    /// Moves only when told to, unlike tokio's.
+    pub(crate) clock: TestClock,
 }
 
 /// A device that registration knows.
@@ -74,7 +77,8 @@ impl Node {
         let registry = prometheus::Registry::new();
         let server_metrics = ServerMetrics::new(&registry);
         let bus = Arc::new(LocalBus::new());
-        let mailbox = FakeMailbox::new(Arc::clone(&bus));
+        let clock = TestClock::default();
+        let mailbox = FakeMailbox::new(Arc::clone(&bus), clock.clone());
         let registration = FakeRegistration::default();
         let tasks = Tasks::new();
         let drain = Drain::new(&tasks).handle();
@@ -89,16 +93,16 @@ impl Node {
             bus: Arc::clone(&bus) as Arc<dyn Bus>,
             quotas: Arc::new(quotas),
             token_key: Secret::from_bytes([42; 32]),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(clock.clone()),
             tasks: tasks.clone(),
             drain: drain.clone(),
-            registry,
+            registry: registry.clone(),
         };
         let services = Gateway::new(config, deps).into_services(2 << 20);
         let routes = Routes::new(services.sign_up.clone())
             .add_service(services.contacts.clone())
             .add_service(services.messages.clone());
-        Self { public: channel(routes), mailbox, registration, bus, drain, tasks, services }
+        Self { public: channel(routes), mailbox, registration, bus, drain, tasks, services, registry, clock }
     }
 
     pub(crate) fn messages(&self) -> MessagesClient<Channel> {
@@ -139,6 +143,18 @@ impl Node {
     pub(crate) async fn hint(&self, mailbox: MailboxId, hint: Hint) {
         let hint = MailboxHint { hint: Some(hint) };
         self.bus.publish(Subject::Mailbox(mailbox), hint.encode_to_vec().into()).await.unwrap();
+    }
+
+    /// The value of a counter or gauge whose label values are these, in the order of the label names.
+    pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name).expect("the metric exists");
+        let values = |metric: &prometheus::proto::Metric| -> Vec<String> {
+            metric.get_label().iter().map(|label| label.value().to_owned()).collect()
+        };
+        let metric = family.get_metric().iter().find(|metric| values(metric) == labels);
+        let metric = metric.expect("the metric has these labels");
+        metric.get_counter().get_value() + metric.get_gauge().get_value()
     }
 
     /// Says that an account changed, and waits until the gateway has heard it.

@@ -1,19 +1,19 @@
 //! Finds what memory does not know of: codes queued before a crash, or when there was no room.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use spillway_chassis::Tasks;
 use spillway_rpc::Chain;
 use spillway_store::StoreError;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{HandOver, Wake};
 
 /// Wakes the dispatcher for every queued session, at once and then at each interval.
 pub(super) async fn run(hand_over: Arc<HandOver>, wakes: mpsc::Sender<Wake>, tasks: Tasks) {
-    let mut ticks = interval(hand_over.config.reap_interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = every(hand_over.config.reap_interval);
     loop {
         tokio::select! {
             () = tasks.cancelled() => return,
@@ -43,8 +43,7 @@ async fn reap(hand_over: &HandOver, wakes: &mpsc::Sender<Wake>) -> Result<(), St
 
 /// Forgets expired sessions at each interval.
 pub(super) async fn expire(hand_over: Arc<HandOver>, tasks: Tasks) {
-    let mut ticks = interval(hand_over.config.expiry_interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = every(hand_over.config.expiry_interval);
     loop {
         tokio::select! {
             () = tasks.cancelled() => return,
@@ -55,4 +54,11 @@ pub(super) async fn expire(hand_over: Arc<HandOver>, tasks: Tasks) {
             Err(error) => tracing::warn!(error = %Chain(&error), "expired sessions could not be forgotten"),
         }
     }
+}
+
+/// At once, then at each interval; one of zero, which tokio refuses, is taken as one millisecond.
+fn every(period: Duration) -> Interval {
+    let mut ticks = interval(period.max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }

@@ -138,6 +138,11 @@ impl Sandbox {
         self.phones.watchers.subscribe()
     }
 
+    /// Resolves when no more codes will be delivered.
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.tasks.cancelled()
+    }
+
     fn within_rate(&self) -> Result<(), ProviderError> {
         let Some(rate) = self.config.rate_per_second else { return Ok(()) };
         let now = Instant::now();

@@ -1,20 +1,16 @@
 use std::time::Duration;
 
+use prometheus::Registry;
 use spillway_api::v1;
+use spillway_api::v1::sandbox_codes_client::SandboxCodesClient;
+use spillway_chassis::Tasks;
 use spillway_registration::provider::{ProviderError, Sandbox, SandboxConfig};
 use spillway_registration::sandbox::Codes;
-use spillway_chassis::Tasks;
-use spillway_api::v1::sandbox_codes_client::SandboxCodesClient;
 use spillway_rpc::{ServerMetrics, in_process};
-use prometheus::Registry;
 use tonic::service::Routes;
 
 use crate::scripted::{Scripted, failed, throttled};
-use crate::world::{NUMBER, OTHER_NUMBER, PATIENCE, World, config, next_call, until};
-
-async fn is_queue_empty(world: &World) -> bool {
-    world.store.verifications.queued(10).await.unwrap().is_empty()
-}
+use crate::world::{NUMBER, OTHER_NUMBER, PATIENCE, World, config, is_queue_empty, next_call, until};
 
 /// The process dies with one code at the provider and one that has not even begun; the next one sends both.
 #[tokio::test]
@@ -25,14 +21,19 @@ async fn queued_codes_survive_the_process() {
     narrow.dispatch.concurrency = 1.try_into().unwrap();
     narrow.dispatch.provider_timeout = Duration::from_millis(50);
     let node = world.node(narrow, dead);
-    let sessions = [node.start(NUMBER).await, node.start(OTHER_NUMBER).await];
+    let mut sessions = Vec::new();
+    for number in [NUMBER, OTHER_NUMBER] {
+        sessions.push((number, node.start(number).await));
+        world.clock.advance(Duration::from_secs(1));
+    }
     let before = next_call(&mut calls).await;
     node.stop().await;
 
     let (provider, mut calls) = Scripted::accepting();
     let node = world.node(config(), provider);
-    for session in &sessions {
+    for (number, session) in &sessions {
         let call = next_call(&mut calls).await;
+        assert_eq!(&call.number, number, "who has waited longest comes first");
         if call.number == before.number {
             assert_eq!(call.code, before.code, "what was on its way already stays good");
         }
@@ -131,10 +132,18 @@ async fn the_sandbox_shows_its_codes() {
     let session = node.start(NUMBER).await;
     let seen = tokio::time::timeout(PATIENCE, watch.message()).await.unwrap().unwrap().unwrap();
     assert_eq!(seen.number, NUMBER);
-    assert!(node.check(&session, &seen.code).await.unwrap().verified, "at zero delay the check overtakes the disk");
+    assert!(
+        node.check(&session, &seen.code).await.unwrap().verified,
+        "at zero delay the check overtakes the disk"
+    );
     let read = codes.read(v1::ReadCodeRequest { number: NUMBER.to_owned() }).await.unwrap().into_inner();
     assert_eq!(read.code, seen.code);
     let metrics = prometheus::TextEncoder::new().encode_to_string(&node.registry.gather()).unwrap();
-    assert!(metrics.contains(r#"spillway_verification_codes_total{outcome="accepted",provider="sandbox"} 1"#));
-    assert!(metrics.contains(r#"spillway_verifications_total{event="verified",transport="sms"} 1"#), "{metrics}");
+    assert!(
+        metrics.contains(r#"spillway_verification_codes_total{outcome="accepted",provider="sandbox"} 1"#)
+    );
+    assert!(
+        metrics.contains(r#"spillway_verifications_total{event="verified",transport="sms"} 1"#),
+        "{metrics}"
+    );
 }

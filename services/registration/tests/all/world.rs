@@ -133,7 +133,11 @@ impl Node {
     }
 
     /// Proves a number with the code that reaches the provider.
-    pub(crate) async fn prove(&self, number: &str, calls: &mut mpsc::Receiver<Call>) -> v1::VerificationSession {
+    pub(crate) async fn prove(
+        &self,
+        number: &str,
+        calls: &mut mpsc::Receiver<Call>,
+    ) -> v1::VerificationSession {
         let session = self.start(number).await;
         let call = next_call(calls).await;
         let session = self.check(&session, &call.code).await.unwrap();
@@ -141,7 +145,10 @@ impl Node {
         session
     }
 
-    pub(crate) async fn create(&self, session: &v1::VerificationSession) -> Result<internal::Enrolled, Status> {
+    pub(crate) async fn create(
+        &self,
+        session: &v1::VerificationSession,
+    ) -> Result<internal::Enrolled, Status> {
         self.client.clone().create_account(new_account(session)).await.map(Response::into_inner)
     }
 
@@ -150,14 +157,18 @@ impl Node {
         self.create(&session).await.unwrap()
     }
 
-    pub(crate) async fn authenticate(&self, credential: &str) -> Result<internal::AuthenticateResponse, Status> {
+    pub(crate) async fn authenticate(
+        &self,
+        credential: &str,
+    ) -> Result<internal::AuthenticateResponse, Status> {
         let request = internal::AuthenticateRequest { credential: credential.to_owned() };
         self.client.clone().authenticate(request).await.map(Response::into_inner)
     }
 
     pub(crate) async fn devices(&self, enrolled: &internal::Enrolled) -> Vec<u32> {
         let account_id = enrolled.device.clone().unwrap().account_id;
-        let devices = self.client.clone().get_devices(internal::GetDevicesRequest { account_id }).await.unwrap();
+        let devices =
+            self.client.clone().get_devices(internal::GetDevicesRequest { account_id }).await.unwrap();
         devices.into_inner().devices.into_iter().map(|device| device.device_id).collect()
     }
 
@@ -178,11 +189,8 @@ pub(crate) fn new_account(session: &v1::VerificationSession) -> v1::CreateAccoun
 }
 
 pub(crate) fn prekeys(one_time: u32) -> v1::PreKeys {
-    let signed = |key_id| v1::SignedPreKey {
-        key_id,
-        public_key: vec![1; 32].into(),
-        signature: vec![2; 64].into(),
-    };
+    let signed =
+        |key_id| v1::SignedPreKey { key_id, public_key: vec![1; 32].into(), signature: vec![2; 64].into() };
     let one_time = (1..=one_time).map(|key_id| v1::OneTimePreKey { key_id, public_key: vec![3; 32].into() });
     v1::PreKeys { signed: Some(signed(1)), last_resort: Some(signed(2)), one_time: one_time.collect() }
 }
@@ -197,6 +205,10 @@ pub(crate) fn seconds(duration: Option<prost_types::Duration>) -> Option<i64> {
 
 pub(crate) async fn next_call(calls: &mut mpsc::Receiver<Call>) -> Call {
     tokio::time::timeout(PATIENCE, calls.recv()).await.expect("a call reaches the provider").unwrap()
+}
+
+pub(crate) async fn is_queue_empty(world: &World) -> bool {
+    world.store.verifications.queued(10).await.unwrap().is_empty()
 }
 
 /// Waits until `condition` holds.
@@ -230,7 +242,10 @@ impl Mailbox for Purges {
         Ok(Response::new(internal::PurgeResponse {}))
     }
 
-    async fn append(&self, _: Request<internal::AppendRequest>) -> Result<Response<internal::AppendResponse>, Status> {
+    async fn append(
+        &self,
+        _: Request<internal::AppendRequest>,
+    ) -> Result<Response<internal::AppendResponse>, Status> {
         Err(Status::unimplemented("not for these tests"))
     }
 
@@ -241,7 +256,10 @@ impl Mailbox for Purges {
         Err(Status::unimplemented("not for these tests"))
     }
 
-    async fn fetch(&self, _: Request<internal::FetchRequest>) -> Result<Response<internal::FetchResponse>, Status> {
+    async fn fetch(
+        &self,
+        _: Request<internal::FetchRequest>,
+    ) -> Result<Response<internal::FetchResponse>, Status> {
         Err(Status::unimplemented("not for these tests"))
     }
 

@@ -11,7 +11,7 @@ pub(super) fn follow(
     names: Vec<&'static str>,
     tasks: &Tasks,
 ) -> HealthServer<HealthService> {
-    let reporter = HealthReporter::new();
+    let mut reporter = HealthReporter::new();
     let service = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
     let (mut watch, cancelled) = (health.watch(), tasks.cancelled());
     tasks.spawn("rpc health", async move {
@@ -23,9 +23,13 @@ pub(super) fn follow(
                 reporter.set_service_status(*name, status).await;
             }
             ready = tokio::select! {
-                () = cancelled.as_mut() => return,
+                () = cancelled.as_mut() => break,
                 ready = watch.changed() => ready,
             };
+        }
+        // Ends the streams of those who watch, which would hold their connections open through the drain.
+        for name in &names {
+            reporter.clear_service_status(name).await;
         }
     });
     service

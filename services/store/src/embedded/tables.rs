@@ -19,8 +19,8 @@ use crate::{OpenError, StoreError};
 /// fjall rotates a journal at 64 MB and keeps it until every table has flushed what it holds. The smallest limit it
 /// takes bounds what is replayed at a start to some 200 MB.
 const JOURNALS_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Two machines' worth of cores is what the default store is for: flushes and compactions get one thread. With more,
-/// fjall keeps one for flushes only, which spins while compactions wait (3.1.13, `worker_pool.rs`).
+/// Threads for flushes and compactions. With two or more fjall keeps one for flushes alone, and that one spins while
+/// compactions are queued (3.1.13, `worker_pool.rs`), which a small machine cannot spare.
 const WORKERS: usize = 1;
 /// Large enough that a flush comes every few seconds under full load, small enough that four waiting for the disk do
 /// not fill the memory.

@@ -11,7 +11,7 @@ use spillway_api::internal::v1::{
 };
 use spillway_api::{Reason, Refusal, v1};
 use spillway_bus::{Bus as _, LocalBus, Subject};
-use spillway_types::{Guid, MailboxId, MessageIdGenerator, SystemClock};
+use spillway_types::{Guid, MailboxId, MessageIdGenerator, TestClock};
 use tonic::{Request, Response, Status};
 
 /// What the mailbox does with the next appends.
@@ -50,8 +50,8 @@ pub(crate) struct State {
 }
 
 impl FakeMailbox {
-    pub(crate) fn new(bus: Arc<LocalBus>) -> Self {
-        let ids = MessageIdGenerator::new(Arc::new(SystemClock));
+    pub(crate) fn new(bus: Arc<LocalBus>, clock: TestClock) -> Self {
+        let ids = MessageIdGenerator::new(Arc::new(clock));
         Self(Arc::new(Shared { bus, ids, state: Mutex::default() }))
     }
 

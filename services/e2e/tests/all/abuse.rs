@@ -1,0 +1,4 @@
+mod bytes;
+mod identity;
+mod reading;
+mod streams;

@@ -1,0 +1,144 @@
+//! What comes from the bus and the mailbox: mail, mostly.
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use prost::Message as _;
+use spillway_api::internal::v1::{
+    FetchRequest, FetchResponse, MailboxHint, SessionOpened, StoredMessage, WhisperRequest,
+    mailbox_hint::Hint,
+};
+use spillway_api::message_id;
+use spillway_api::v1::{self, session_response::Frame};
+use spillway_types::MessageId;
+use tokio::time::Instant;
+use tonic::{Request, Status};
+
+use crate::metrics::Source;
+use crate::session::Stop;
+use crate::session::backlog::Read;
+use crate::session::live::{Call, Live};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Offer {
+    Delivered,
+    /// It has been delivered before, or cannot be.
+    Skipped,
+    NoRoom,
+}
+
+impl Live {
+    pub(super) fn on_hint(&mut self, hint: Bytes) -> Result<(), Stop> {
+        let hint = MailboxHint::decode(hint).ok().and_then(|hint| hint.hint);
+        match hint {
+            Some(Hint::Stored(_)) if self.backlog.holds_hints() => self.backlog.catch_up(Instant::now()),
+            Some(Hint::Stored(stored)) => {
+                if self.offer(stored, Source::Hint) == Offer::NoRoom {
+                    self.backlog.catch_up(Instant::now());
+                }
+            }
+            Some(Hint::Wake(_)) => self.backlog.catch_up(Instant::now()),
+            Some(Hint::Whisper(whisper)) => self.whisper(whisper),
+            Some(Hint::SessionOpened(other)) => {
+                let age = |opened: &SessionOpened| (opened.opened_at_us, opened.nonce);
+                if age(&other) > age(&self.opened) {
+                    return Err(Stop::Replaced);
+                }
+            }
+            Some(Hint::DeviceRemoved(_)) => return Err(Stop::DeviceRemoved),
+            None => tracing::error!("a mailbox hint cannot be read"),
+        }
+        Ok(())
+    }
+
+    fn whisper(&mut self, whisper: WhisperRequest) {
+        let Ok(envelope) = v1::Envelope::decode(whisper.envelope) else {
+            return tracing::error!("a whispered envelope cannot be read");
+        };
+        if self.full_since.is_none() {
+            let (id, guid, envelope) = (Bytes::new(), whisper.guid, Some(envelope));
+            self.outbound.push(Frame::Delivery(v1::Delivery { id, guid, envelope, ephemeral: true }));
+            self.parts.metrics.deliveries.count(Source::Whisper);
+            self.note_fullness();
+        }
+    }
+
+    pub(super) fn on_page(&mut self, page: Result<FetchResponse, Status>) {
+        self.page = None;
+        let now = Instant::now();
+        match page {
+            Ok(page) => self.deliver_page(page, now),
+            Err(status) => {
+                tracing::debug!(code = ?status.code(), "a page is asked for again");
+                self.backlog.failed(now);
+            }
+        }
+        self.in_flight.page_handled();
+    }
+
+    fn deliver_page(&mut self, page: FetchResponse, now: Instant) {
+        let mut last = None;
+        for stored in page.messages {
+            let id = message_id("id", &stored.id).ok();
+            if self.offer(stored, Source::Store) == Offer::NoRoom {
+                return self.backlog.no_room(last, now);
+            }
+            last = id.or(last);
+        }
+        if self.backlog.page(last, page.more, now) == Read::FirstFinished {
+            self.outbound.push(Frame::QueueEmpty(v1::QueueEmpty {}));
+        }
+    }
+
+    fn offer(&mut self, stored: StoredMessage, source: Source) -> Offer {
+        let Ok(id) = message_id("id", &stored.id) else {
+            tracing::error!("a stored message's id cannot be read");
+            return Offer::Skipped;
+        };
+        if self.in_flight.contains(id) {
+            return Offer::Skipped;
+        }
+        if self.room() == 0 {
+            return Offer::NoRoom;
+        }
+        let Ok(envelope) = v1::Envelope::decode(stored.envelope) else {
+            tracing::error!(%id, "a stored envelope cannot be read");
+            return Offer::Skipped;
+        };
+        self.in_flight.delivered(id);
+        self.outbound.push(Frame::Delivery(v1::Delivery {
+            id: stored.id,
+            guid: stored.guid,
+            envelope: Some(envelope),
+            ephemeral: false,
+        }));
+        self.parts.metrics.deliveries.count(source);
+        self.note_fullness();
+        Offer::Delivered
+    }
+
+    pub(super) fn room(&self) -> usize {
+        if self.full_since.is_some() { 0 } else { self.in_flight.room() }
+    }
+
+    pub(super) fn note_fullness(&mut self) {
+        if self.outbound.is_full() {
+            self.full_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    pub(super) fn fetch(&self, after: Option<MessageId>, room: usize) -> Call<FetchResponse> {
+        let config = &self.parts.config.session;
+        // From the watermark on, what the client has not acked yet comes first.
+        let wanted = if after.is_none() { room + self.in_flight.known() } else { room };
+        let messages_max = u32::try_from(wanted).unwrap_or(u32::MAX).min(config.page_messages_max);
+        let mut request = Request::new(FetchRequest {
+            mailbox_id: Bytes::copy_from_slice(self.proof.caller.mailbox.as_bytes()),
+            after: after.map_or_else(Bytes::new, |id| Bytes::copy_from_slice(&id.to_bytes())),
+            messages_max,
+            bytes_max: config.page_bytes_max,
+        });
+        request.set_timeout(config.call_timeout);
+        let mut mailbox = self.parts.mailbox.clone();
+        async move { Ok(mailbox.fetch(request).await?.into_inner()) }.boxed()
+    }
+}

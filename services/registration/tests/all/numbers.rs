@@ -1,0 +1,146 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use spillway_api::internal::v1 as internal;
+use spillway_api::{Reason, v1};
+use spillway_store::accounts::NumberClaim;
+use spillway_store::{Cas, Directory, Store, StoreError};
+use spillway_types::{AccountId, NumberMac, PhoneNumber};
+use tonic::Status;
+
+use crate::scripted::Scripted;
+use crate::world::{NUMBER, Node, OTHER_NUMBER, World, config, reason};
+
+fn account(enrolled: &internal::Enrolled) -> Vec<u8> {
+    enrolled.device.as_ref().unwrap().account_id.to_vec()
+}
+
+fn mac(world: &World, number: &str) -> NumberMac {
+    world.pepper.mac(&PhoneNumber::parse(number).unwrap())
+}
+
+async fn change(
+    node: &Node,
+    enrolled: &internal::Enrolled,
+    session: &v1::VerificationSession,
+) -> Result<(), Status> {
+    let request = internal::ChangeNumberRequest {
+        caller: enrolled.device.clone(),
+        session_id: session.session_id.clone(),
+    };
+    node.client.clone().change_number(request).await.map(drop)
+}
+
+#[tokio::test]
+async fn an_account_moves_to_a_new_number_and_frees_the_old_one() {
+    let world = World::new();
+    let (provider, mut calls) = Scripted::accepting();
+    let node = world.node(config(), provider);
+    let enrolled = node.sign_up(NUMBER, &mut calls).await;
+    let session = node.start(OTHER_NUMBER).await;
+    assert_eq!(reason(&change(&node, &enrolled, &session).await.unwrap_err()), Reason::NotVerified);
+    let code = crate::world::next_call(&mut calls).await.code;
+    node.check(&session, &code).await.unwrap();
+    for _ in 0..2 {
+        change(&node, &enrolled, &session).await.unwrap();
+        assert_eq!(world.found_by(OTHER_NUMBER).await, Some(account(&enrolled)));
+        assert_eq!(world.found_by(NUMBER).await, None);
+    }
+    node.authenticate(&enrolled.credential).await.unwrap();
+    let used = node.create(&session).await.unwrap_err();
+    assert_eq!(reason(&used), Reason::VerificationNotFound, "the session has done its work");
+    let newcomer = node.sign_up(NUMBER, &mut calls).await;
+    assert!(!newcomer.reregistered);
+    assert_ne!(account(&newcomer), account(&enrolled));
+}
+
+#[tokio::test]
+async fn a_number_of_another_account_is_taken() {
+    let world = World::new();
+    let (provider, mut calls) = Scripted::accepting();
+    let node = world.node(config(), provider);
+    let enrolled = node.sign_up(NUMBER, &mut calls).await;
+    let owner = node.sign_up(OTHER_NUMBER, &mut calls).await;
+    let session = node.prove(OTHER_NUMBER, &mut calls).await;
+    assert_eq!(reason(&change(&node, &enrolled, &session).await.unwrap_err()), Reason::NumberTaken);
+    assert_eq!(world.found_by(OTHER_NUMBER).await, Some(account(&owner)));
+    assert_eq!(world.found_by(NUMBER).await, Some(account(&enrolled)));
+}
+
+/// A change of number stopped before it gave the old number up. Whoever proves that number must not get the account.
+#[tokio::test]
+async fn a_claim_left_behind_gives_no_account_away() {
+    let world = World::new();
+    let (provider, mut calls) = Scripted::accepting();
+    let node = world.node(config(), provider);
+    let enrolled = node.sign_up(NUMBER, &mut calls).await;
+    let id = AccountId::try_from(&account(&enrolled)[..]).unwrap();
+    let left = NumberClaim { number: mac(&world, OTHER_NUMBER), account: id };
+    assert_eq!(world.store.accounts.claim(left).await.unwrap(), left);
+
+    let newcomer = node.sign_up(OTHER_NUMBER, &mut calls).await;
+    assert_ne!(account(&newcomer), account(&enrolled));
+    assert!(!newcomer.reregistered);
+    node.authenticate(&enrolled.credential).await.unwrap();
+    assert_eq!(world.found_by(OTHER_NUMBER).await, Some(account(&newcomer)));
+
+    let left = NumberClaim { number: mac(&world, "+4930123458"), account: id };
+    assert_eq!(world.store.accounts.claim(left).await.unwrap(), left);
+    let session = node.prove("+4930123458", &mut calls).await;
+    change(&node, &newcomer, &session).await.unwrap();
+    assert_eq!(world.found_by("+4930123458").await, Some(account(&newcomer)));
+}
+
+#[tokio::test]
+async fn discoverability_is_what_was_said_last() {
+    let world = World::new();
+    let (provider, mut calls) = Scripted::accepting();
+    let node = world.node(config(), provider);
+    let enrolled = node.sign_up(NUMBER, &mut calls).await;
+    for discoverable in [false, false, true, true] {
+        let request = internal::SetDiscoverableRequest { caller: enrolled.device.clone(), discoverable };
+        node.client.clone().set_discoverable(request).await.unwrap();
+        assert_eq!(world.found_by(NUMBER).await, discoverable.then(|| account(&enrolled)));
+    }
+}
+
+/// A directory before whose first write another worker hides the account, from beginning to end.
+#[derive(Debug)]
+struct Overtaken {
+    inner: Store,
+    armed: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Directory for Overtaken {
+    async fn put(&self, number: NumberMac, id: AccountId) -> Result<(), StoreError> {
+        if self.armed.swap(false, Ordering::SeqCst) {
+            let mut account = self.inner.accounts.get(id).await?.unwrap();
+            let expected = account.version;
+            account.version = expected.next();
+            account.discoverable = false;
+            assert_eq!(self.inner.accounts.put(&account, Some(expected)).await?, Cas::Applied);
+            self.inner.directory.remove(number, id).await?;
+        }
+        self.inner.directory.put(number, id).await
+    }
+
+    async fn remove(&self, number: NumberMac, id: AccountId) -> Result<(), StoreError> {
+        self.inner.directory.remove(number, id).await
+    }
+
+    async fn lookup(&self, numbers: &[NumberMac]) -> Result<Vec<Option<AccountId>>, StoreError> {
+        self.inner.directory.lookup(numbers).await
+    }
+}
+
+#[tokio::test]
+async fn the_directory_follows_whoever_changed_the_account_last() {
+    let mut world = World::new();
+    let overtaken = Overtaken { inner: world.store.clone(), armed: AtomicBool::new(true) };
+    world.store.directory = Arc::new(overtaken);
+    let (provider, mut calls) = Scripted::accepting();
+    let node = world.node(config(), provider);
+    node.sign_up(NUMBER, &mut calls).await;
+    assert_eq!(world.found_by(NUMBER).await, None, "the account was hidden after it was made");
+}
