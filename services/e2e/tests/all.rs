@@ -1,5 +1,6 @@
 //! The whole system, from outside. One binary, so that it is linked once.
 
+#![allow(clippy::unwrap_used, reason = "a test may end anywhere")]
 #![allow(clippy::disallowed_methods, reason = "tests own their tasks through join sets and real time")]
 
 mod all {
@@ -13,6 +14,7 @@ mod all {
     mod drain;
     mod inbox;
     mod journal;
+    mod keys;
     mod kill;
     mod multi_device;
     mod raw;

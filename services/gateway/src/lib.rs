@@ -37,6 +37,7 @@ mod token;
 mod wire;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use spillway_admission::Quotas;
 use spillway_api::internal::v1::directory_client::DirectoryClient;
@@ -110,6 +111,8 @@ struct Parts {
     clock: Arc<dyn Clock>,
     /// Sessions, apart from the rest so that a drain can wait for them.
     sessions: Tasks,
+    /// When the newest session opened, in microseconds since the Unix epoch.
+    last_opened_us: AtomicU64,
     drain: DrainHandle,
     auth: Authenticator,
     devices: Arc<DeviceCache>,
@@ -158,6 +161,7 @@ impl Gateway {
             quotas,
             clock,
             sessions: tasks.child(),
+            last_opened_us: AtomicU64::new(0),
             drain,
             auth,
             devices,

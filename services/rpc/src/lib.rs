@@ -17,6 +17,7 @@ mod client;
 mod deadline;
 mod error;
 mod in_process;
+mod malformed;
 mod methods;
 mod metrics;
 mod panic_guard;

@@ -100,7 +100,7 @@ impl App {
 
         let folder = config.store_folder();
         let secrets = secrets::load_or_create(&config.node.data, &folder)?;
-        let store_config = embedded::Config { path: folder, ..config.store.clone() };
+        let store_config = embedded::Config { path: folder, ..config.store };
         let (store, store_handle) = embedded::open(&store_config, &registry, Arc::clone(&clock))?;
         watch_store(&store_handle, &drain.handle(), &tasks);
         let node = Node {

@@ -12,8 +12,8 @@ use spillway_types::SystemClock;
 
 use crate::app::App;
 use crate::config::Config;
-use crate::descriptors;
 use crate::listeners::Listeners;
+use crate::{descriptors, memory};
 
 /// `EX_USAGE` of sysexits.h: the settings are wrong, and starting again will not help.
 const EXIT_USAGE: u8 = 64;
@@ -61,6 +61,7 @@ pub fn main() -> ExitCode {
     if arguments.check_config || arguments.print_config || arguments.print_limits {
         return ExitCode::SUCCESS;
     }
+    memory::use_small_pages();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -8,6 +8,7 @@ pub mod cli;
 mod config;
 mod descriptors;
 mod listeners;
+mod memory;
 mod secrets;
 mod wiring;
 

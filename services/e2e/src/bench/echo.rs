@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::body::Body;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::server::{NamedService, UnaryService};
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
@@ -64,11 +64,9 @@ impl Service<http::Request<Body>> for EchoServer {
 pub(crate) async fn serve() -> anyhow::Result<()> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     println!("listening {}", listener.local_addr()?);
-    Server::builder()
-        .tcp_nodelay(true)
-        .add_service(EchoServer)
-        .serve_with_incoming(TcpListenerStream::new(listener))
-        .await?;
+    // As Spillway does: with Nagle's algorithm an answer waits for the client's delayed ack.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    Server::builder().add_service(EchoServer).serve_with_incoming(incoming).await?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use serde_json::json;
 use spillway::{App, Config, Listeners};
+use spillway_api::v1::closing;
 use spillway_chassis::signals::{Hangups, StopSignal, StopSignals};
 use spillway_chassis::telemetry;
 use spillway_client::{Client, Dedup, SessionEvent};
@@ -55,6 +56,7 @@ impl Clocked {
             "quotas": { "messages": { "enabled": false }, "verification_start_network": { "enabled": false } },
         }))
         .unwrap();
+        let mut desk = Desk::new(name);
         let log = File::create(logs().join(format!("{name}.log"))).unwrap();
         let (subscriber, log_level) = telemetry::subscriber(&config.telemetry, log, false).unwrap();
         tracing::subscriber::set_global_default(subscriber).expect("the only service in this process");
@@ -70,7 +72,6 @@ impl Clocked {
         running.spawn(async move {
             let _exit = app.run(StopSignals::from_channel(stops)).await;
         });
-        let mut desk = Desk::new(name);
         desk.answer_phones(&format!("http://{}", addresses.sandbox_codes.unwrap())).await;
         let public = format!("http://{}", addresses.public);
         Self { public, desk, clock, _running: running, _data: data, _ends: (hangup, stop) }
@@ -94,6 +95,9 @@ async fn a_clock_that_jumps_loses_nothing() {
     let mut receivers = JoinSet::new();
     receivers.spawn(receive(online.clone(), ledger.clone()));
 
+    let comes_back = node.person(3).await;
+    let mut older = comes_back.inbox().await;
+    assert!(older.backlog().await.is_empty());
     for step in [10, -10, -10, 10, -10] {
         let acked = ledger.counts().acked;
         eventually("sends go on", || async { ledger.counts().acked > acked + 20 }).await;
@@ -101,6 +105,9 @@ async fn a_clock_that_jumps_loses_nothing() {
         node.clock.step(step);
         let stranger = node.person(100 + acked).await;
         stranger.reaches(&alice).await;
+        let newer = comes_back.inbox().await;
+        assert_eq!(older.closing().await, closing::Reason::Replaced, "the newest session wins");
+        older = newer;
     }
     let acked = ledger.counts().acked;
     eventually("sends still go on", || async { ledger.counts().acked > acked + 20 }).await;

@@ -27,7 +27,12 @@ pub(crate) fn population() -> Population {
 }
 
 impl Desk {
+    /// Before the service starts: what an earlier run of the test left is removed.
     pub(crate) fn new(name: &'static str) -> Self {
+        for extension in ["log", "secrets"] {
+            // It is not there in a first run.
+            fs::remove_file(logs().join(format!("{name}.{extension}"))).ok();
+        }
         Self { name, phones: Phones::default(), streams: JoinSet::new() }
     }
 

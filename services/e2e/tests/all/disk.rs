@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
-use spillway_api::Reason;
+use spillway_api::{Reason, v1};
+use spillway_types::PhoneNumber;
 use tokio::time::Instant;
 
+use super::desk::population;
 use super::support::{Node, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -27,6 +29,12 @@ async fn a_full_disk_refuses_new_mail_and_gives_out_the_old() {
     assert!(refusal.message.contains("disk is full"), "{refusal}");
     assert!(refusal.retry_after.is_some(), "says when to come back");
     assert!(asked.elapsed() < Duration::from_secs(10), "a sender is not kept waiting for a disk");
+
+    let stranger = population().person(9).number;
+    node.keep_secret(&stranger);
+    let number = PhoneNumber::parse(&stranger).unwrap();
+    let error = alice.client.start_verification(&number, v1::Transport::Sms).await.unwrap_err();
+    assert_eq!(error.refusal().unwrap().reason, Reason::Unavailable, "nor can anybody sign up");
 
     let mut inbox = bob.inbox().await;
     let stored: Vec<_> = inbox.backlog().await;

@@ -59,6 +59,7 @@ async fn ten_kills_lose_nothing_that_was_acknowledged() {
     for receiver in &receivers[1..] {
         online.spawn(receive(addresses.clone(), receiver.clone(), ledger.clone()));
     }
+    println!("before the rest is read: {:?}", ledger.counts());
     eventually("everything acknowledged is delivered", || async {
         assert!(online.len() == receivers.len(), "a receiver gave up");
         ledger.counts().lost == 0

@@ -83,6 +83,27 @@ async fn one_send_reaches_every_device_and_a_wrong_list_is_told_the_difference()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_mailbox_of_one_device_does_not_keep_mail_from_the_other() {
+    let node = Node::start("one-full", &[("MAILBOX__MESSAGES_MAX", "2")]).await;
+    let [alice, bob] = node.people().await;
+    let second = node.link(&bob).await;
+    let mut inbox = bob.inbox().await;
+    assert!(inbox.backlog().await.is_empty());
+    for n in 1..=4 {
+        let sent =
+            alice.client.send(&alice.identity, to(&bob, &[(1, bob.index, "a"), (2, second.index, "b")]));
+        let sent = sent.await.unwrap();
+        assert_eq!(sent.full_devices, if n > 2 { vec![2] } else { vec![] }, "message {n}");
+        assert_eq!(inbox.message().await, "a");
+        eventually("the ack is written", || async {
+            node.metric("spillway_mailbox_acknowledged_messages_total", "").await == f64::from(n)
+        })
+        .await;
+    }
+    assert_eq!(second.inbox().await.backlog().await, ["b", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removed_device_is_put_out_at_once() {
     let node = Node::start("remove-device", &[]).await;
     let [alice, bob] = node.people().await;

@@ -72,6 +72,7 @@ async fn wrong_codes_are_counted_until_no_try_is_left() {
     let client = node.client().await;
     let person = population().person(0);
     let number = PhoneNumber::parse(&person.number).unwrap();
+    node.keep_secret(&person.number);
     let code = node.desk.phones.expect(&person.number);
     let mut verification = client.start_verification(&number, v1::Transport::Sms).await.unwrap();
     let code = code.within(PATIENCE).await.unwrap();
@@ -93,7 +94,9 @@ async fn wrong_codes_are_counted_until_no_try_is_left() {
 async fn one_number_cannot_ask_for_codes_without_end() {
     let node = Node::start("number-quota", &[]).await;
     let client = Client::connect(&node.server.public, impatient()).await.unwrap();
-    let number = PhoneNumber::parse(&population().person(0).number).unwrap();
+    let person = population().person(0);
+    node.keep_secret(&person.number);
+    let number = PhoneNumber::parse(&person.number).unwrap();
     let mut started = 0;
     let refused = loop {
         match client.start_verification(&number, v1::Transport::Sms).await {
@@ -106,4 +109,32 @@ async fn one_number_cannot_ask_for_codes_without_end() {
     assert_eq!(refusal.reason, Reason::Quota);
     assert!(refusal.retry_after.is_some(), "says when to come back");
     assert_eq!(started, 6, "the burst of the table in services/admission");
+}
+
+/// A new session brings new tries of its own, but none beyond those of the number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guesses_at_a_numbers_codes_are_limited_over_all_its_sessions() {
+    let delays = ("REGISTRATION__VERIFICATION__CHECK_DELAYS", r#"["0s", "0s", "0s", "0s", "0s"]"#);
+    let node = Node::start("guesses", &[delays]).await;
+    let client = node.client().await;
+    let person = population().person(0);
+    node.keep_secret(&person.number);
+    let number = PhoneNumber::parse(&person.number).unwrap();
+    let mut guesses = 0;
+    let refused = 'guessing: loop {
+        let code = node.desk.phones.expect(&person.number);
+        let verification = client.start_verification(&number, v1::Transport::Sms).await.unwrap();
+        let code = code.within(PATIENCE).await.unwrap();
+        node.keep_secret(&code);
+        let wrong = if code == "000000" { "000001" } else { "000000" };
+        for _ in 0..3 {
+            match client.check_code(&verification, wrong).await {
+                Ok(_) => guesses += 1,
+                Err(error) => break 'guessing error,
+            }
+        }
+        assert!(guesses < 20, "no limit");
+    };
+    assert_eq!(refused.refusal().unwrap().reason, Reason::Quota);
+    assert_eq!(guesses, 5, "the burst of the table in services/admission");
 }

@@ -43,8 +43,8 @@ impl Node {
     pub(crate) async fn start(name: &'static str, settings: &[(&str, &str)]) -> Node {
         let folder = tempfile::tempdir().unwrap();
         let settings = prefixed(settings);
-        let server = ServerProcess::start(&options(name, folder.path(), &settings)).await.unwrap();
         let mut desk = Desk::new(name);
+        let server = ServerProcess::start(&options(name, folder.path(), &settings)).await.unwrap();
         desk.answer_phones(server.codes.as_ref().unwrap()).await;
         Node { server, desk, name, folder, settings }
     }

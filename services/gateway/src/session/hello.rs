@@ -1,5 +1,7 @@
 //! From a new stream to a session of a known device.
 
+use std::sync::atomic::Ordering;
+
 use prost::Message as _;
 use rand::Rng as _;
 use spillway_admission::{Key, Limit};
@@ -41,12 +43,22 @@ pub(super) async fn establish(
     let bus_error = |error| Stop::Failed(SessionError::Bus(error));
     // Before the announcement, so that of two sessions that open at once each hears of the other.
     let hints = parts.bus.subscribe(subject).await.map_err(bus_error)?;
-    let opened = SessionOpened { opened_at_us: parts.clock.now().as_micros(), nonce: rand::rng().random() };
+    let opened = SessionOpened { opened_at_us: opened_at_us(parts), nonce: rand::rng().random() };
     let hint = MailboxHint { hint: Some(Hint::SessionOpened(opened)) };
     parts.bus.publish(subject, hint.encode_to_vec().into()).await.map_err(bus_error)?;
     let max_in_flight = u32::try_from(parts.config.session.in_flight_max).unwrap_or(u32::MAX);
     outbound.push(Frame::Welcome(v1::Welcome { ticket: Some(fresh_ticket(parts, &proof)), max_in_flight }));
     Ok(Established { proof, hints, opened })
+}
+
+/// Later than any session that this gateway opened before, also when the clock was set back: otherwise a device that
+/// comes back would not replace the session it left.
+fn opened_at_us(parts: &Parts) -> u64 {
+    let now = parts.clock.now().as_micros();
+    let after = |last: u64| now.max(last.saturating_add(1));
+    let last =
+        parts.last_opened_us.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(after(last)));
+    last.map_or(now, after)
 }
 
 /// A resume ticket and a token, for the next connection and for unary calls.

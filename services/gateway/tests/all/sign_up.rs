@@ -35,7 +35,8 @@ async fn starts_are_limited_by_number_before_they_cost_anything() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_by_registration_reaches_the_device_as_it_is() {
     let node = Node::start();
-    let outcome = node.sign_up().check_code(v1::CheckCodeRequest::default()).await.map_err(refusal);
+    let request = v1::CheckCodeRequest { session_id: vec![7; 32].into(), ..Default::default() };
+    let outcome = node.sign_up().check_code(request).await.map_err(refusal);
     let refused = assert_refused(outcome, Reason::ChecksExhausted);
     assert_eq!(refused.message, "no tries are left");
 }

@@ -4,15 +4,16 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use spillway_api::internal::v1::AppendRequest;
+use http::uri::PathAndQuery;
+use spillway_api::internal::v1::{AppendRequest, AppendResponse, FetchRequest};
 use spillway_api::v1::{
     Ack, SessionRequest, SessionResponse, StaleDevices, session_request, session_response,
 };
-use spillway_api::{Reason, Refusal};
+use spillway_api::{Reason, Refusal, SmallBuffers};
 use spillway_rpc::ServiceError;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Streaming};
+use tonic::{Code, Request, Streaming};
 
 use crate::world::{BOUND, Marker, QuotaError, REQUEST_BYTES_MAX, World, ask, fetch, in_both_homes, until};
 
@@ -118,6 +119,21 @@ async fn a_message_over_the_limit_is_refused_with_the_same_code() {
         world.mailbox().append(append(REQUEST_BYTES_MAX - 8)).await.unwrap();
         let status = world.mailbox().append(append(REQUEST_BYTES_MAX)).await.unwrap_err();
         assert_eq!(status.code(), Code::OutOfRange);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_are_the_callers_mistake() {
+    in_both_homes(async |world| {
+        // Its third field is a number where an append has bytes.
+        let other = FetchRequest { messages_max: 1, ..FetchRequest::default() };
+        let path = PathAndQuery::from_static("/spillway.internal.v1.Mailbox/Append");
+        let codec = SmallBuffers::<FetchRequest, AppendResponse>::default();
+        let mut client = tonic::client::Grpc::new(world.channel.clone());
+        client.ready().await.unwrap();
+        let status = client.unary(Request::new(other), path, codec).await.unwrap_err();
+        assert_eq!(Refusal::from_status(&status).unwrap().reason, Reason::InvalidArgument);
     })
     .await;
 }

@@ -175,6 +175,9 @@ async fn health_follows_readiness_and_reflection_shows_the_public_api() {
     reaches(ServingStatus::Serving).await;
     drain.handle().begin();
     reaches(ServingStatus::NotServing).await;
+    tasks.close_and_wait(BOUND).await.unwrap();
+    let end = tokio::time::timeout(BOUND, statuses.message()).await.unwrap();
+    assert!(matches!(end, Ok(None)), "a watcher that holds up the drain: {end:?}");
 
     let services = services(channel).await;
     assert!(services.contains(&"spillway.v1.Messages".to_owned()), "{services:?}");

@@ -1,5 +1,7 @@
 //! Proofs that are not the caller's own, or not whole, or not fresh.
 
+#![allow(clippy::string_slice, reason = "credentials, tokens and tickets are ASCII")]
+
 use spillway_api::v1::{self, hello};
 use spillway_api::{Reason, Refusal};
 use spillway_client::Client;
