@@ -40,7 +40,8 @@ impl Identity {
         &self.credential
     }
 
-    pub(crate) fn authorize(&self, metadata: &mut MetadataMap) {
+    /// Puts the token into a request, or the credential when there is no token.
+    pub fn authorize(&self, metadata: &mut MetadataMap) {
         let token = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let value = token.or_else(|| format!("Device {}", self.credential).parse().ok());
         if let Some(value) = value {

@@ -13,7 +13,7 @@ const TICKS_PER_MICRO: u64 = 10;
 
 /// The id of a stored message: the 60-bit time and the 64-bit node part of a version 1 UUID (CQL `timeuuid`), kept
 /// with the time first so that the order of values, and of [`MessageId::to_bytes`], is the order of time.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId {
     ticks: u64,
     node: u64,

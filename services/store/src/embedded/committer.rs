@@ -7,6 +7,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use fjall::SingleWriterWriteTx;
 use spillway_types::Clock;
@@ -29,6 +30,13 @@ pub(super) const QUEUE_MAX: usize = 4_096;
 const GROUP_MAX: usize = 1_024;
 /// What a group may add to the journal, approximately.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A group smaller than this is not worth a pause.
+const COMPANY_MIN: usize = 8;
+/// How long the pause is, as a share of the last commit: PostgreSQL's advice for `commit_delay`.
+const PAUSE_SHARE: f32 = 0.5;
+/// A disk that is slow for once must not slow down the next group as well.
+const PAUSE_MAX: Duration = Duration::from_micros(500);
 
 /// Makes a group durable.
 pub(super) type Commit = Box<dyn FnMut(SingleWriterWriteTx<'_>) -> fjall::Result<()> + Send>;
@@ -58,6 +66,8 @@ pub(super) struct Committer {
     messages: mpsc::Receiver<Message>,
     commit: Commit,
     group: Vec<Box<dyn Write>>,
+    last_group: usize,
+    last_commit: Duration,
     graves: Graves,
     space: Space,
     metrics: Arc<Metrics>,
@@ -74,7 +84,17 @@ impl Committer {
     ) -> Self {
         let space = Space::new(tables.path().to_owned(), config.reserve_bytes);
         let group = Vec::with_capacity(GROUP_MAX);
-        Self { tables, messages, commit, group, graves: Graves::new(clock), space, metrics }
+        Self {
+            tables,
+            messages,
+            commit,
+            group,
+            last_group: 0,
+            last_commit: Duration::ZERO,
+            graves: Graves::new(clock),
+            space,
+            metrics,
+        }
     }
 
     /// Runs until the store is closed or has failed.
@@ -98,6 +118,7 @@ impl Committer {
 
     /// Waits for a write and takes along what is queued behind it. False when the store is closed and the queue empty.
     fn gather(&mut self) -> bool {
+        self.wait_for_company();
         let mut bytes = 0;
         while self.group.len() < GROUP_MAX && bytes < GROUP_BYTES_MAX {
             let message = if self.group.is_empty() {
@@ -118,7 +139,16 @@ impl Committer {
         !self.group.is_empty()
     }
 
+    /// Callers whose writes have just been answered come back with the next ones a moment later. Without a pause they
+    /// fall into two halves that take turns, and every sync is shared by half as many. A lone caller is not delayed.
+    fn wait_for_company(&self) {
+        if self.last_group >= COMPANY_MIN && self.messages.len() < self.last_group {
+            std::thread::sleep(self.last_commit.mul_f32(PAUSE_SHARE).min(PAUSE_MAX));
+        }
+    }
+
     fn commit_group(&mut self) -> fjall::Result<()> {
+        self.last_group = self.group.len();
         self.metrics.group(self.group.len(), self.messages.len());
         let has_room = self.space.has_room(&self.metrics);
         let began = Instant::now();
@@ -131,7 +161,8 @@ impl Committer {
             }
         }
         transaction.commit(&mut self.commit)?;
-        self.metrics.committed(began.elapsed());
+        self.last_commit = began.elapsed();
+        self.metrics.committed(self.last_commit);
         for write in self.group.drain(..) {
             write.answer(&self.metrics);
         }

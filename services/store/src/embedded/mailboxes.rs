@@ -119,7 +119,8 @@ fn put(
     let tables = transaction.tables;
     let row = MessageRow::new(mailbox, id);
     let mut tally = tally(transaction, mailbox)?;
-    let is_stored = transaction.size_of(&tables.messages, row.as_bytes())?.is_some();
+    // Nearly every id is greater than all before it, and then it cannot be stored.
+    let is_stored = id <= tally.newest && transaction.size_of(&tables.messages, row.as_bytes())?.is_some();
     if is_stored || transaction.graves.is_dead(mailbox, id) {
         return Ok(Put::Stored(tally.usage));
     }
@@ -132,7 +133,7 @@ fn put(
         transaction.insert(&tables.arrivals, ArrivalRow::new(day, mailbox).as_bytes(), []);
         tally.day = Some(day);
     }
-    tally.add(size);
+    tally.add(id, size);
     transaction.insert(&tables.usage, mailbox.as_bytes(), tally.encode());
     transaction.insert(&tables.messages, row.as_bytes(), value);
     Ok(Put::Stored(tally.usage))

@@ -93,12 +93,15 @@ pub(super) fn day(time: Timestamp) -> u32 {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) usage: Usage,
+    /// No message that the mailbox holds has a greater id.
+    pub(super) newest: MessageId,
     /// A day whose arrival row is certain to exist, which spares most inserts a second row. `None`: no such day.
     pub(super) day: Option<u32>,
 }
 
 impl Tally {
-    pub(super) const fn add(&mut self, size: u64) {
+    pub(super) fn add(&mut self, id: MessageId, size: u64) {
+        self.newest = self.newest.max(id);
         self.usage.messages += 1;
         self.usage.bytes += size;
     }
@@ -114,9 +117,10 @@ impl Tally {
     }
 
     pub(super) fn encode(self) -> Vec<u8> {
-        Encoder::with_capacity(VERSION, 21)
+        Encoder::with_capacity(VERSION, 37)
             .u64(self.usage.messages)
             .u64(self.usage.bytes)
+            .array(&self.newest.to_bytes())
             .option(self.day, Encoder::u32)
             .finish()
     }
@@ -125,7 +129,8 @@ impl Tally {
         let mut value = Decoder::new(what, value);
         value.version(VERSION)?;
         let usage = Usage { messages: value.u64()?, bytes: value.u64()? };
-        let tally = Self { usage, day: value.option(Decoder::u32)? };
+        let newest = MessageId::from_bytes(value.array()?);
+        let tally = Self { usage, newest, day: value.option(Decoder::u32)? };
         value.end()?;
         Ok(tally)
     }
@@ -185,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_value_that_is_cut_anywhere_is_corrupt() {
-        let tally = Tally { usage: Usage { messages: 3, bytes: 1_700 }, day: Some(18_642) };
+        let newest = MessageId::from_bytes([7; 16]);
+        let tally = Tally { usage: Usage { messages: 3, bytes: 1_700 }, newest, day: Some(18_642) };
         let value = tally.encode();
         assert_eq!(Tally::decode("usage", &value).unwrap(), tally);
         for length in 0..value.len() {
