@@ -50,7 +50,7 @@ pub struct RunOptions {
     /// Service to test, such as http://127.0.0.1:7700. Without it, one is started for the run
     #[arg(long, value_name = "URL")]
     pub target: Option<String>,
-    /// Where the target's sandbox provider shows its codes ([listen] sandbox_codes of the service)
+    /// Where the target's sandbox provider shows its codes (the setting `listen.sandbox_codes`)
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7702")]
     pub codes: String,
     /// Process id of the target, to read what it costs
