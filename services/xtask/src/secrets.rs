@@ -57,8 +57,9 @@ fn leaks(line: &str, secrets: &HashSet<String>) -> bool {
 
 /// Without the line's own timestamp, whose microseconds are six digits too.
 fn without_time(line: &str) -> &str {
-    match line.split_once('Z') {
-        Some((time, rest)) if time.contains(':') && time.len() <= 64 => rest,
+    let text = line.strip_prefix(r#"{"timestamp":""#).unwrap_or(line);
+    match text.split_once('Z') {
+        Some((time, rest)) if time.chars().all(|c| c.is_ascii_digit() || "-:T.".contains(c)) => rest,
         _ => line,
     }
 }
@@ -90,6 +91,7 @@ mod tests {
         assert!(leaks(r#"{"credential":"abc.1.Zm9v-_x"}"#, &secrets));
         assert!(leaks("number+123456-", &secrets));
         assert!(!leaks("2021-01-15T15:00:00.123456Z INFO started", &secrets));
+        assert!(!leaks(r#"{"timestamp":"2021-01-15T15:00:00.123456Z","level":"INFO"}"#, &secrets));
         assert!(!leaks("elapsed_us=91234567", &secrets));
     }
 }

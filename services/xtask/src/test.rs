@@ -41,7 +41,14 @@ fn static_checks() -> Result<()> {
     cargo::step(
         "documentation",
         cargo::cargo()
-            .args(["doc", "--workspace", "--all-features", "--no-deps", "--document-private-items", "--locked"])
+            .args([
+                "doc",
+                "--workspace",
+                "--all-features",
+                "--no-deps",
+                "--document-private-items",
+                "--locked",
+            ])
             // Nobody reads these pages without the private items, so links to them are wanted.
             .env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private-intra-doc-links"),
     )
