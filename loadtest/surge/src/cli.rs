@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -67,10 +66,10 @@ pub struct RunOptions {
     pub server_binary: Option<PathBuf>,
 
     /// Highest sign-up rate over one second, as a share of the capacity that the probe finds
-    #[arg(long, value_name = "SHARE", default_value_t = 0.8, value_parser = positive)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.8, value_parser = positive, allow_negative_numbers = true)]
     pub peak: f64,
     /// Highest sign-up rate per second, instead of a share of a probed capacity
-    #[arg(long, value_name = "PER_SECOND", value_parser = positive, conflicts_with = "peak")]
+    #[arg(long, value_name = "PER_SECOND", value_parser = positive, allow_negative_numbers = true, conflicts_with = "peak")]
     pub peak_rate: Option<f64>,
     /// Seconds into which January 2021 is compressed
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=86_400))]
@@ -85,7 +84,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "PEOPLE", default_value_t = 300, value_parser = clap::value_parser!(u32).range(2..=20_000))]
     pub existing: u32,
     /// Messages that they send per second, all together
-    #[arg(long, value_name = "PER_SECOND", default_value_t = 100.0, value_parser = positive)]
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 100.0, value_parser = positive, allow_negative_numbers = true)]
     pub sends: f64,
     /// The same seed gives the same people and the same arrivals. Default: random, and shown
     #[arg(long)]
@@ -118,30 +117,30 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Runs what the command line says.
-pub async fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+/// Runs what the command line says; `arguments` begin with the name of the program.
+pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> slo::ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Nothing can be done about a closed terminal.
             error.print().ok();
-            return if error.use_stderr() { slo::ExitCode::Usage.into() } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { slo::ExitCode::Usage } else { slo::ExitCode::Pass };
         }
     };
-    let code = match arguments.command {
+    match arguments.command {
         Some(Command::Report { folder }) => report(folder),
         Some(Command::Run(options)) => run(&options).await,
         None => run(&arguments.run).await,
-    };
-    code.into()
+    }
 }
 
 async fn run(options: &RunOptions) -> slo::ExitCode {
     match run::run(options).await {
         Ok(code) => code,
         Err(error) => {
+            let code = error.exit_code();
             eprintln!("error: {:#}", anyhow::Error::new(error));
-            slo::ExitCode::Usage
+            code
         }
     }
 }

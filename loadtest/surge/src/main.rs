@@ -2,5 +2,5 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    surge::cli::main().await
+    surge::cli::main(std::env::args_os()).await.into()
 }

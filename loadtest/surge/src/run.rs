@@ -38,9 +38,11 @@ pub(crate) const SETTLING: &str = "settling";
 /// How long what is on its way at the end may take to arrive.
 const SETTLE_MAX: Duration = Duration::from_secs(15);
 
-/// Why a run did not take place. An unreachable target and an interruption are exit codes instead.
+/// Why a run did not take place.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    #[error("nobody answers at {0}; is the service running?")]
+    Unreachable(String),
     #[error(transparent)]
     Target(#[from] TargetError),
     #[error(transparent)]
@@ -61,6 +63,15 @@ pub enum RunError {
     Thread(#[source] io::Error),
     #[error("cannot listen for Ctrl-C")]
     Signal(#[source] io::Error),
+}
+
+impl RunError {
+    pub const fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Unreachable(_) | Self::Codes(_) => ExitCode::Unreachable,
+            _ => ExitCode::Usage,
+        }
+    }
 }
 
 /// What a run is made of, from its start to its end.
@@ -95,6 +106,9 @@ pub async fn run(options: &RunOptions) -> Result<ExitCode, RunError> {
     if let Some(address) = &options.target {
         check_loopback(address, options.i_own_this_target)?;
         check_loopback(&options.codes, options.i_own_this_target)?;
+        if !is_reachable(address).await {
+            return Err(RunError::Unreachable(address.clone()));
+        }
     }
     let folder = RunFolder::create(&options.out, started, SIGNAL_2021)?;
     let mut own_server = None;
@@ -109,10 +123,6 @@ pub async fn run(options: &RunOptions) -> Result<ExitCode, RunError> {
             target
         }
     };
-    if !is_reachable(&target.public).await {
-        eprintln!("error: nobody answers at {}; is the service running?", target.public);
-        return Ok(ExitCode::Unreachable);
-    }
     let run = Run::new(options.clone(), started, target).await?;
     let code = run.go(&folder).await?;
     if let Some(server) = own_server {

@@ -16,6 +16,8 @@ mod all {
     mod journal;
     mod keys;
     mod kill;
+    /// The load tool itself.
+    mod load;
     mod multi_device;
     mod raw;
     mod reflection;

@@ -5,10 +5,16 @@ use std::time::Duration;
 use spillway_api::{Reason, Refusal};
 use spillway_store::StoreError;
 
+/// A full disk is not emptied within moments, and callers that come back at once make it worse.
+const DISK_FULL_PAUSE: Duration = Duration::from_secs(10);
+
 pub(crate) fn store(error: &StoreError) -> Refusal {
     match error {
         StoreError::Unavailable(_) => Refusal::new(Reason::Unavailable, "the store did not answer"),
-        StoreError::DiskFull => Refusal::new(Reason::Unavailable, "the store has no room"),
+        StoreError::DiskFull => {
+            Refusal::new(Reason::Unavailable, "the store's disk is full; try again later")
+                .retry_after(Some(DISK_FULL_PAUSE))
+        }
         StoreError::Stopped(_) => Refusal::new(Reason::Unavailable, "the store has stopped"),
         StoreError::Corrupt { .. } => Refusal::new(Reason::Internal, "a stored record cannot be read"),
     }

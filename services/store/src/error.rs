@@ -21,7 +21,7 @@ pub enum StoreError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(
-        "{} is in use by another process; stop it, or give this one another [store] path",
+        "{} is in use by another process; stop it, or give this one another data folder",
         path.display()
     )]
     Locked { path: PathBuf },
@@ -30,7 +30,7 @@ pub enum OpenError {
         path.display()
     )]
     NewerFormat { path: PathBuf, found: u32, supported: u32 },
-    #[error("{} is not a Spillway store: {problem}; give [store] path an empty or new folder", path.display())]
+    #[error("{} is not a Spillway store: {problem}; give it an empty or new folder", path.display())]
     NotAStore { path: PathBuf, problem: String },
     #[error("no room on the disk of {}; free some space and start again", path.display())]
     DiskFull { path: PathBuf },

@@ -7,7 +7,8 @@ const MIB: u64 = 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The folder. Made if it is missing.
+    /// The folder. Made if it is missing. Not read from settings: the process puts the store into its data folder.
+    #[serde(skip)]
     pub path: PathBuf,
     /// Memory for blocks read from disk, in bytes. Memtables come on top: some 100 MiB under sustained writes.
     pub cache_bytes: u64,
