@@ -1,7 +1,7 @@
 //! What every call shares, whether it crosses a socket or not.
 //!
-//! A caller holds a generated client over a [`Channel`] and does not know where the callee lives: [`in_process`] puts
-//! the client directly on the server, [`tcp`] puts a socket between them. Both end in the same server stack
+//! A caller holds a generated client over a [`Channel`] and does not know where the callee lives: [`in_process()`] puts
+//! the client directly on the server, [`tcp()`] puts a socket between them. Both end in the same server stack
 //! (metrics, panic guard, deadline, handler), and [`client_stack`] is the same on the caller's side.
 //!
 //! Invariants: what a handler sees of a call is its messages, its metadata and its [`Deadline`], in both homes; a
