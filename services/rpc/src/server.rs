@@ -35,6 +35,8 @@ use connection::Port;
 /// After a failed accept, which is nearly always a lack of file descriptors: time for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+const HEALTH: &str = "grpc.health.v1.Health";
+
 /// Where a call came from, for quotas of networks. Only the public edge may use it: calls in process have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddress(SocketAddr);
@@ -89,13 +91,14 @@ impl Server {
         names.push("");
         let service = health::follow(health, names, tasks);
         self.routes.add_service(service);
+        self.service_names.push(HEALTH);
         self
     }
 
-    /// Adds server reflection for the public API: v1, and v1alpha for tools from before 2023.
+    /// Adds server reflection of the services added so far: v1, and v1alpha for tools from before 2023.
     pub fn add_reflection(mut self) -> Self {
-        self.routes.add_service(reflection::v1());
-        self.routes.add_service(reflection::v1alpha());
+        self.routes.add_service(reflection::v1(&self.service_names));
+        self.routes.add_service(reflection::v1alpha(&self.service_names));
         self
     }
 

@@ -36,7 +36,10 @@ async fn the_public_services_are_listed_described_and_healthy() {
         let answer = health.check(HealthCheckRequest { service: name }).await.unwrap().into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving);
     }
-    assert!(!names.iter().any(|name| name.contains("internal")), "{names:?}");
+    let others = names.iter().filter(|name| !name.starts_with("grpc."));
+    assert_eq!(others.count(), 6, "something is listed that this port does not serve: {names:?}");
+    let details = ask(MessageRequest::FileContainingSymbol("google.rpc.ErrorInfo".to_owned())).await;
+    assert!(matches!(details, MessageResponse::FileDescriptorResponse(_)), "{details:?}");
     let whole = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(whole.status(), ServingStatus::Serving);
 }
