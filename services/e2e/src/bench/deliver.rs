@@ -79,6 +79,7 @@ async fn offer(
     per_second: f64,
     duration: Duration,
 ) -> Result<usize> {
+    let calls: Vec<_> = node.clients.iter().map(Client::messages).collect();
     let started = Instant::now();
     let mut ticks = tokio::time::interval(TICK);
     let mut sends = JoinSet::new();
@@ -88,11 +89,12 @@ async fn offer(
         let planned = (started.elapsed().as_secs_f64() * per_second) as usize;
         while sent < planned {
             let receiver = &receivers[sent * 31 % receivers.len()];
-            let message = sends::message(receiver.identity.account(), receiver.index);
+            let message = sends::message(receiver);
+            let guid = spillway_api::guid("guid", &message.guid)?;
             let planned_at = started + Duration::from_secs_f64(sent as f64 / per_second);
-            due.lock().unwrap_or_else(PoisonError::into_inner).insert(message.guid, planned_at);
-            let sender = senders[sent % senders.len()].identity.clone();
-            sends.spawn(sends::send(node.clients[sent % CONNECTIONS].clone(), sender, message));
+            due.lock().unwrap_or_else(PoisonError::into_inner).insert(guid, planned_at);
+            let sender = &senders[sent % senders.len()].identity;
+            sends.spawn(sends::send(calls[sent % CONNECTIONS].clone(), sender, message));
             sent += 1;
         }
         while let Some(ended) = sends.try_join_next() {

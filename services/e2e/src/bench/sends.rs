@@ -6,15 +6,16 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use spillway_api::v1;
-use spillway_client::{Client, Identity, Outgoing};
-use spillway_types::{AccountId, Guid};
+use spillway_api::v1::messages_client::MessagesClient;
+use spillway_client::{Client, Identity};
+use spillway_types::Guid;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tonic::Request;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
 use super::closed_loop::{Rate, measure};
-use super::population::Node;
+use super::population::{Node, User};
 use super::table::{Row, Target};
 use super::{CALLERS, CONNECTIONS, ENVELOPE_BYTES, Options, echo};
 
@@ -68,21 +69,10 @@ pub(crate) async fn durable(options: &Options, floor: &Rate) -> Result<Rate> {
     let node = Node::start(options).await?;
     let senders = Arc::new(node.people(0..CALLERS as u64).await?);
     let receivers = Arc::new(node.people(1_000..1_000 + RECEIVERS).await?);
-    // The generated client, as for the echo: what the reference client adds is not the service's cost.
     let calls: Vec<_> = node.clients.iter().map(Client::messages).collect();
     let rate = measure(node.server.pid(), CALLERS, options.window(), move |caller, n| {
         let receiver = &receivers[(caller as u64 * 31 + n) as usize % receivers.len()];
-        let mut request = Request::new(request(message(receiver.identity.account(), receiver.index)));
-        senders[caller].identity.authorize(request.metadata_mut());
-        let mut calls = calls[caller % CONNECTIONS].clone();
-        async move {
-            let sent = calls.send(request).await?.into_inner();
-            ensure!(
-                sent.full_devices.is_empty(),
-                "a mailbox was full: the measurement is not of durable sends"
-            );
-            Ok(())
-        }
+        send(calls[caller % CONNECTIONS].clone(), &senders[caller].identity, message(receiver))
     })
     .await?;
     eprintln!(
@@ -94,30 +84,32 @@ pub(crate) async fn durable(options: &Options, floor: &Rate) -> Result<Rate> {
     Ok(rate)
 }
 
-pub(crate) fn message(to: AccountId, receiver_index: u64) -> Outgoing {
+pub(crate) fn message(receiver: &User) -> v1::SendRequest {
     let envelope = v1::DeviceEnvelope {
         device_id: 1,
-        registration_id: surge::population::registration_id(receiver_index),
+        registration_id: surge::population::registration_id(receiver.index),
         content: Bytes::from_static(&[0x5A; ENVELOPE_BYTES]),
     };
-    Outgoing { to, guid: Guid::random(), envelopes: vec![envelope], ephemeral: false, urgent: false }
-}
-
-fn request(message: Outgoing) -> v1::SendRequest {
     v1::SendRequest {
-        account_id: Bytes::copy_from_slice(message.to.as_bytes()),
-        guid: Bytes::copy_from_slice(message.guid.as_bytes()),
-        envelopes: message.envelopes,
-        ephemeral: message.ephemeral,
-        urgent: message.urgent,
+        account_id: Bytes::copy_from_slice(receiver.identity.account().as_bytes()),
+        guid: Bytes::copy_from_slice(Guid::random().as_bytes()),
+        envelopes: vec![envelope],
+        ephemeral: false,
+        urgent: false,
     }
 }
 
-pub(crate) async fn send(client: Client, identity: Arc<Identity>, message: Outgoing) -> Result<()> {
-    let sent = client.send(&identity, message).await?;
-    anyhow::ensure!(
-        sent.full_devices.is_empty(),
-        "a mailbox was full: the measurement is not of durable sends"
-    );
-    Ok(())
+/// With the generated client, as the echo is asked: what the reference client adds is not the service's cost.
+pub(crate) fn send(
+    mut calls: MessagesClient<Channel>,
+    sender: &Identity,
+    message: v1::SendRequest,
+) -> impl Future<Output = Result<()>> + Send + use<> {
+    let mut request = Request::new(message);
+    sender.authorize(request.metadata_mut());
+    async move {
+        let sent = calls.send(request).await?.into_inner();
+        ensure!(sent.full_devices.is_empty(), "a mailbox was full: the measurement is not of durable sends");
+        Ok(())
+    }
 }

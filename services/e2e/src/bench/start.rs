@@ -45,12 +45,11 @@ async fn fill(node: &Node) -> Result<()> {
     let receivers = node.people(1_000..1_000 + RECEIVERS).await?;
     let mut callers = JoinSet::new();
     for (caller, sender) in senders.into_iter().enumerate() {
-        let (client, receivers) = (node.clients[caller % CONNECTIONS].clone(), receivers.clone());
+        let (calls, receivers) = (node.clients[caller % CONNECTIONS].messages(), receivers.clone());
         callers.spawn(async move {
             for n in (caller as u64..MESSAGES).step_by(CALLERS) {
                 let receiver = &receivers[(n % RECEIVERS) as usize];
-                let message = sends::message(receiver.identity.account(), receiver.index);
-                sends::send(client.clone(), sender.identity.clone(), message).await?;
+                sends::send(calls.clone(), &sender.identity, sends::message(receiver)).await?;
             }
             Ok::<_, anyhow::Error>(())
         });
