@@ -1,7 +1,7 @@
 //! The default store: one folder on this machine's disk, over fjall.
 //!
 //! All writes go through one thread, which commits them in groups ([`committer`]): a write is answered after the
-//! fsync of its group. While one sync runs, the next group forms, so there is no delay to tune.
+//! fsync of its group. While one sync runs, the next group forms; under load a short pause lets more share it.
 //!
 //! Invariants:
 //! - One process at a time has the folder, by a lock on a file in it.

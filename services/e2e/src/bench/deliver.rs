@@ -20,6 +20,9 @@ const RECEIVERS: u64 = 64;
 const TICK: Duration = Duration::from_millis(1);
 const WARM_UP: Duration = Duration::from_secs(2);
 
+/// Deliveries that a device acks in one frame: far fewer than the 256 that may be in flight.
+const ACKED_TOGETHER: usize = 16;
+
 /// When each send was due, until it has arrived.
 type Due = Arc<Mutex<HashMap<Guid, Instant>>>;
 
@@ -56,6 +59,7 @@ async fn receive(
 ) -> Result<()> {
     let mut session = client.open_session(&user.identity).await?;
     let acks = session.handle();
+    let mut unacked = Vec::new();
     while let Some(event) = session.next().await? {
         let SessionEvent::Delivery(delivery) = event else { continue };
         let planned = due.lock().unwrap_or_else(PoisonError::into_inner).remove(&delivery.guid);
@@ -63,8 +67,9 @@ async fn receive(
             let micros = planned.elapsed().as_micros() as u64;
             arrivals.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(micros.max(1));
         }
-        if let Some(id) = delivery.id {
-            acks.ack([id]).await;
+        unacked.extend(delivery.id);
+        if unacked.len() >= ACKED_TOGETHER {
+            acks.ack(unacked.drain(..)).await;
         }
     }
     Ok(())

@@ -32,11 +32,10 @@ const GROUP_MAX: usize = 1_024;
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A group smaller than this is not worth a pause.
-const COMPANY_MIN: usize = 8;
-/// How long the pause is, as a share of the last commit: PostgreSQL's advice for `commit_delay`.
-const PAUSE_SHARE: f32 = 0.5;
-/// A disk that is slow for once must not slow down the next group as well.
-const PAUSE_MAX: Duration = Duration::from_micros(500);
+const COMPANY_MIN: usize = 4;
+/// What PostgreSQL calls `commit_delay`: about one fsync of a good disk, so that the time of two syncs is spent on one
+/// that twice as many share. Under load the processor time of the spared sync is worth more than the pause costs.
+const PAUSE: Duration = Duration::from_micros(500);
 
 /// Makes a group durable.
 pub(super) type Commit = Box<dyn FnMut(SingleWriterWriteTx<'_>) -> fjall::Result<()> + Send>;
@@ -67,7 +66,6 @@ pub(super) struct Committer {
     commit: Commit,
     group: Vec<Box<dyn Write>>,
     last_group: usize,
-    last_commit: Duration,
     graves: Graves,
     space: Space,
     metrics: Arc<Metrics>,
@@ -84,17 +82,7 @@ impl Committer {
     ) -> Self {
         let space = Space::new(tables.path().to_owned(), config.reserve_bytes);
         let group = Vec::with_capacity(GROUP_MAX);
-        Self {
-            tables,
-            messages,
-            commit,
-            group,
-            last_group: 0,
-            last_commit: Duration::ZERO,
-            graves: Graves::new(clock),
-            space,
-            metrics,
-        }
+        Self { tables, messages, commit, group, last_group: 0, graves: Graves::new(clock), space, metrics }
     }
 
     /// Runs until the store is closed or has failed.
@@ -143,7 +131,7 @@ impl Committer {
     /// fall into two halves that take turns, and every sync is shared by half as many. A lone caller is not delayed.
     fn wait_for_company(&self) {
         if self.last_group >= COMPANY_MIN && self.messages.len() < self.last_group {
-            std::thread::sleep(self.last_commit.mul_f32(PAUSE_SHARE).min(PAUSE_MAX));
+            std::thread::sleep(PAUSE);
         }
     }
 
@@ -161,8 +149,7 @@ impl Committer {
             }
         }
         transaction.commit(&mut self.commit)?;
-        self.last_commit = began.elapsed();
-        self.metrics.committed(self.last_commit);
+        self.metrics.committed(began.elapsed());
         for write in self.group.drain(..) {
             write.answer(&self.metrics);
         }
