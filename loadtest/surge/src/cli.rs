@@ -46,15 +46,15 @@ enum Command {
 /// What a run is told.
 #[derive(Clone, Debug, Args)]
 pub struct RunOptions {
-    /// Service to test, such as http://127.0.0.1:7700. Without it, one is started for the run
-    #[arg(long, value_name = "URL")]
-    pub target: Option<String>,
-    /// Where the target's sandbox provider shows its codes (the setting `listen.sandbox_codes`)
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7702")]
-    pub codes: String,
-    /// Process id of the target, to read what it costs
-    #[arg(long, value_name = "PID")]
-    pub server_pid: Option<u32>,
+    /// Service to test, such as http://127.0.0.1:7700, or its gateways. Without it, one is started for the run
+    #[arg(long, value_name = "URL,…", value_delimiter = ',')]
+    pub target: Vec<String>,
+    /// Where the target's sandbox providers show their codes (the setting `listen.sandbox_codes`)
+    #[arg(long, value_name = "URL,…", value_delimiter = ',', default_value = "http://127.0.0.1:7702")]
+    pub codes: Vec<String>,
+    /// Process ids of the target, to read what it costs
+    #[arg(long, value_name = "PID,…", value_delimiter = ',')]
+    pub server_pid: Vec<u32>,
     /// Allow a target that is not on this machine
     #[arg(long)]
     pub i_own_this_target: bool,

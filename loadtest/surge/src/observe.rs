@@ -23,6 +23,18 @@ pub struct ProcessSample {
     pub threads: u64,
 }
 
+impl ProcessSample {
+    const fn plus(self, other: Self) -> Self {
+        Self {
+            cpu_us: self.cpu_us + other.cpu_us,
+            rss_bytes: self.rss_bytes + other.rss_bytes,
+            rss_peak_bytes: self.rss_peak_bytes + other.rss_peak_bytes,
+            descriptors: self.descriptors + other.descriptors,
+            threads: self.threads + other.threads,
+        }
+    }
+}
+
 /// All processors of the machine at one moment; times add up over processors, since boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostSample {
@@ -46,6 +58,13 @@ impl Default for Proc {
 impl Proc {
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
+    }
+
+    /// All of them together. Fails when there are none, or one is gone.
+    pub fn processes(&self, pids: &[u32]) -> io::Result<ProcessSample> {
+        let mut samples = pids.iter().map(|pid| self.process(*pid));
+        let first = samples.next().ok_or(io::ErrorKind::NotFound)??;
+        samples.try_fold(first, |sum, sample| Ok(sum.plus(sample?)))
     }
 
     /// Fails when the process is gone or belongs to somebody else.

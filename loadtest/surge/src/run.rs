@@ -103,25 +103,25 @@ pub(crate) struct Plan {
 /// When the run could not take place.
 pub async fn run(options: &RunOptions) -> Result<ExitCode, RunError> {
     let started = SystemClock.now();
-    if let Some(address) = &options.target {
+    for address in &options.target {
         check_loopback(address, options.i_own_this_target)?;
-        check_loopback(&options.codes, options.i_own_this_target)?;
         if !is_reachable(address).await {
             return Err(RunError::Unreachable(address.clone()));
         }
     }
+    for address in &options.codes {
+        check_loopback(address, options.i_own_this_target)?;
+    }
     let folder = RunFolder::create(&options.out, started, SIGNAL_2021)?;
     let mut own_server = None;
-    let target = match &options.target {
-        Some(public) => {
-            Target { public: public.clone(), codes: options.codes.clone(), pid: options.server_pid }
-        }
-        None => {
-            let server = own_server::start(options, &folder).await?;
-            let target = own_server::target(&server);
-            own_server = Some(server);
-            target
-        }
+    let target = if options.target.is_empty() {
+        let server = own_server::start(options, &folder).await?;
+        let target = own_server::target(&server);
+        own_server = Some(server);
+        target
+    } else {
+        let pids = options.server_pid.clone();
+        Target { public: options.target.join(","), codes: options.codes.clone(), pids }
     };
     let run = Run::new(options.clone(), started, target).await?;
     let code = run.go(&folder).await?;
@@ -143,13 +143,15 @@ impl Run {
     async fn new(options: RunOptions, started: Timestamp, target: Target) -> Result<Self, RunError> {
         let seed = options.seed();
         let phones = Phones::default();
-        let codes = CodeStream::open(&target.codes, phones.clone()).await?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            if let Err(error) = codes.run().await {
-                tracing::warn!(error = %anyhow::Error::new(error), "no more codes will arrive");
-            }
-        });
+        for address in &target.codes {
+            let codes = CodeStream::open(address, phones.clone()).await?;
+            tasks.spawn(async move {
+                if let Err(error) = codes.run().await {
+                    tracing::warn!(error = %anyhow::Error::new(error), "no more codes will arrive from there");
+                }
+            });
+        }
         let world = World {
             address: target.public.clone(),
             client: ClientConfig::default(),

@@ -7,12 +7,12 @@ use http::Uri;
 /// A service under load.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// `http://` address of the public API.
+    /// `http://` address of the public API; those of several gateways have commas between them.
     pub public: String,
-    /// `http://` address where the sandbox provider's codes can be read.
-    pub codes: String,
-    /// The server's process, when it runs on this machine and its cost can be read.
-    pub pid: Option<u32>,
+    /// `http://` addresses where the sandbox providers' codes can be read.
+    pub codes: Vec<String>,
+    /// The server's processes, when they run on this machine and their cost can be read.
+    pub pids: Vec<u32>,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -66,6 +66,10 @@ reasons! {
     Draining = "DRAINING", We, Unavailable;
     /// A part of the service did not answer. Safe to retry.
     Unavailable = "UNAVAILABLE", We, Unavailable;
+    /// This server has all the calls it takes at a time; another one may have room. Nothing was done.
+    Busy = "BUSY", We, Unavailable;
+    /// No server of this kind is there. Nothing was done.
+    NoServer = "NO_SERVER", We, Unavailable;
     /// A fault that was logged at the server. Not safe to retry blindly.
     Internal = "INTERNAL", We, Internal;
     /// The caller's deadline passed before there was an answer.

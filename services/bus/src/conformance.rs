@@ -3,6 +3,8 @@
 //! A bus may lose hints; on an undisturbed connection it must not, and that is what these cases assume. Absence is
 //! shown by a later hint that arrives first, so nothing here waits for a time to pass.
 
+pub mod work;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,9 +22,18 @@ const BOUND: Duration = Duration::from_secs(10);
 ///
 /// When the bus does not conform.
 pub async fn all(bus: &dyn Bus) {
+    between(bus, bus).await;
+}
+
+/// Runs all cases with a publisher and a subscriber that may be in different processes of a fleet.
+///
+/// # Panics
+///
+/// When the bus does not conform.
+pub async fn between(publisher: &dyn Bus, subscriber: &dyn Bus) {
+    let bus = Ends { publisher, subscriber };
     what_is_published_after_subscribing_arrives(bus).await;
     publishing_without_interest_is_no_error(bus).await;
-    what_was_published_before_subscribing_does_not_arrive(bus).await;
     subjects_are_apart(bus).await;
     every_subscriber_gets_every_hint(bus).await;
     a_publishers_order_is_kept(bus).await;
@@ -31,7 +42,14 @@ pub async fn all(bus: &dyn Bus) {
     a_cancelled_wait_loses_nothing(bus).await;
 }
 
-pub async fn what_is_published_after_subscribing_arrives(bus: &dyn Bus) {
+/// Where hints go in, and where they come out.
+#[derive(Clone, Copy)]
+struct Ends<'a> {
+    publisher: &'a dyn Bus,
+    subscriber: &'a dyn Bus,
+}
+
+async fn what_is_published_after_subscribing_arrives(bus: Ends<'_>) {
     for subject in [fresh(), Subject::AccountChanged] {
         let mut subscription = subscribe(bus, subject).await;
         publish(bus, subject, 7).await;
@@ -46,19 +64,11 @@ pub async fn what_is_published_after_subscribing_arrives(bus: &dyn Bus) {
     assert_eq!(waiting.await, hint(8), "a waiting subscriber is woken");
 }
 
-pub async fn publishing_without_interest_is_no_error(bus: &dyn Bus) {
+async fn publishing_without_interest_is_no_error(bus: Ends<'_>) {
     publish(bus, fresh(), 1).await;
 }
 
-pub async fn what_was_published_before_subscribing_does_not_arrive(bus: &dyn Bus) {
-    let subject = fresh();
-    publish(bus, subject, 1).await;
-    let mut subscription = subscribe(bus, subject).await;
-    publish(bus, subject, 2).await;
-    assert_eq!(next(&mut *subscription).await, hint(2));
-}
-
-pub async fn subjects_are_apart(bus: &dyn Bus) {
+async fn subjects_are_apart(bus: Ends<'_>) {
     let (here, there) = (fresh(), fresh());
     let mut subscription = subscribe(bus, here).await;
     publish(bus, there, 1).await;
@@ -67,7 +77,7 @@ pub async fn subjects_are_apart(bus: &dyn Bus) {
     assert_eq!(next(&mut *subscription).await, hint(3));
 }
 
-pub async fn every_subscriber_gets_every_hint(bus: &dyn Bus) {
+async fn every_subscriber_gets_every_hint(bus: Ends<'_>) {
     let subject = fresh();
     let mut first = subscribe(bus, subject).await;
     let mut second = subscribe(bus, subject).await;
@@ -80,7 +90,7 @@ pub async fn every_subscriber_gets_every_hint(bus: &dyn Bus) {
     }
 }
 
-pub async fn a_publishers_order_is_kept(bus: &dyn Bus) {
+async fn a_publishers_order_is_kept(bus: Ends<'_>) {
     let subject = fresh();
     let mut subscription = subscribe(bus, subject).await;
     for number in 0..500 {
@@ -94,7 +104,7 @@ pub async fn a_publishers_order_is_kept(bus: &dyn Bus) {
 }
 
 /// A subscriber that reads nothing while 20,000 hints are published gets each of them or is told that it did not.
-pub async fn loss_is_reported(bus: &dyn Bus) {
+async fn loss_is_reported(bus: Ends<'_>) {
     const HINTS: u32 = 20_000;
     let subject = fresh();
     let mut subscription = subscribe(bus, subject).await;
@@ -116,12 +126,21 @@ pub async fn loss_is_reported(bus: &dyn Bus) {
     if !lagged {
         return;
     }
-    // The subscription works on. A bus with buffers of its own may still have earlier hints under way.
-    publish(bus, subject, HINTS).await;
-    while next(&mut *subscription).await != hint(HINTS) {}
+    // The subscription works on. Earlier hints may still be under way, and may make a gap again that swallows this one;
+    // then the gap is reported, and the next one has a chance.
+    for number in HINTS.. {
+        publish(bus, subject, number).await;
+        loop {
+            match next(&mut *subscription).await {
+                Event::Lagged => break,
+                event if event == hint(number) => return,
+                Event::Hint(_) => {}
+            }
+        }
+    }
 }
 
-pub async fn a_dropped_subscription_leaves_the_others_alone(bus: &dyn Bus) {
+async fn a_dropped_subscription_leaves_the_others_alone(bus: Ends<'_>) {
     let subject = fresh();
     let dropped = subscribe(bus, subject).await;
     let mut kept = subscribe(bus, subject).await;
@@ -132,11 +151,16 @@ pub async fn a_dropped_subscription_leaves_the_others_alone(bus: &dyn Bus) {
     publish(bus, subject, 2).await;
     let mut again = subscribe(bus, subject).await;
     publish(bus, subject, 3).await;
-    assert_eq!(next(&mut *again).await, hint(3));
+    let mut event = next(&mut *again).await;
+    if event == hint(2) {
+        // It was still on its way when the subscription began.
+        event = next(&mut *again).await;
+    }
+    assert_eq!(event, hint(3));
 }
 
 /// Gives up on `next` at every stage between "nothing there" and "just arrived".
-pub async fn a_cancelled_wait_loses_nothing(bus: &dyn Bus) {
+async fn a_cancelled_wait_loses_nothing(bus: Ends<'_>) {
     let subject = fresh();
     let mut subscription = subscribe(bus, subject).await;
     for number in 0..50 {
@@ -180,12 +204,12 @@ fn payload(number: u32) -> Bytes {
     Bytes::copy_from_slice(&number.to_be_bytes())
 }
 
-async fn publish(bus: &dyn Bus, subject: Subject, number: u32) {
-    bus.publish(subject, payload(number)).await.expect("the bus is connected");
+async fn publish(bus: Ends<'_>, subject: Subject, number: u32) {
+    bus.publisher.publish(subject, payload(number)).await.expect("the bus is connected");
 }
 
-async fn subscribe(bus: &dyn Bus, subject: Subject) -> Box<dyn Subscription> {
-    bus.subscribe(subject).await.expect("the bus is connected")
+async fn subscribe(bus: Ends<'_>, subject: Subject) -> Box<dyn Subscription> {
+    bus.subscriber.subscribe(subject).await.expect("the bus is connected")
 }
 
 async fn next(subscription: &mut dyn Subscription) -> Event {

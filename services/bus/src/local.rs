@@ -1,7 +1,6 @@
 //! The bus of one process.
 //!
-//! A subscription is a small queue that its publishers fill and its subscriber empties. A publisher never waits: when
-//! a queue is at its bound, the hint is dropped and the subscriber is told once, at the place of the gap.
+//! A subscription is a small queue that its publishers fill and its subscriber empties. A publisher never waits.
 //!
 //! A process holds a subscription for every connected device and nearly all of them are idle, so an idle one must be
 //! small. It costs 88 bytes for the queue with its counts (no buffer until the first hint, and none again after the
@@ -9,24 +8,17 @@
 //! in the worst case of a hash table that has just doubled: under 300 bytes with the allocator's rounding. A tokio
 //! channel allocates a block of 32 slots at once, and would cost 1.2 KB for slots of the size of `Bytes`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
-use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
-use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::task::Waker;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::queue::{Queue, lock};
 use crate::{Bus, BusError, Event, Subject, Subscription};
-
-/// What a subscriber may leave unread, in hints.
-const QUEUE_HINTS_MAX: usize = 64;
-
-/// And in bytes: a hint may carry a message of 64 KiB, and 64 of those for each slow device would be no bound.
-const QUEUE_BYTES_MAX: usize = 256 * 1024;
 
 /// Publishers of different subjects rarely meet on a lock; more shards than twice the cores bring nothing.
 const SHARDS: usize = 32;
@@ -48,21 +40,6 @@ struct LocalSubscription {
     subject: Subject,
     queue: Arc<Queue>,
     interest: Weak<Interest>,
-}
-
-#[derive(Default)]
-struct Queue(Mutex<QueueState>);
-
-#[derive(Default)]
-struct QueueState {
-    hints: VecDeque<Bytes>,
-    bytes: usize,
-    /// Hints were dropped after the queued ones. Until the subscriber has been told, the rest is dropped too: its look
-    /// at the store comes after that, and covers them.
-    lagged: bool,
-    closed: bool,
-    /// The subscriber, while it waits. One is enough, since `next` takes the subscription exclusively.
-    waiting: Option<Waker>,
 }
 
 impl LocalBus {
@@ -104,7 +81,7 @@ impl Bus for LocalBus {
 #[async_trait]
 impl Subscription for LocalSubscription {
     async fn next(&mut self) -> Option<Event> {
-        poll_fn(|cx| self.queue.poll(cx.waker())).await
+        self.queue.next().await
     }
 }
 
@@ -139,57 +116,6 @@ impl Drop for Interest {
     }
 }
 
-impl Queue {
-    /// Answers with whom to wake.
-    fn push(&self, hint: &Bytes) -> Option<Waker> {
-        let mut state = lock(&self.0);
-        if state.lagged {
-            return None;
-        }
-        // A large hint goes through when it is alone: whispers are not stored, so a look at the store cannot replace one.
-        let too_many_bytes = !state.hints.is_empty() && state.bytes + hint.len() > QUEUE_BYTES_MAX;
-        if state.hints.len() == QUEUE_HINTS_MAX || too_many_bytes {
-            state.lagged = true;
-        } else {
-            state.bytes += hint.len();
-            state.hints.push_back(hint.clone());
-        }
-        state.waiting.take()
-    }
-
-    fn close(&self) -> Option<Waker> {
-        let mut state = lock(&self.0);
-        state.closed = true;
-        state.waiting.take()
-    }
-
-    fn poll(&self, waker: &Waker) -> Poll<Option<Event>> {
-        let mut state = lock(&self.0);
-        if let Some(hint) = state.hints.pop_front() {
-            state.bytes -= hint.len();
-            if state.hints.is_empty() {
-                state.hints = VecDeque::new();
-            }
-            Poll::Ready(Some(Event::Hint(hint)))
-        } else if mem::take(&mut state.lagged) {
-            Poll::Ready(Some(Event::Lagged))
-        } else if state.closed {
-            Poll::Ready(None)
-        } else {
-            match &mut state.waiting {
-                Some(waiting) => waiting.clone_from(waker),
-                none => *none = Some(waker.clone()),
-            }
-            Poll::Pending
-        }
-    }
-}
-
-/// No code that can panic runs under these locks, so a poisoned one holds nothing half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl fmt::Debug for LocalBus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalBus").field("subscriptions", &self.subscriptions()).finish()
@@ -209,6 +135,7 @@ mod tests {
     use spillway_types::MailboxId;
 
     use super::*;
+    use crate::queue::{QUEUE_BYTES_MAX, QUEUE_HINTS_MAX};
 
     fn subject() -> Subject {
         Subject::Mailbox(MailboxId::random())
@@ -235,6 +162,14 @@ mod tests {
     #[tokio::test]
     async fn conforms() {
         crate::conformance::all(&LocalBus::new()).await;
+    }
+
+    #[tokio::test]
+    async fn what_was_published_before_subscribing_does_not_arrive() {
+        let (bus, subject) = (LocalBus::new(), subject());
+        publish(&bus, subject, 1, 1).await;
+        let mut subscription = bus.subscribe(subject).await.unwrap();
+        assert_eq!(drain(&mut *subscription).await, []);
     }
 
     #[tokio::test]
@@ -335,7 +270,7 @@ mod tests {
 
         let shard = bus.interest.shard(&subject);
         let queues = &shard[&subject];
-        assert_eq!(lock(&queues[0].0).hints.capacity(), 0, "the buffer is given back");
+        assert_eq!(queues[0].capacity(), 0, "the buffer is given back");
         let counts = 2 * size_of::<usize>();
         let entry = (Layout::new::<(Subject, Vec<Arc<Queue>>)>().size() + 1) * 16 / 7;
         let total = counts

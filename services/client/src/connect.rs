@@ -6,6 +6,7 @@ use std::time::Duration;
 use spillway_api::v1;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::addresses::Addresses;
 use crate::retry::{RetryBudget, RetryPolicy};
 
 /// The largest answer a client reads: a page of deliveries arrives one frame each, so one envelope and its frame.
@@ -54,15 +55,15 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects now.
+    /// Connects now. `address` is one, or several gateways of one service with commas between them: a connection goes
+    /// to any of them, and to another when it is lost.
     ///
     /// # Errors
     ///
     /// When the address cannot be parsed, or nobody accepts the connection in time.
     pub async fn connect(address: &str, config: ClientConfig) -> Result<Self, ConnectError> {
-        let endpoint = endpoint(address, &config)?;
-        let channel = endpoint
-            .connect()
+        let channel = addresses(address, &config)?
+            .connect(config.connect_timeout)
             .await
             .map_err(|source| ConnectError::Unreachable { address: address.to_owned(), source })?;
         Ok(Self::with_channel(channel, config))
@@ -74,7 +75,7 @@ impl Client {
     ///
     /// When the address cannot be parsed.
     pub fn lazy(address: &str, config: ClientConfig) -> Result<Self, ConnectError> {
-        let channel = endpoint(address, &config)?.connect_lazy();
+        let channel = addresses(address, &config)?.connect_lazy(config.connect_timeout);
         Ok(Self::with_channel(channel, config))
     }
 
@@ -109,16 +110,14 @@ impl Client {
     }
 }
 
-fn endpoint(address: &str, config: &ClientConfig) -> Result<Endpoint, ConnectError> {
-    let endpoint =
-        Endpoint::from_shared(address.to_owned()).map_err(|_| ConnectError::Address(address.to_owned()))?;
-    if endpoint.uri().host().is_none() || endpoint.uri().scheme().is_none() {
-        return Err(ConnectError::Address(address.to_owned()));
-    }
-    Ok(endpoint
-        .connect_timeout(config.connect_timeout)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(config.keep_alive_interval)
-        .keep_alive_timeout(Duration::from_secs(20))
-        .keep_alive_while_idle(true))
+fn addresses(text: &str, config: &ClientConfig) -> Result<Addresses, ConnectError> {
+    let with_settings = |endpoint: Endpoint| {
+        endpoint
+            .connect_timeout(config.connect_timeout)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(config.keep_alive_interval)
+            .keep_alive_timeout(Duration::from_secs(20))
+            .keep_alive_while_idle(true)
+    };
+    Ok(Addresses::parse(text)?.map(with_settings))
 }

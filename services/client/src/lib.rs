@@ -5,6 +5,7 @@
 //!
 //! It does no cryptography: envelopes go in and come out opaque. It starts no tasks: whoever awaits drives it.
 
+mod addresses;
 mod call;
 mod connect;
 mod dedup;

@@ -1,13 +1,12 @@
 //! `cargo xtask bench`: each figure beside a floor measured in the same run.
 
 mod closed_loop;
-mod deliver;
-mod echo;
-mod idle;
-mod population;
-mod sends;
-mod sign_ups;
-mod start;
+mod fleet;
+mod message;
+mod node;
+mod open_loop;
+pub(crate) mod people;
+mod sessions;
 mod table;
 
 use std::path::PathBuf;
@@ -16,8 +15,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
-
-use self::table::Table;
 
 #[derive(Debug, Parser)]
 #[command(name = "spillway-bench", about = "Measures Spillway against floors in the same run")]
@@ -30,6 +27,14 @@ struct Arguments {
 enum Suite {
     /// One process with the embedded store.
     Node(Options),
+    /// A process for each role, over NATS and Cassandra.
+    Fleet {
+        #[command(flatten)]
+        options: Options,
+        /// The folder of the back ends' executables; what it lacks is obtained.
+        #[arg(long)]
+        back_ends: PathBuf,
+    },
     /// The floor's server; started by the suite.
     #[command(hide = true)]
     Echo,
@@ -73,26 +78,8 @@ pub(crate) const CONNECTIONS: usize = 8;
 /// When something could not be measured; a row that misses its target is exit status 1 instead.
 pub async fn main() -> Result<ExitCode> {
     match Arguments::parse().suite {
-        Suite::Echo => echo::serve().await.map(|()| ExitCode::SUCCESS),
-        Suite::Node(options) => node(&options).await,
+        Suite::Echo => node::echo::serve().await.map(|()| ExitCode::SUCCESS),
+        Suite::Node(options) => node::run(&options).await,
+        Suite::Fleet { options, back_ends } => fleet::run(&options, &back_ends).await,
     }
-}
-
-async fn node(options: &Options) -> Result<ExitCode> {
-    let mut table = Table::new("node");
-    if ["sends", "cpu", "deliver", "sign-ups"].iter().any(|name| options.wants(name)) {
-        let floor = sends::echo(options).await?;
-        let sends = sends::durable(options, &floor).await?;
-        table.extend(sends.rows(&floor));
-        table.push(deliver::at(options, sends.per_second / 2.0).await?);
-        table.push(sign_ups::complete(options, &floor).await?);
-    }
-    if options.wants("idle") {
-        table.push(idle::memory(options).await?);
-    }
-    if options.wants("start") {
-        table.push(start::empty(options).await?);
-        table.push(start::with_a_million(options).await?);
-    }
-    table.finish(&options.out)
 }

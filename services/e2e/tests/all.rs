@@ -12,6 +12,10 @@ mod all {
     mod desk;
     mod disk;
     mod drain;
+    /// Roles in processes of their own.
+    mod fleet;
+    /// Parts of a fleet that die under load.
+    mod fleet_faults;
     mod inbox;
     mod journal;
     mod keys;

@@ -30,10 +30,10 @@ impl InnerError {
     }
 
     /// Whether another try now may fare better. A role that names a time to come back, as one whose disk is full
-    /// does, means the device and not us.
+    /// does, means the device and not us; but a process that is busy leaves the others.
     pub(crate) fn is_transient(&self) -> bool {
-        let names_time =
-            Refusal::from_status(&self.status).is_some_and(|refusal| refusal.retry_after.is_some());
+        let names_time = Refusal::from_status(&self.status)
+            .is_some_and(|refusal| refusal.retry_after.is_some() && refusal.reason != Reason::Busy);
         let may_pass = matches!(
             self.status.code(),
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::ResourceExhausted
@@ -66,9 +66,9 @@ fn unavailable() -> Refusal {
 const fn text(reason: Reason) -> &'static str {
     match reason {
         Reason::Deadline => "there was no answer in time",
-        Reason::Overload => "the service has more to do than it can",
+        Reason::Overload | Reason::Busy => "the service has more to do than it can",
         Reason::Draining => "this server is going away",
-        Reason::Unavailable => "a part of the service did not answer",
+        Reason::Unavailable | Reason::NoServer => "a part of the service did not answer",
         _ => "something failed at the server",
     }
 }
@@ -78,6 +78,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_busy_process_leaves_the_others() {
+        let busy = Refusal::new(Reason::Busy, "1,024 calls").retry_after(Some(Duration::from_millis(100)));
+        assert!(InnerError::mailbox(busy.into_status()).is_transient());
+    }
 
     #[test]
     fn answers_to_the_caller_pass_and_our_troubles_lose_their_text() {

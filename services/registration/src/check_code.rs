@@ -12,6 +12,10 @@ use crate::metrics::{CheckOutcome, VerificationEvent};
 use crate::sessions::Step;
 use crate::verification::{NoCheck, View};
 
+/// Pauses between looks for the record of a hand-over in another process: five of them, 0.3 s in all.
+const RECORD_POLL_MIN: Duration = Duration::from_millis(10);
+const RECORD_POLL_MAX: Duration = Duration::from_millis(160);
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CheckCodeError {
     #[error("no such verification session")]
@@ -69,9 +73,7 @@ impl Role {
         let mut session = self.sessions.get(id).await?.ok_or(CheckCodeError::NotFound)?;
         let rules = self.rules();
         if !session.verified && !rules.has_live_code(&session, self.clock.now()) {
-            // The code may be on the phone before its hand-over is on disk.
-            self.dispatch.settled(id).await;
-            session = self.sessions.get(id).await?.ok_or(CheckCodeError::NotFound)?;
+            session = self.recorded(session).await?;
         }
         let mac = self.secrets.code_mac(id, code);
         let changed = self
@@ -92,6 +94,23 @@ impl Role {
             self.metrics.verification(VerificationEvent::Verified, transport);
         }
         Ok(session)
+    }
+
+    /// The session after a hand-over that is under way: the code may be on the phone before its hand-over is on disk.
+    async fn recorded(&self, mut session: Verification) -> Result<Verification, CheckCodeError> {
+        self.dispatch.settled(session.id).await;
+        let mut pause = RECORD_POLL_MIN;
+        loop {
+            session = self.sessions.get(session.id).await?.ok_or(CheckCodeError::NotFound)?;
+            let now = self.clock.now();
+            let is_held = session.queued.is_some_and(|queued| queued.held_until > now);
+            if !is_held || pause > RECORD_POLL_MAX || self.rules().has_live_code(&session, now) {
+                return Ok(session);
+            }
+            // A worker in another process has it.
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
     }
 }
 

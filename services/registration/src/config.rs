@@ -68,11 +68,17 @@ impl Default for VerificationConfig {
 pub struct DispatchConfig {
     /// Calls to the provider at the same time. 256 calls of 0.3 s are 850 codes a second, more than providers take.
     pub concurrency: NonZeroUsize,
-    /// Codes held in memory. The rest waits in the store, so this bounds memory and loses nothing.
+    /// Codes in a queue in memory. The rest waits in the store, so this bounds memory and loses nothing.
     pub queue_max: NonZeroUsize,
-    /// How often the store is asked for codes that nobody in memory knows of.
+    /// How often, on average, the store is asked for codes that the work queue does not know of.
     #[serde(with = "humantime_serde")]
     pub reap_interval: Duration,
+    /// Codes that are brought back to the work queue each time. 1,000 in 2 s are more than a process hands over.
+    pub reap_max: NonZeroUsize,
+    /// How much longer than `provider_timeout` a worker holds a code: time to write, and for clocks that differ. A
+    /// worker that dies delays the codes in its hands by both together.
+    #[serde(with = "humantime_serde")]
+    pub claim_margin: Duration,
     /// How often expired sessions are forgotten.
     #[serde(with = "humantime_serde")]
     pub expiry_interval: Duration,
@@ -94,6 +100,8 @@ impl Default for DispatchConfig {
             concurrency: NonZeroUsize::new(256).expect("not zero"),
             queue_max: NonZeroUsize::new(10_000).expect("not zero"),
             reap_interval: Duration::from_secs(2),
+            reap_max: NonZeroUsize::new(1_000).expect("not zero"),
+            claim_margin: Duration::from_secs(15),
             expiry_interval: Duration::from_secs(60),
             provider_timeout: Duration::from_secs(10),
             backoff_min: Duration::from_secs(1),

@@ -1,143 +1,114 @@
-//! Hands queued codes to the provider.
+//! Hands queued codes to the provider, by any number of workers in any number of processes.
 //!
 //! The store is the truth: a code is queued by the write that opens or changes its session, and unqueued by the write
-//! that records its hand-over. What is in memory here only makes it fast, and is bounded; what does not fit, or was
-//! lost with a process, is found again by the reaper. So a crash delays codes and loses none.
+//! that records its hand-over. The work queue only says where to look, and may lose everything at any time; the reaper
+//! finds in the store what it lost. So a crash, or a lost stream, delays codes and loses none.
 //!
-//! Order: send, then record, which is one write. A crash in between sends the code twice, and it is the same code
-//! ([`crate::secrets::Secrets::code`]), so nobody is harmed. Recording first would need a second write to unqueue, or
-//! would lose the code in a crash; and the code's lifetime could not start at its hand-over. A phone can be faster
-//! than the record: [`Dispatch::settled`] lets the check of a code wait for it.
+//! Order, each a write on the session's version:
+//! 1. *Claim.* The worker holds the queued code for as long as a hand-over takes. Of two workers that hold the same
+//!    item, or two items of one session, one gets the claim; the other looks again when the claim has run out.
+//! 2. *Send.*
+//! 3. *Record* the hand-over, which unqueues the code and starts its lifetime; or the failure, and a pause.
 //!
-//! One task drives all hand-overs, so deciding what runs next takes no lock. Deliberately absent: a division of the
-//! queue between workers. Two workers on one store may both hand over a code that waited longer than a reap interval.
+//! A code is sent twice only when the provider took it and nobody could record that: the worker died, or the store did
+//! not answer until the claim ran out. It is the same code then ([`crate::secrets::Secrets::code`]), so nobody is
+//! harmed. The same goes for a call that timed out, whose outcome is unknown. Recording before sending would lose the
+//! code in a crash, and its lifetime could not start at its hand-over. A claim outlives the call to the provider by
+//! [`crate::DispatchConfig::claim_margin`], which also covers clocks that differ.
+//!
+//! A phone can be faster than the record: [`Dispatch::settled`] lets the check of a code wait for it.
 
 mod hand_over;
-mod queue;
 mod reaper;
+mod throttle;
+mod under_way;
+mod worker;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::StreamExt;
-use futures::stream::FuturesUnordered;
+use spillway_bus::work::{LocalWorkQueue, WorkQueue};
 use spillway_chassis::Tasks;
 use spillway_store::verifications::VerificationId;
-use spillway_types::PhoneNumber;
-use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
 
 pub(crate) use hand_over::HandOver;
-use queue::Queue;
+use throttle::Throttle;
+pub(crate) use under_way::UnderWay;
+use worker::Worker;
 
-/// Wake-ups between two turns of the dispatcher; when there are more, the reaper finds what they were about.
-const WAKES_MAX: usize = 4_096;
+use crate::metrics::{Metrics, WorkEvent};
 
-/// A session that has a code queued.
-#[derive(Debug)]
-pub(crate) struct Wake {
-    pub(crate) id: VerificationId,
-    /// Saves opening the sealed one, where it is at hand.
-    pub(crate) number: Option<PhoneNumber>,
-}
+/// Offers that wait to be made; when there are more, the reaper finds what they were about.
+const OFFERS_MAX: usize = 4_096;
+/// Offers under way at the same time: at 2 ms for each, 32,000 in a second.
+const OFFERS_AT_ONCE: usize = 64;
 
 /// The handle on the dispatcher.
 #[derive(Debug)]
 pub(crate) struct Dispatch {
-    wakes: mpsc::Sender<Wake>,
+    offers: mpsc::Sender<VerificationId>,
     under_way: Arc<UnderWay>,
+    metrics: Metrics,
 }
 
 impl Dispatch {
-    pub(crate) fn start(hand_over: HandOver, tasks: &Tasks) -> Self {
-        let (wakes, woken) = mpsc::channel(WAKES_MAX);
+    pub(crate) fn start(hand_over: HandOver, work: Arc<dyn WorkQueue>, tasks: &Tasks) -> Self {
+        let (offers, offered) = mpsc::channel(OFFERS_MAX);
+        let (under_way, metrics) = (Arc::clone(&hand_over.under_way), hand_over.metrics.clone());
+        let config = hand_over.config.clone();
         let hand_over = Arc::new(hand_over);
-        let under_way = Arc::new(UnderWay::default());
-        tasks.spawn_critical(
-            "code dispatcher",
-            run(Arc::clone(&hand_over), woken, Arc::clone(&under_way), tasks.clone()),
-        );
-        tasks
-            .spawn_critical("code reaper", reaper::run(Arc::clone(&hand_over), wakes.clone(), tasks.clone()));
+        tasks.spawn("code offers", offer(offered, Arc::clone(&work), metrics.clone(), tasks.clone()));
+
+        // What the reaper finds while the queue that all share is out of reach.
+        let found: Arc<dyn WorkQueue> = Arc::new(LocalWorkQueue::new(config.queue_max));
+        let calls = Arc::new(Semaphore::new(config.concurrency.get()));
+        let throttle = Arc::new(Throttle::default());
+        for (name, queue) in [("code dispatcher", &work), ("found code dispatcher", &found)] {
+            let worker = Worker {
+                queue: Arc::clone(queue),
+                hand_over: Arc::clone(&hand_over),
+                calls: Arc::clone(&calls),
+                throttle: Arc::clone(&throttle),
+            };
+            tasks.spawn_critical(name, worker.run(tasks.clone()));
+        }
+        tasks.spawn_critical("code reaper", reaper::run(Arc::clone(&hand_over), work, found, tasks.clone()));
         tasks.spawn_critical("verification expiry", reaper::expire(hand_over, tasks.clone()));
-        Self { wakes, under_way }
+        Self { offers, under_way, metrics }
     }
 
-    /// Says that a code was queued. A wake-up that finds no room is dropped.
-    pub(crate) fn wake(&self, wake: Wake) {
-        drop(self.wakes.try_send(wake));
+    /// Says that a code was queued. Waits for nothing; what finds no room is left to the reaper.
+    pub(crate) fn offer(&self, id: VerificationId) {
+        if self.offers.try_send(id).is_err() {
+            self.metrics.work(WorkEvent::OfferFailed);
+        }
     }
 
     /// Waits while a hand-over for this session is under way in this process.
     pub(crate) async fn settled(&self, id: VerificationId) {
-        if let Some(mut settled) = self.under_way.watch(id) {
-            // The sender never sends: the change is that it is gone.
-            while settled.changed().await.is_ok() {}
-        }
+        self.under_way.settled(id).await;
     }
 }
 
-/// The hand-overs that are under way.
-#[derive(Debug, Default)]
-struct UnderWay(Mutex<HashMap<VerificationId, watch::Receiver<()>>>);
-
-/// Ends the waiting when the hand-over ends, in whatever way.
-struct Settling {
-    id: VerificationId,
-    under_way: Arc<UnderWay>,
-    _settled: watch::Sender<()>,
-}
-
-impl UnderWay {
-    fn begin(self: &Arc<Self>, id: VerificationId) -> Settling {
-        let (settled, watch) = watch::channel(());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, watch);
-        Settling { id, under_way: Arc::clone(self), _settled: settled }
-    }
-
-    fn watch(&self, id: VerificationId) -> Option<watch::Receiver<()>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
-    }
-}
-
-impl Drop for Settling {
-    fn drop(&mut self) {
-        self.under_way.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
-    }
-}
-
-async fn run(
-    hand_over: Arc<HandOver>,
-    mut woken: mpsc::Receiver<Wake>,
-    under_way: Arc<UnderWay>,
+/// Away from the callers, who do not wait for the queue.
+async fn offer(
+    offered: mpsc::Receiver<VerificationId>,
+    work: Arc<dyn WorkQueue>,
+    metrics: Metrics,
     tasks: Tasks,
 ) {
-    let config = &hand_over.config;
-    let mut queue = Queue::new(config.queue_max.get(), config.backoff_max);
-    let mut running = FuturesUnordered::new();
-    let mut cancelled = std::pin::pin!(tasks.cancelled());
-    loop {
-        while running.len() < config.concurrency.get()
-            && let Some(next) = queue.next(Instant::now())
-        {
-            let (hand_over, settling) = (&hand_over, under_way.begin(next.wake.id));
-            running.push(async move {
-                let (id, attempts) = (next.wake.id, next.attempts);
-                let outcome = hand_over.run(next.wake, attempts).await;
-                drop(settling);
-                (id, attempts, outcome)
-            });
-        }
-        let due = queue.due().filter(|_| running.len() < config.concurrency.get());
-        tokio::select! {
-            () = &mut cancelled => break,
-            Some((id, attempts, outcome)) = running.next(), if !running.is_empty() => {
-                queue.settle(id, attempts, outcome, Instant::now());
+    let (work, metrics) = (&work, &metrics);
+    ReceiverStream::new(offered)
+        .take_until(tasks.cancelled())
+        .for_each_concurrent(OFFERS_AT_ONCE, |id| async move {
+            match work.offer(&id.0, Bytes::new()).await {
+                Ok(()) => metrics.work(WorkEvent::Offered),
+                // The worker that cannot take either says so in the log.
+                Err(_) => metrics.work(WorkEvent::OfferFailed),
             }
-            Some(wake) = woken.recv() => queue.push(wake),
-            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
-        }
-    }
-    // What has been given to the provider is recorded; the provider's time-out bounds the wait.
-    while running.next().await.is_some() {}
+        })
+        .await;
 }

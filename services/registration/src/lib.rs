@@ -50,6 +50,7 @@ use prometheus::Registry;
 use spillway_api::internal::v1::mailbox_client::MailboxClient;
 use spillway_api::internal::v1::registration_server::RegistrationServer;
 use spillway_bus::Bus;
+use spillway_bus::work::WorkQueue;
 use spillway_chassis::Tasks;
 use spillway_rpc::Channel;
 use spillway_store::{Accounts, Directory, Keys, Verifications};
@@ -59,7 +60,7 @@ pub use config::{Config, DevicesConfig, DispatchConfig, KeysConfig, Verification
 pub use secrets::Secrets;
 
 use delivery::DeliveryDelay;
-use dispatch::{Dispatch, HandOver};
+use dispatch::{Dispatch, HandOver, UnderWay};
 use metrics::Metrics;
 use provider::Provider;
 use sessions::Sessions;
@@ -75,6 +76,8 @@ pub struct Deps {
     pub directory: Arc<dyn Directory>,
     pub mailbox: MailboxClient<Channel>,
     pub bus: Arc<dyn Bus>,
+    /// For queued codes, in lieu of looking for them in the store. All workers of a fleet share one.
+    pub work: Arc<dyn WorkQueue>,
     pub provider: Arc<dyn Provider>,
     pub secrets: Secrets,
     pub clock: Arc<dyn Clock>,
@@ -107,7 +110,7 @@ struct Role {
 }
 
 impl Registration {
-    /// Starts the dispatcher, which first looks for codes that an earlier process left in the queue.
+    /// Starts the dispatcher, which first looks in the store for codes that are queued.
     pub fn new(config: Config, deps: Deps) -> Self {
         let metrics = Metrics::new(&deps.registry);
         let sessions = Sessions::new(deps.verifications, Arc::clone(&deps.clock));
@@ -120,10 +123,11 @@ impl Registration {
             secrets: deps.secrets.clone(),
             delivery: Arc::clone(&delivery),
             metrics: metrics.clone(),
+            under_way: Arc::new(UnderWay::default()),
             failing: AtomicBool::new(false),
         };
         Self(Arc::new(Role {
-            dispatch: Dispatch::start(hand_over, &deps.tasks),
+            dispatch: Dispatch::start(hand_over, deps.work, &deps.tasks),
             config,
             accounts: deps.accounts,
             keys: deps.keys,

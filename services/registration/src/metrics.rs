@@ -1,4 +1,4 @@
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use spillway_chassis::metrics::register;
 use spillway_store::verifications::Transport;
 
@@ -15,6 +15,8 @@ pub(crate) struct Metrics {
     codes: IntCounterVec,
     pub(crate) dispatch_seconds: Histogram,
     pub(crate) queue_oldest_seconds: Gauge,
+    pub(crate) queue_depth: IntGauge,
+    work: IntCounterVec,
     checks: IntCounterVec,
     accounts: IntCounterVec,
 }
@@ -38,6 +40,24 @@ pub(crate) enum CodeOutcome {
     GivenUp,
     /// Dropped because nobody waits for it any more.
     Stale,
+}
+
+/// What happened to items of the work queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum WorkEvent {
+    Offered,
+    /// The queue was full or out of reach; the reaper brings the code.
+    OfferFailed,
+    /// A request took the place of one that waited.
+    Replaced,
+    /// The reaper found it missing from the queue.
+    Restored,
+    /// Given out again: after a pause, or because its worker did not finish it.
+    Redelivered,
+    /// Nothing was left to do for it.
+    Stale,
+    /// Another worker had claimed the code, or its pause was running: a code not sent twice.
+    Held,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +119,19 @@ impl Metrics {
                 )
                 .expect("the name is a constant"),
             ),
+            queue_depth: register(
+                registry,
+                IntGauge::new(
+                    "spillway_verification_queue_items",
+                    "Items of the work queue, those with workers included, as last seen.",
+                )
+                .expect("the name is a constant"),
+            ),
+            work: counters(
+                "spillway_verification_work_total",
+                "Items of the work queue of codes, by what happened to them.",
+                &["event"],
+            ),
             checks: counters("spillway_verification_checks_total", "Tries of codes.", &["outcome"]),
             accounts: counters("spillway_accounts_total", "Changes of accounts.", &["event"]),
         }
@@ -128,6 +161,19 @@ impl Metrics {
             CodeOutcome::Stale => "stale",
         };
         self.codes.with_label_values(&[provider, outcome]).inc();
+    }
+
+    pub(crate) fn work(&self, event: WorkEvent) {
+        let event = match event {
+            WorkEvent::Offered => "offered",
+            WorkEvent::OfferFailed => "offer_failed",
+            WorkEvent::Replaced => "replaced",
+            WorkEvent::Restored => "restored",
+            WorkEvent::Redelivered => "redelivered",
+            WorkEvent::Stale => "stale",
+            WorkEvent::Held => "held",
+        };
+        self.work.with_label_values(&[event]).inc();
     }
 
     pub(crate) fn check(&self, outcome: CheckOutcome) {

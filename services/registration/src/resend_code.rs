@@ -7,9 +7,8 @@ use spillway_store::verifications::Transport;
 use spillway_types::Secret;
 
 use crate::Role;
-use crate::dispatch::Wake;
 use crate::error;
-use crate::metrics::VerificationEvent;
+use crate::metrics::{VerificationEvent, WorkEvent};
 use crate::sessions::Step;
 use crate::verification::{NotNow, View};
 
@@ -64,16 +63,20 @@ impl Role {
             .sessions
             .change(id, |session, now| {
                 if session.verified {
-                    return Ok::<_, ResendCodeError>(Step::Keep(()));
+                    return Ok::<_, ResendCodeError>(Step::Keep(false));
                 }
+                let replaces = session.queued.is_some();
                 rules.request(session, transport, now)?;
-                Ok(Step::Write(()))
+                Ok(Step::Write(replaces))
             })
             .await?;
-        let (session, ()) = changed.ok_or(ResendCodeError::NotFound)?;
+        let (session, replaced) = changed.ok_or(ResendCodeError::NotFound)?;
+        if replaced {
+            self.metrics.work(WorkEvent::Replaced);
+        }
         if session.queued.is_some() {
             self.metrics.verification(VerificationEvent::Resent, transport);
-            self.dispatch.wake(Wake { id, number: None });
+            self.dispatch.offer(id);
         }
         Ok(self.view(&session, secret))
     }

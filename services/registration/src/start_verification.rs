@@ -5,7 +5,6 @@ use spillway_store::{Cas, StoreError};
 use spillway_types::PhoneNumber;
 
 use crate::Role;
-use crate::dispatch::Wake;
 use crate::error;
 use crate::metrics::VerificationEvent;
 use crate::verification::View;
@@ -50,7 +49,7 @@ impl Role {
             return Err(StartVerificationError::Repeated);
         }
         self.metrics.verification(VerificationEvent::Started, transport);
-        self.dispatch.wake(Wake { id, number: Some(number) });
+        self.dispatch.offer(id);
         Ok(self.view(&session, &secret))
     }
 }

@@ -50,6 +50,17 @@ pub(crate) enum NoCheck {
     Exhausted,
 }
 
+/// What a worker finds that is to hand over a session's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// The code as it is held now, which identifies the claim: no other one ends at the same time.
+    Ours(QueuedCode),
+    /// A worker is at it, or a pause runs.
+    Held { left: Duration },
+    /// No code is queued.
+    Nothing,
+}
+
 /// A configuration, read as rules.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules<'a>(pub(crate) &'a VerificationConfig);
@@ -68,7 +79,7 @@ impl Rules<'_> {
             version: 1,
             number,
             sealed_number: sealed,
-            queued: Some(QueuedCode { transport: Transport::Sms, since: now }),
+            queued: Some(QueuedCode::new(Transport::Sms, now)),
             sent: None,
             sms_requested: 1,
             voice_requested: 0,
@@ -111,8 +122,12 @@ impl Rules<'_> {
         }
         let count = requested(s, transport);
         *count = count.saturating_add(1);
-        let since = waiting.map_or(now, |queued| queued.since);
-        s.queued = Some(QueuedCode { transport, since });
+        // A worker that is at the replaced one keeps its hold, and its record says what is left to do.
+        s.queued = Some(match waiting {
+            Some(queued) if replaces_its_kind => queued,
+            Some(queued) => QueuedCode { transport, attempts: 0, ..queued },
+            None => QueuedCode::new(transport, now),
+        });
         self.space(s, transport, now);
         s.expires_at = self.expiry(s, now);
         Ok(())
@@ -133,7 +148,8 @@ impl Rules<'_> {
         s.sent = Some(SentCode { mac, handed_over_at: now, expires_at: now.saturating_add(lifetime) });
         match s.queued {
             Some(queued) if queued.transport == taken.transport => s.queued = None,
-            Some(_) => {
+            Some(queued) => {
+                s.queued = Some(QueuedCode { held_until: Timestamp::ZERO, ..queued });
                 let count = requested(s, taken.transport);
                 *count = count.saturating_add(1);
             }
@@ -247,6 +263,31 @@ impl Rules<'_> {
     }
 }
 
+/// Holds the queued code for one worker, until `hold` has passed. Counts when it is written.
+pub(crate) fn claim(s: &mut Verification, hold: Duration, now: Timestamp) -> Claim {
+    match &mut s.queued {
+        None => Claim::Nothing,
+        Some(queued) if queued.held_until > now => Claim::Held { left: queued.held_until.since(now) },
+        Some(queued) => {
+            queued.held_until = now.saturating_add(hold);
+            Claim::Ours(*queued)
+        }
+    }
+}
+
+/// Ends a claim that failed; the code, or one that has replaced it, is held until `until`. Says whether the claim was
+/// still there. `attempts` are those of the claimed code; one of the other transport begins anew.
+pub(crate) fn postpone(s: &mut Verification, claimed: QueuedCode, until: Timestamp, attempts: u8) -> bool {
+    let Some(queued) = s.queued.as_mut().filter(|queued| queued.held_until == claimed.held_until) else {
+        return false;
+    };
+    queued.held_until = until;
+    if queued.transport == claimed.transport {
+        queued.attempts = attempts;
+    }
+    true
+}
+
 fn next_at(s: &Verification, transport: Transport) -> Timestamp {
     match transport {
         Transport::Sms => s.next_sms_at,
@@ -313,7 +354,7 @@ mod tests {
         let rules = Rules(&config);
         let mut s = open(rules);
         rules.request(&mut s, Transport::Sms, after(60)).unwrap();
-        assert_eq!(s.queued, Some(QueuedCode { transport: Transport::Sms, since: START }));
+        assert_eq!(s.queued, Some(QueuedCode::new(Transport::Sms, START)));
         assert_eq!(s.sms_requested, 1, "nothing was sent, so nothing is used up");
     }
 
@@ -343,6 +384,41 @@ mod tests {
         rules.handed_over(&mut s, taken, MAC, Duration::ZERO, after(62));
         assert_eq!(s.queued.map(|queued| queued.transport), Some(Transport::Voice));
         assert_eq!((s.sms_requested, s.voice_requested), (2, 1), "the SMS did go out");
+    }
+
+    #[test]
+    fn a_claim_keeps_others_away_until_it_runs_out() {
+        let config = VerificationConfig::default();
+        let hold = Duration::from_secs(25);
+        let mut s = open(Rules(&config));
+        let Claim::Ours(first) = claim(&mut s, hold, after(0)) else { panic!("nobody else is there") };
+        assert_eq!(claim(&mut s, hold, after(10)), Claim::Held { left: Duration::from_secs(15) });
+        let Claim::Ours(second) = claim(&mut s, hold, after(25)) else { panic!("the first has run out") };
+
+        assert!(!postpone(&mut s, first, after(26), 1), "the first worker comes too late to say anything");
+        assert_eq!(s.queued, Some(second));
+        assert!(postpone(&mut s, second, after(30), 1));
+        assert_eq!(claim(&mut s, hold, after(29)), Claim::Held { left: Duration::from_secs(1) });
+        assert_eq!(s.queued.map(|queued| queued.attempts), Some(1));
+
+        hand_over(Rules(&config), &mut s, 31);
+        assert_eq!(claim(&mut s, hold, after(40)), Claim::Nothing);
+    }
+
+    #[test]
+    fn a_resend_leaves_the_claim_alone_and_what_is_left_is_free_after_it() {
+        let config = VerificationConfig::default();
+        let rules = Rules(&config);
+        let hold = Duration::from_secs(25);
+        let mut s = open(rules);
+        hand_over(rules, &mut s, 0);
+        rules.request(&mut s, Transport::Sms, after(60)).unwrap();
+        let Claim::Ours(sms) = claim(&mut s, hold, after(60)) else { panic!("nobody else is there") };
+        rules.request(&mut s, Transport::Voice, after(61)).unwrap();
+        assert!(matches!(claim(&mut s, hold, after(62)), Claim::Held { .. }));
+        rules.handed_over(&mut s, sms, MAC, Duration::ZERO, after(63));
+        let Claim::Ours(call) = claim(&mut s, hold, after(63)) else { panic!("the call is free") };
+        assert_eq!(call.transport, Transport::Voice);
     }
 
     #[test]

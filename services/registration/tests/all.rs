@@ -22,5 +22,7 @@ mod numbers;
 mod scripted;
 #[path = "all/verification.rs"]
 mod verification;
+#[path = "all/workers.rs"]
+mod workers;
 #[path = "all/world.rs"]
 mod world;

@@ -38,6 +38,11 @@ impl Deadline {
         request.extensions().get().copied()
     }
 
+    /// The deadline that a call's headers ask for; `None` when they ask for none, or cannot be read.
+    pub(crate) fn of_headers(headers: &http::HeaderMap) -> Option<Self> {
+        wire::read(headers).ok().flatten().and_then(Self::after)
+    }
+
     /// The deadline of the call that this future is part of, if it is part of one that has any.
     pub fn current() -> Option<Self> {
         CURRENT.try_with(|deadline| *deadline).ok().flatten()

@@ -1,17 +1,19 @@
 //! What every call shares, whether it crosses a socket or not.
 //!
 //! A caller holds a generated client over a [`Channel`] and does not know where the callee lives: [`in_process()`] puts
-//! the client directly on the server, [`tcp()`] puts a socket between them. Both end in the same server stack
-//! (metrics, panic guard, deadline, handler), and [`client_stack`] is the same on the caller's side.
+//! the client directly on the server, [`tcp()`] puts a socket between them, [`over_bus`] NATS. All end in the same
+//! server stack (metrics, panic guard, deadline, handler), and [`client_stack`] is the same on the caller's side.
 //!
-//! Invariants: what a handler sees of a call is its messages, its metadata and its [`Deadline`], in both homes; a
+//! Invariants: what a handler sees of a call is its messages, its metadata and its [`Deadline`], in all homes; a
 //! call ends with exactly one status, which the metrics count, also when the caller left or the handler panicked;
-//! errors of a transport are `UNAVAILABLE` or `DEADLINE_EXCEEDED` refusals, never anything else.
+//! errors of a transport are `UNAVAILABLE` or `DEADLINE_EXCEEDED` refusals, but for a message that is too large.
 //!
-//! Three differences between the homes remain. In process the handler runs on the caller's task, so it makes progress
-//! only while the caller polls. [`PeerAddress`] exists on sockets only, and only the public edge may read it. Sockets
-//! limit the size of headers, which only a stranger would overdo.
+//! Four differences between the homes remain. The bus has unary calls of internal services only. In process the
+//! handler runs on the caller's task, so it makes progress only while the caller polls. [`PeerAddress`] exists on
+//! sockets only, and only the public edge may read it. Sockets limit the size of headers, which only a stranger would
+//! overdo.
 
+mod bus;
 mod channel;
 mod client;
 mod deadline;
@@ -25,6 +27,7 @@ mod server;
 mod tcp;
 mod tls;
 
+pub use bus::{BusServerConfig, FRAME_BYTES_MAX, Partition, over_bus};
 pub use channel::Channel;
 pub use client::{ClientConfig, client_stack};
 pub use deadline::Deadline;

@@ -63,6 +63,19 @@ impl ServerMetrics {
         }
     }
 
+    /// Unary calls of a service, such as `spillway.internal.v1.Mailbox`, that are being served.
+    pub fn in_flight(&self, service: &str) -> u64 {
+        let in_flight = |method: &MethodMetrics| u64::try_from(method.in_flight.get()).unwrap_or(0);
+        self.calls.unary_methods(service).map(in_flight).sum()
+    }
+
+    /// Unary calls of a service that have ended with `code`, since the start of the process.
+    pub fn ended_with(&self, service: &str, code: Code) -> u64 {
+        let ended =
+            |method: &MethodMetrics| method.handled_by_code[code as usize].get().map_or(0, IntCounter::get);
+        self.calls.unary_methods(service).map(ended).sum()
+    }
+
     pub(crate) fn calls(&self) -> Arc<CallMetrics> {
         Arc::clone(&self.calls)
     }
@@ -122,6 +135,11 @@ impl CallMetrics {
             })
             .collect();
         Arc::new(Self { by_path, other: Arc::new(families.method("other", "other", false)) })
+    }
+
+    fn unary_methods(&self, service: &str) -> impl Iterator<Item = &MethodMetrics> {
+        let methods = self.by_path.values().map(Arc::as_ref);
+        methods.filter(move |method| method.service == service && method.duration.is_some())
     }
 
     pub(crate) fn start(&self, path: &str) -> Call {

@@ -120,8 +120,16 @@ impl Server {
         tasks.spawn_critical("rpc accept", accept(listener, Arc::new(port), self.name));
     }
 
-    fn routes(&self) -> Routes {
+    pub(crate) fn routes(&self) -> Routes {
         self.routes.clone().routes()
+    }
+
+    pub(crate) const fn metrics(&self) -> &ServerMetrics {
+        &self.metrics
+    }
+
+    pub(crate) fn service_names(&self) -> &[&'static str] {
+        &self.service_names
     }
 }
 

@@ -1,7 +1,9 @@
-//! One list of cases, run over both homes of a service, and what only a socket can do.
+//! One list of cases, run over all homes of a service, and what only a socket or the bus can do.
 
 #![allow(clippy::unwrap_used, reason = "a test may end anywhere")]
 
+#[path = "all/bus.rs"]
+mod bus;
 #[path = "all/deadline.rs"]
 mod deadline;
 #[path = "all/homes.rs"]
@@ -10,6 +12,8 @@ mod homes;
 mod metrics;
 #[path = "all/port.rs"]
 mod port;
+#[path = "all/proxy.rs"]
+mod proxy;
 #[path = "all/tls.rs"]
 mod tls;
 #[path = "all/world.rs"]

@@ -1,5 +1,8 @@
 //! One file of settings: each crate owns its section, this file only names them.
 
+mod backends;
+mod roles;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,10 +14,16 @@ use spillway_chassis::telemetry::TelemetryConfig;
 use spillway_registration::provider::{HttpConfig, SandboxConfig};
 use spillway_rpc::{ClientConfig, ServerConfig, TlsConfig};
 
+pub use backends::{BusConfig, BusKind, SecretsConfig, StoreConfig, StoreKind};
+pub use roles::{Role, Roles};
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// What this process does; `--roles` overrides it.
+    pub roles: Roles,
     pub node: NodeConfig,
+    pub secrets: SecretsConfig,
     pub listen: ListenConfig,
     /// TLS of the public port. Without it, put a proxy that speaks TLS in front.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,11 +34,13 @@ pub struct Config {
     pub rpc: ServerConfig,
     /// Calls between roles.
     pub calls: ClientConfig,
-    pub store: spillway_store::embedded::Config,
+    pub store: StoreConfig,
+    pub bus: BusConfig,
     pub gateway: spillway_gateway::Config,
     pub registration: spillway_registration::Config,
     pub mailbox: spillway_mailbox::Config,
     pub directory: spillway_directory::Config,
+    pub control: spillway_control::Config,
     /// Who delivers codes.
     pub provider: ProviderConfig,
     /// Changes to the table that `spillway --print-limits` prints, by name.
@@ -39,7 +50,9 @@ pub struct Config {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeConfig {
-    /// Folder of the store and of the secrets. Made if it is missing.
+    /// What this process is called in the control role's list and on the bus. Empty: the name of the host.
+    pub name: String,
+    /// Folder of the embedded store and, unless `secrets.file` says otherwise, of the secrets. Made if it is missing.
     pub data: PathBuf,
     /// After health has turned to not serving: how long balancers get to notice before connections are told to go.
     /// 0 where there is no balancer; a little more than its probe interval where there is one.
@@ -53,6 +66,7 @@ pub struct NodeConfig {
 impl Default for NodeConfig {
     fn default() -> Self {
         Self {
+            name: String::new(),
             data: PathBuf::from("spillway-data"),
             drain_notice: Duration::ZERO,
             drain_calls: Duration::from_secs(20),
@@ -66,7 +80,7 @@ pub struct ListenConfig {
     /// The public gRPC API.
     pub public: SocketAddr,
     /// Where the sandbox provider's codes can be read: for tests and load tools, on a loopback address only. Opened
-    /// only while the sandbox is the provider.
+    /// only while the sandbox is the provider, and in a fleet only with `--allow-sandbox-codes`.
     pub sandbox_codes: SocketAddr,
 }
 
@@ -102,6 +116,24 @@ pub enum ProviderKind {
 pub enum ConfigProblem {
     #[error("listen.sandbox_codes is {0}: codes may be read on a loopback address only")]
     CodesExposed(SocketAddr),
+    #[error(
+        "roles is {0}, but with bus.kind = \"local\" all roles are in one process: leave roles out, or set bus.kind = \"nats\""
+    )]
+    RolesWithoutBus(Roles),
+    #[error("roles is empty: name at least one of {}", Roles::default())]
+    NoRoles,
+    #[error(
+        "bus.kind is \"nats\", but bus.nats.servers is empty: name at least one, such as nats://127.0.0.1:4222"
+    )]
+    NoServers,
+    #[error(
+        "bus.kind is \"nats\", so other processes need the store too: set store.kind = \"cql\" for the roles {0}"
+    )]
+    StoreNotShared(Roles),
+    #[error(
+        "secrets.file is not set: all processes of a fleet need the same secrets; make the file with `spillway secrets new FILE`"
+    )]
+    SecretsNotShared,
     #[error("the [quotas] section cannot be used")]
     Quotas(#[from] spillway_admission::QuotaConfigError),
     #[error("the [mailbox] section cannot be used")]
@@ -110,6 +142,10 @@ pub enum ConfigProblem {
     Directory(#[from] spillway_directory::ConfigError),
     #[error("the [gateway] section cannot be used")]
     Gateway(#[from] spillway_gateway::ConfigError),
+    #[error("the [store.cql] section cannot be used")]
+    Cql(#[from] spillway_store::cql::ConfigError),
+    #[error("the [control] section cannot be used")]
+    Control(#[from] spillway_control::ConfigError),
 }
 
 impl Config {
@@ -122,10 +158,40 @@ impl Config {
         if !self.listen.sandbox_codes.ip().is_loopback() {
             return Err(ConfigProblem::CodesExposed(self.listen.sandbox_codes));
         }
+        self.check_fleet()?;
         self.quotas.validate()?;
         self.mailbox.check()?;
         self.directory.check()?;
         self.gateway.check()?;
+        self.control.check()?;
+        if self.store.kind == StoreKind::Cql {
+            self.store.cql.check()?;
+        }
+        Ok(())
+    }
+
+    /// Other processes do the rest of the work.
+    pub fn is_fleet(&self) -> bool {
+        self.bus.kind == BusKind::Nats
+    }
+
+    fn check_fleet(&self) -> Result<(), ConfigProblem> {
+        if self.roles.is_empty() {
+            return Err(ConfigProblem::NoRoles);
+        }
+        if !self.is_fleet() {
+            let whole = self.roles == Roles::default();
+            return if whole { Ok(()) } else { Err(ConfigProblem::RolesWithoutBus(self.roles.clone())) };
+        }
+        if self.bus.nats.servers.is_empty() {
+            return Err(ConfigProblem::NoServers);
+        }
+        if self.roles.need_store() && self.store.kind == StoreKind::Embedded {
+            return Err(ConfigProblem::StoreNotShared(self.roles.clone()));
+        }
+        if self.secrets.file.is_none() {
+            return Err(ConfigProblem::SecretsNotShared);
+        }
         Ok(())
     }
 
@@ -160,12 +226,51 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_a_fleet_can_be_used() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/fleet.toml");
+        let config = read(&example);
+        config.check().unwrap();
+        assert!(config.is_fleet());
+    }
+
+    #[test]
     fn what_is_printed_can_be_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("printed.toml");
         let printed = to_toml(&Config::default());
         std::fs::write(&file, &printed).unwrap();
         assert_eq!(to_toml(&read(&file)), printed);
+    }
+
+    fn fleet(roles: &[Role]) -> Config {
+        let mut config = Config { roles: roles.iter().copied().collect(), ..Config::default() };
+        config.bus.kind = BusKind::Nats;
+        config.bus.nats.servers = vec!["nats://127.0.0.1:4222".to_owned()];
+        config.store.kind = StoreKind::Cql;
+        config.secrets.file = Some(PathBuf::from("secrets.toml"));
+        config
+    }
+
+    #[test]
+    fn a_process_of_a_fleet_says_what_it_lacks() {
+        fleet(&[Role::Mailbox, Role::Control]).check().unwrap();
+        let problem = |change: fn(&mut Config)| {
+            let mut config = fleet(&[Role::Mailbox]);
+            change(&mut config);
+            config.check().unwrap_err()
+        };
+        assert!(matches!(problem(|c| c.roles = Roles::from_iter([])), ConfigProblem::NoRoles));
+        assert!(matches!(problem(|c| c.bus.kind = BusKind::Local), ConfigProblem::RolesWithoutBus(_)));
+        assert!(matches!(problem(|c| c.bus.nats.servers.clear()), ConfigProblem::NoServers));
+        assert!(matches!(problem(|c| c.store.kind = StoreKind::Embedded), ConfigProblem::StoreNotShared(_)));
+        assert!(matches!(problem(|c| c.secrets.file = None), ConfigProblem::SecretsNotShared));
+    }
+
+    #[test]
+    fn a_gateway_needs_no_store() {
+        let mut config = fleet(&[Role::Gateway]);
+        config.store.kind = StoreKind::Embedded;
+        config.check().unwrap();
     }
 
     #[test]

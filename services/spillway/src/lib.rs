@@ -4,6 +4,7 @@
 //! together, [`App::build`] the roles, and `wiring` alone knows where a role lives.
 
 mod app;
+mod beacon;
 pub mod cli;
 mod config;
 mod descriptors;
@@ -13,6 +14,9 @@ mod secrets;
 mod wiring;
 
 pub use app::{App, BuildError};
-pub use config::{Config, ConfigProblem, ListenConfig, NodeConfig, ProviderConfig, ProviderKind};
-pub use listeners::{Addresses, Listeners, ListenersError};
+pub use config::{
+    BusConfig, BusKind, Config, ConfigProblem, ListenConfig, NodeConfig, ProviderConfig, ProviderKind, Role,
+    Roles, SecretsConfig, StoreConfig, StoreKind,
+};
+pub use listeners::{Addresses, Listeners, ListenersError, SandboxCodes};
 pub use secrets::SecretsError;

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
-use crate::config::{Config, ProviderKind};
+use crate::config::{Config, ProviderKind, Role};
 
 #[derive(Debug)]
 pub struct Listeners {
-    pub public: TcpListener,
+    /// A gateway's.
+    pub public: Option<TcpListener>,
     pub admin: TcpListener,
     pub sandbox_codes: Option<TcpListener>,
 }
@@ -18,7 +19,7 @@ pub struct Listeners {
 /// Where a process really listens, which port 0 leaves open.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
-    pub public: SocketAddr,
+    pub public: Option<SocketAddr>,
     pub admin: SocketAddr,
     pub sandbox_codes: Option<SocketAddr>,
 }
@@ -31,25 +32,46 @@ pub struct ListenersError {
     source: io::Error,
 }
 
+/// Whether anybody may read the sandbox provider's codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SandboxCodes {
+    /// In a process that is alone.
+    Alone,
+    /// In a fleet too: for tests of a fleet, which say so on the command line.
+    AlsoInFleet,
+}
+
+impl SandboxCodes {
+    fn are_served(self, config: &Config) -> bool {
+        let sandboxed = config.provider.kind == ProviderKind::Sandbox && config.roles.has(Role::Registration);
+        sandboxed && (self == SandboxCodes::AlsoInFleet || !config.is_fleet())
+    }
+}
+
 impl Listeners {
     /// # Errors
     ///
     /// When an address is taken or not this machine's; the text names the setting.
-    pub async fn bind(config: &Config) -> Result<Self, ListenersError> {
-        let sandbox_codes = match config.provider.kind {
-            ProviderKind::Sandbox => Some(bind(config.listen.sandbox_codes, "listen.sandbox_codes").await?),
-            ProviderKind::Http => None,
+    pub async fn bind(config: &Config, codes: SandboxCodes) -> Result<Self, ListenersError> {
+        let public = match config.roles.has(Role::Gateway) {
+            true => Some(bind(config.listen.public, "listen.public").await?),
+            false => None,
         };
-        Ok(Self {
-            public: bind(config.listen.public, "listen.public").await?,
-            admin: bind(config.admin.listen, "admin.listen").await?,
-            sandbox_codes,
-        })
+        let sandbox_codes = match codes.are_served(config) {
+            true => Some(bind(config.listen.sandbox_codes, "listen.sandbox_codes").await?),
+            false => None,
+        };
+        Ok(Self { public, admin: bind(config.admin.listen, "admin.listen").await?, sandbox_codes })
     }
 
     pub(crate) fn addresses(&self) -> io::Result<Addresses> {
-        let sandbox_codes = self.sandbox_codes.as_ref().map(TcpListener::local_addr).transpose()?;
-        Ok(Addresses { public: self.public.local_addr()?, admin: self.admin.local_addr()?, sandbox_codes })
+        let address =
+            |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
+        Ok(Addresses {
+            public: address(&self.public)?,
+            admin: self.admin.local_addr()?,
+            sandbox_codes: address(&self.sandbox_codes)?,
+        })
     }
 }
 
@@ -60,7 +82,11 @@ async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener,
 /// The line that the process prints when it serves; scripts read it.
 impl fmt::Display for Addresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "spillway listening public={} admin={}", self.public, self.admin)?;
+        f.write_str("spillway listening")?;
+        if let Some(public) = self.public {
+            write!(f, " public={public}")?;
+        }
+        write!(f, " admin={}", self.admin)?;
         match self.sandbox_codes {
             Some(address) => write!(f, " sandbox_codes={address}"),
             None => Ok(()),

@@ -1,15 +1,27 @@
 //! Which role lives where: the only file that knows.
 //!
-//! In this process every role is at home, so each generated client sits directly on its server, behind the same
-//! stacks as across a socket.
+//! A role of this process is called directly, behind the same stacks as across a socket. In a fleet it serves the bus
+//! as well, and a role that is not here is called over it.
 
+use std::convert::Infallible;
+
+use http::{Request, Response};
 use spillway_api::internal::v1::directory_client::DirectoryClient;
 use spillway_api::internal::v1::mailbox_client::MailboxClient;
 use spillway_api::internal::v1::registration_client::RegistrationClient;
+use spillway_bus::nats::{Nats, Requests, Responders};
+use spillway_chassis::Tasks;
+use spillway_control::Control;
 use spillway_directory::Directory;
 use spillway_mailbox::Mailbox;
 use spillway_registration::Registration;
-use spillway_rpc::{Channel, ClientConfig, ClientMetrics, Server, ServerConfig, ServerMetrics, client_stack};
+use spillway_rpc::{
+    BusServerConfig, Channel, ClientConfig, ClientMetrics, Server, ServerConfig, ServerMetrics, client_stack,
+    over_bus,
+};
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tower::Service;
 
 /// What every call between roles passes through.
 #[derive(Debug)]
@@ -18,29 +30,68 @@ pub(crate) struct Wiring {
     pub(crate) client_config: ClientConfig,
     pub(crate) server_metrics: ServerMetrics,
     pub(crate) client_metrics: ClientMetrics,
+    pub(crate) calls: Calls,
+    /// What serves the bus ends with them.
+    pub(crate) tasks: Tasks,
+}
+
+/// How roles reach each other.
+#[derive(Debug)]
+pub(crate) enum Calls {
+    /// All of them are here.
+    InProcess,
+    OverBus(Box<CallsOverBus>),
+}
+
+#[derive(Debug)]
+pub(crate) struct CallsOverBus {
+    pub(crate) nats: Nats,
+    pub(crate) requests: Requests,
+    pub(crate) responders: Responders,
+    pub(crate) config: BusServerConfig,
 }
 
 impl Wiring {
-    pub(crate) fn mailbox(&self, role: Mailbox) -> MailboxClient<Channel> {
-        let server = self.server("mailbox").add_service(role.into_server());
-        MailboxClient::new(self.client(&server))
+    pub(crate) async fn mailbox(&self, role: Option<Mailbox>) -> MailboxClient<Channel> {
+        MailboxClient::new(self.reach("mailbox", role.map(Mailbox::into_server)).await)
     }
 
-    pub(crate) fn registration(&self, role: Registration) -> RegistrationClient<Channel> {
-        let server = self.server("registration").add_service(role.into_server());
-        RegistrationClient::new(self.client(&server))
+    pub(crate) async fn registration(&self, role: Option<Registration>) -> RegistrationClient<Channel> {
+        RegistrationClient::new(self.reach("registration", role.map(Registration::into_server)).await)
     }
 
-    pub(crate) fn directory(&self, role: Directory) -> DirectoryClient<Channel> {
-        let server = self.server("directory").add_service(role.into_server());
-        DirectoryClient::new(self.client(&server))
+    pub(crate) async fn directory(&self, role: Option<Directory>) -> DirectoryClient<Channel> {
+        DirectoryClient::new(self.reach("directory", role.map(Directory::into_server)).await)
     }
 
-    fn server(&self, name: &'static str) -> Server {
-        Server::new(self.server_config.clone(), name, &self.server_metrics)
+    /// Nobody in this process calls it.
+    pub(crate) async fn serve_control(&self, role: Control) {
+        self.reach("control", Some(role.into_server())).await;
     }
 
-    fn client(&self, server: &Server) -> Channel {
-        client_stack(server.in_process(), &self.client_config, &self.client_metrics)
+    /// Serves a role that is here, and answers with a channel to it wherever it is.
+    async fn reach<S>(&self, name: &'static str, role: Option<S>) -> Channel
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        let transport = match (role, &self.calls) {
+            (Some(role), calls) => {
+                let server =
+                    Server::new(self.server_config.clone(), name, &self.server_metrics).add_service(role);
+                let here = server.in_process();
+                if let Calls::OverBus(bus) = calls {
+                    server.serve_bus(&bus.responders, &bus.config, &self.tasks).await;
+                }
+                here
+            }
+            (None, Calls::OverBus(bus)) => over_bus(&bus.nats, bus.requests.clone()),
+            (None, Calls::InProcess) => unreachable!("without a bus all roles are here: see Config::check"),
+        };
+        client_stack(transport, &self.client_config, &self.client_metrics)
     }
 }

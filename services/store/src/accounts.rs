@@ -55,7 +55,8 @@ pub trait Accounts: std::fmt::Debug + Send + Sync {
     async fn get(&self, id: AccountId) -> Result<Option<Account>, StoreError>;
 
     /// Stores `account` if the stored version is `expected` (`None`: if there is no such account).
-    /// `account.version` must be the version after `expected`.
+    /// `account.version` must be the version after `expected`; a new account starts at [`Version::FIRST`], and one that
+    /// is moved from another store keeps the version it had there.
     async fn put(&self, account: &Account, expected: Option<Version>) -> Result<Cas, StoreError>;
 
     /// Deletes the account if the stored version is `expected`. Its claim and keys are deleted by their own calls.

@@ -15,8 +15,9 @@
 //! Deliberately not here: caches of values (fjall's block cache and memtables are enough), replication, backups.
 
 mod access;
-mod accounts;
-mod codec;
+pub(crate) mod accounts;
+mod background;
+pub(crate) mod codec;
 mod committer;
 mod config;
 mod directory;
@@ -24,13 +25,15 @@ mod failure;
 mod folder;
 mod graves;
 mod journal;
-mod keys;
+pub(crate) mod keys;
+mod leases;
 mod mailboxes;
 mod metrics;
+pub(crate) mod scan;
 mod space;
 mod tables;
 mod transaction;
-mod verifications;
+pub(crate) mod verifications;
 
 use std::fmt;
 use std::sync::Arc;
@@ -86,7 +89,9 @@ fn open_with(
     let io = |source| OpenError::Io { path: config.path.clone(), source };
     let metrics = Arc::new(Metrics::register(registry).map_err(|error| io(error.into()))?);
     let (released_sender, released) = oneshot::channel();
-    let tables = Arc::new(Tables::open(folder, config, released_sender)?);
+    let tables = background::run(|| Tables::open(folder, config, released_sender))
+        .map_err(|error| io(error.into()))??;
+    let tables = Arc::new(tables);
 
     let (queue, messages) = mpsc::channel(committer::QUEUE_MAX);
     let last = queue.clone().try_reserve_owned().expect("the queue is new and empty");
@@ -103,6 +108,7 @@ fn open_with(
         keys: Arc::new(keys::EmbeddedKeys(access.clone())),
         verifications: Arc::new(verifications::EmbeddedVerifications(access.clone())),
         directory: Arc::new(directory::EmbeddedDirectory(access.clone())),
+        leases: Arc::new(leases::EmbeddedLeases(access.clone())),
         mailboxes: Arc::new(mailboxes::EmbeddedMailboxes::new(access)),
     };
     Ok((store, EmbeddedHandle { stop: Some(Stop { last, thread }), failure, released }))

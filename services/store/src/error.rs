@@ -40,4 +40,63 @@ pub enum OpenError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error(transparent)]
+    Config(#[from] crate::cql::ConfigError),
+    #[error("cannot use {}", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("no database answers at {contact_points}")]
+    Unreachable {
+        contact_points: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error(
+        "the database at {contact_points} does not let {} in; check username and password_file",
+        username.as_deref().unwrap_or("a client without a name")
+    )]
+    Credentials { contact_points: String, username: Option<String> },
+    #[error("the database did not answer while the store was opened")]
+    NoAnswer {
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error(
+        "there is no schema in keyspace {keyspace}; run `spillway schema apply`, or correct keyspace_prefix"
+    )]
+    NoSchema { keyspace: String },
+    #[error(
+        "the schema in keyspace {keyspace} is at version {found}, this needs {needed}; run `spillway schema apply`"
+    )]
+    OlderSchema { keyspace: String, found: u32, needed: u32 },
+    #[error(
+        "the schema in keyspace {keyspace} was made by a newer Spillway (version {found}, this one knows up to {supported}); run that version"
+    )]
+    NewerSchema { keyspace: String, found: u32, supported: u32 },
+    #[error("step {step} of the schema failed at: {cql}")]
+    SchemaStep {
+        step: u32,
+        cql: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("the database has another schema than its version says; it refuses: {cql}")]
+    Statement {
+        cql: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("the store's metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+}
+
+impl OpenError {
+    /// Whether it may pass by itself, so that waiting and trying again makes sense. What an operator has to put right
+    /// (settings, credentials, the schema's version) does not.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::NoAnswer { .. })
+    }
 }

@@ -1,7 +1,7 @@
 //! What Spillway keeps. The only crate that may depend on a database.
 //!
 //! One trait per owner; the semantics are in their docs, and [`conformance`] checks them for every implementation.
-//! [`embedded`] is the default: one folder on this machine's disk.
+//! [`embedded`] is the default: one folder on this machine's disk. [`cql`] is for a fleet: ScyllaDB or Cassandra.
 //!
 //! Invariants:
 //! - A write that was answered is durable: it survives `kill -9` and, as far as the disk tells the truth, loss of power.
@@ -12,11 +12,14 @@ pub mod accounts;
 pub mod directory;
 mod error;
 pub mod keys;
+pub mod leases;
 pub mod mailboxes;
+pub mod transfer;
 pub mod verifications;
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod cql;
 pub mod embedded;
 
 use std::sync::Arc;
@@ -25,6 +28,7 @@ pub use accounts::Accounts;
 pub use directory::Directory;
 pub use error::{OpenError, StoreError};
 pub use keys::Keys;
+pub use leases::Leases;
 pub use mailboxes::Mailboxes;
 pub use verifications::Verifications;
 
@@ -44,5 +48,6 @@ pub struct Store {
     pub keys: Arc<dyn Keys>,
     pub verifications: Arc<dyn Verifications>,
     pub directory: Arc<dyn Directory>,
+    pub leases: Arc<dyn Leases>,
     pub mailboxes: Arc<dyn Mailboxes>,
 }

@@ -21,6 +21,18 @@ pub enum Transport {
 pub struct QueuedCode {
     pub transport: Transport,
     pub since: Timestamp,
+    /// Nobody hands it over before this time: a worker is at it, or a pause after a failure runs. A worker sets it by
+    /// a conditional write before it calls the provider, so that of two workers one goes on.
+    pub held_until: Timestamp,
+    /// Hand-overs that failed.
+    pub attempts: u8,
+}
+
+impl QueuedCode {
+    /// A request that nobody has tried to hand over yet.
+    pub const fn new(transport: Transport, since: Timestamp) -> Self {
+        Self { transport, since, held_until: Timestamp::ZERO, attempts: 0 }
+    }
 }
 
 /// A code that a provider took.
@@ -61,12 +73,17 @@ pub trait Verifications: std::fmt::Debug + Send + Sync {
     async fn get(&self, id: VerificationId) -> Result<Option<Verification>, StoreError>;
 
     /// Stores the session if the stored version is `expected` (`None`: if there is none). `verification.version`
-    /// must be the one after. The queue follows `verification.queued` in the same write.
+    /// must be the one after; a session that is moved from another store keeps the version it had there.
+    ///
+    /// The queue follows `verification.queued`: whenever caller or store dies, no session has a queued code that
+    /// [`queued`](Self::queued) does not find.
     async fn put(&self, verification: &Verification, expected: Option<u64>) -> Result<Cas, StoreError>;
 
-    /// Sessions with a queued code, longest waiting first, at most `limit`.
+    /// Sessions with a queued code, held ones included, longest waiting first (by `since`), at most `limit`.
+    /// Those that have waited for an hour may be missing: nobody waits so long for a code.
     async fn queued(&self, limit: usize) -> Result<Vec<VerificationId>, StoreError>;
 
-    /// Forgets sessions that expired before `now`; answers with how many.
+    /// Forgets sessions that expired before `now`; answers with how many. A store that forgets them by itself, some
+    /// seconds after they expired, does nothing and answers 0.
     async fn expire(&self, now: Timestamp) -> Result<usize, StoreError>;
 }

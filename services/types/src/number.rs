@@ -109,6 +109,11 @@ impl Pepper {
         Self { version, key }
     }
 
+    /// For storing the pepper, and nothing else.
+    pub const fn expose(&self) -> &[u8; 32] {
+        self.key.expose()
+    }
+
     pub fn mac(&self, number: &PhoneNumber) -> NumberMac {
         self.mac_of(number.as_e164())
     }

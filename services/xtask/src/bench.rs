@@ -4,12 +4,12 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
-use crate::cargo;
+use crate::{cargo, fleet};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Which suite.
-    #[arg(default_value = "node", value_parser = ["node"])]
+    #[arg(default_value = "node", value_parser = ["node", "fleet"])]
     suite: String,
     /// Only rows whose name contains this.
     #[arg(long)]
@@ -17,10 +17,19 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let cache = fleet::cache();
+    let with_back_ends = options.suite == "fleet";
+    if with_back_ends {
+        // Before the build, which takes long.
+        cache.preflight(true, true)?;
+    }
     cargo::build_release(&[("spillway", "spillway"), ("spillway-e2e", "spillway-bench")])?;
     let mut bench = Command::new(cargo::release_binary("spillway-bench"));
     bench.arg(&options.suite).arg("--server").arg(cargo::release_binary("spillway"));
     bench.arg("--out").arg(cargo::target().join("bench"));
+    if with_back_ends {
+        bench.arg("--back-ends").arg(cache.folder());
+    }
     if let Some(only) = &options.only {
         bench.args(["--only", only]);
     }

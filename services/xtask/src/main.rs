@@ -3,6 +3,8 @@
 mod bench;
 mod cargo;
 mod deny;
+mod fault;
+mod fleet;
 mod secrets;
 mod surge;
 mod test;
@@ -27,6 +29,12 @@ enum Task {
     /// Replay January 2021 against a Spillway of this machine (also `cargo surge`).
     #[command(disable_help_flag = true)]
     Surge(surge::Options),
+    /// A fleet on this machine: NATS, Cassandra, and processes for each role.
+    #[command(subcommand)]
+    Fleet(fleet::Action),
+    /// Kill, freeze and cut off parts of a fleet under load; exit status 1 when a case fails.
+    #[command(disable_help_flag = true)]
+    Fault(fault::Options),
     /// Check the dependencies against the advisory database, which needs the internet.
     Audit,
 }
@@ -36,6 +44,8 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Bench(options) => bench::run(&options),
         Task::Surge(options) => surge::run(&options),
+        Task::Fleet(action) => fleet::run(&action).map(|()| ExitCode::SUCCESS),
+        Task::Fault(options) => fault::run(&options),
         Task::Audit => deny::audit().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,10 +1,13 @@
 //! `cargo xtask test`: everything that must hold, cheapest first.
 
+mod back_ends;
+
 use std::process::Command;
 
 use anyhow::Result;
 
 use crate::{cargo, deny, secrets};
+use back_ends::BackEnds;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -14,11 +17,20 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    // What cannot be run is said before anything takes long.
+    let back_ends = BackEnds::wanted()?;
     if !options.tests_only {
         static_checks()?;
     }
     secrets::forget_last_run()?;
-    cargo::step("tests", tests().env("SPILLWAY_TEST_LOGS", secrets::folder()))?;
+    let fetched = back_ends.fetch_meanwhile(|| cargo::step("build the tests", tests().arg("--no-run")));
+    let back_ends = fetched?.start()?;
+    let outcome = cargo::step(
+        "tests",
+        tests().env("SPILLWAY_TEST_LOGS", secrets::folder()).envs(back_ends.environment()),
+    );
+    back_ends.stop();
+    outcome?;
     secrets::check()
 }
 

@@ -181,7 +181,7 @@ fn configuration(run: &Run) -> BTreeMap<String, String> {
 }
 
 fn versions(run: &Run) -> Versions {
-    let own = run.options.target.is_none();
+    let own = run.options.target.is_empty();
     Versions {
         surge: env!("CARGO_PKG_VERSION").to_owned(),
         // One build makes both.

@@ -29,8 +29,8 @@ pub(super) async fn start(options: &RunOptions, folder: &RunFolder) -> Result<Se
 pub(super) fn target(server: &ServerProcess) -> Target {
     Target {
         public: server.public.clone(),
-        codes: server.codes.clone().unwrap_or_default(),
-        pid: Some(server.pid()),
+        codes: server.codes.iter().cloned().collect(),
+        pids: vec![server.pid()],
     }
 }
 

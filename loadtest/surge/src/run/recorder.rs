@@ -25,7 +25,7 @@ pub(super) struct Recorder {
     ticks: Interval,
     collected_second: u64,
     proc: Proc,
-    pid: Option<u32>,
+    pids: Vec<u32>,
     curve: Vec<f64>,
     planned: Duration,
 }
@@ -45,7 +45,7 @@ impl Recorder {
             ticks,
             collected_second: 0,
             proc: Proc::default(),
-            pid: run.target.pid,
+            pids: run.target.pids.clone(),
             curve,
             planned,
         };
@@ -92,7 +92,7 @@ impl Recorder {
         row.acked = counts.acked;
         row.delivered = counts.delivered;
         // Not on Linux, or the server is gone: the charts leave the gap.
-        row.server = self.pid.and_then(|pid| self.proc.process(pid).ok());
+        row.server = self.proc.processes(&self.pids).ok();
         row.generator = self.proc.own().ok();
         row.host = self.proc.host().ok();
     }

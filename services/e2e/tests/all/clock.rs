@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use serde_json::json;
-use spillway::{App, Config, Listeners};
+use spillway::{App, Config, Listeners, SandboxCodes};
 use spillway_api::v1::closing;
 use spillway_chassis::signals::{Hangups, StopSignal, StopSignals};
 use spillway_chassis::telemetry;
@@ -63,7 +63,7 @@ impl Clocked {
         let (hangup, hangups) = watch::channel(());
         let (stop, stops) = mpsc::channel(1);
         let clock = Arc::new(WrongClock::default());
-        let listeners = Listeners::bind(&config).await.unwrap();
+        let listeners = Listeners::bind(&config, SandboxCodes::Alone).await.unwrap();
         let app = App::build(config, listeners, clock.clone(), log_level, Hangups::from_channel(hangups))
             .await
             .unwrap();
@@ -73,7 +73,7 @@ impl Clocked {
             let _exit = app.run(StopSignals::from_channel(stops)).await;
         });
         desk.answer_phones(&format!("http://{}", addresses.sandbox_codes.unwrap())).await;
-        let public = format!("http://{}", addresses.public);
+        let public = format!("http://{}", addresses.public.expect("a gateway is here"));
         Self { public, desk, clock, _running: running, _data: data, _ends: (hangup, stop) }
     }
 

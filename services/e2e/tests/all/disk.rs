@@ -19,7 +19,7 @@ async fn a_full_disk_refuses_new_mail_and_gives_out_the_old() {
         alice.send(&bob, format!("before {n}")).await.unwrap();
     }
     node.kill().await;
-    node.start_again_with(&[("STORE__RESERVE_BYTES", "9000000000000000000")]).await;
+    node.start_again_with(&[("STORE__EMBEDDED__RESERVE_BYTES", "9000000000000000000")]).await;
     let (alice, bob) = (node.again(&alice).await, node.again(&bob).await);
 
     let asked = Instant::now();

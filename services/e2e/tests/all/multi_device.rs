@@ -7,18 +7,19 @@ use spillway_client::{CallError, Client, Identity, Outgoing};
 use spillway_types::Guid;
 use surge::population::registration_id;
 
-use super::desk::population;
+use super::desk::{Desk, population};
 use super::raw::{refusal, request};
 use super::support::{Node, Person, envelope, eventually};
 
 /// The population's index of a second device.
 const SECOND: u64 = 1_000;
 
-impl Node {
-    async fn link(&self, primary: &Person) -> Person {
+impl Desk {
+    /// A second device, which has `client`.
+    pub(crate) async fn link(&self, primary: &Person, client: Client) -> Person {
         let token = primary.client.start_link(&primary.identity).await.unwrap();
         self.keep_secret(&token);
-        let (client, index) = (self.client().await, primary.index + SECOND);
+        let index = primary.index + SECOND;
         let identity = client.link(&token, population().device(index)).await.unwrap();
         self.keep_secret(identity.credential());
         let used = client.link(&token, population().device(index)).await.unwrap_err();
@@ -27,8 +28,14 @@ impl Node {
     }
 }
 
+impl Node {
+    async fn link(&self, primary: &Person) -> Person {
+        self.desk.link(primary, self.client().await).await
+    }
+}
+
 /// What a sender believes: devices, registration ids, and what each is to get.
-fn to(person: &Person, devices: &[(u32, u64, &'static str)]) -> Outgoing {
+pub(crate) fn to(person: &Person, devices: &[(u32, u64, &'static str)]) -> Outgoing {
     let envelopes =
         devices.iter().map(|(id, index, content)| envelope(*id, registration_id(*index), *content));
     Outgoing {
@@ -47,7 +54,7 @@ async fn refused(sender: &Person, message: Outgoing) -> Refusal {
     }
 }
 
-async fn is_found(client: &Client, by: &Identity, number: &str) -> bool {
+pub(crate) async fn is_found(client: &Client, by: &Identity, number: &str) -> bool {
     !client.discover(by, vec![number.to_owned()]).await.unwrap().is_empty()
 }
 

@@ -11,10 +11,10 @@ use tokio::time::timeout;
 use super::support::{Node, PATIENCE, binary};
 
 /// `EX_USAGE`: starting again with the same settings will not help.
-const USAGE: i32 = 64;
+pub(crate) const USAGE: i32 = 64;
 
 /// Runs the binary to its end.
-async fn run<A: AsRef<OsStr>>(arguments: &[A], settings: &[(&str, &str)]) -> Output {
+pub(crate) async fn run<A: AsRef<OsStr>>(arguments: &[A], settings: &[(&str, &str)]) -> Output {
     let mut command = Command::new(binary());
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     for port in ["LISTEN__PUBLIC", "LISTEN__SANDBOX_CODES", "ADMIN__LISTEN"] {
@@ -28,14 +28,18 @@ async fn run<A: AsRef<OsStr>>(arguments: &[A], settings: &[(&str, &str)]) -> Out
 
 /// It ends with this code, and one line of its errors says all of this.
 async fn fails(settings: &[(&str, &str)], code: i32, says: &[&str]) {
-    let output = run::<&str>(&[], settings).await;
+    fails_with(&[], settings, code, says).await;
+}
+
+pub(crate) async fn fails_with(arguments: &[&str], settings: &[(&str, &str)], code: i32, says: &[&str]) {
+    let output = run(arguments, settings).await;
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(code), "{text}");
     assert!(text.lines().any(|line| says.iter().all(|part| line.contains(part))), "{says:?} not in: {text}");
     assert!(!text.contains("panicked"), "{text}");
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 

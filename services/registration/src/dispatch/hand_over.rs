@@ -4,19 +4,34 @@ use std::time::Duration;
 
 use spillway_rpc::Chain;
 use spillway_store::StoreError;
-use spillway_store::verifications::{QueuedCode, Verification};
-use spillway_types::Timestamp;
+use spillway_store::verifications::{QueuedCode, Verification, VerificationId};
+use spillway_types::{KeyedHash, Timestamp};
 use tokio::time::{Instant, timeout};
 
-use super::Wake;
-use super::queue::Outcome;
+use super::UnderWay;
 use crate::config::{DispatchConfig, VerificationConfig};
 use crate::delivery::DeliveryDelay;
-use crate::metrics::{CodeOutcome, Metrics};
+use crate::metrics::{CodeOutcome, Metrics, WorkEvent};
 use crate::provider::{Accepted, Provider, ProviderError};
 use crate::secrets::{Secrets, UnsealError};
 use crate::sessions::{Sessions, Step};
-use crate::verification::Rules;
+use crate::verification::{Claim, Rules, claim, postpone};
+
+/// Pause before a hand-over is recorded again, when the store did not answer; doubled for each further time.
+const RECORD_RETRY_MIN: Duration = Duration::from_millis(50);
+
+/// How a hand-over ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Nothing is left to do for this session.
+    Done,
+    /// Another code is queued already.
+    Again,
+    /// It failed, or another worker is at it.
+    Retry { pause: Duration },
+    /// The provider takes nothing for a while, from anybody.
+    Throttled { pause: Duration },
+}
 
 /// Everything that one hand-over needs.
 #[derive(Debug)]
@@ -28,6 +43,7 @@ pub(crate) struct HandOver {
     pub(crate) secrets: Secrets,
     pub(crate) delivery: Arc<DeliveryDelay>,
     pub(crate) metrics: Metrics,
+    pub(crate) under_way: Arc<UnderWay>,
     /// So that an outage of the provider makes two log lines and not one for each code.
     pub(crate) failing: AtomicBool,
 }
@@ -41,8 +57,8 @@ enum HandOverError {
 }
 
 impl HandOver {
-    pub(super) async fn run(&self, wake: Wake, attempts: u8) -> Outcome {
-        match self.try_run(wake, attempts).await {
+    pub(super) async fn run(&self, id: VerificationId) -> Outcome {
+        match self.try_run(id).await {
             Ok(outcome) => outcome,
             Err(error) => {
                 tracing::warn!(error = %Chain(&error), "a queued code could not be processed");
@@ -51,26 +67,55 @@ impl HandOver {
         }
     }
 
-    async fn try_run(&self, wake: Wake, attempts: u8) -> Result<Outcome, HandOverError> {
-        let Some(session) = self.sessions.get_any(wake.id).await? else { return Ok(Outcome::Done) };
-        let Some(queued) = session.queued else { return Ok(Outcome::Done) };
+    async fn try_run(&self, id: VerificationId) -> Result<Outcome, HandOverError> {
+        let session = self.sessions.get_any(id).await?;
+        let Some(session) = session.filter(|session| session.queued.is_some()) else {
+            self.metrics.work(WorkEvent::Stale);
+            return Ok(Outcome::Done);
+        };
         if session.expires_at <= self.sessions.now() {
             self.metrics.code(self.provider.name(), CodeOutcome::Stale);
             self.sessions.unqueue(session).await?;
             return Ok(Outcome::Done);
         }
-        let number = match wake.number {
-            Some(number) => number,
-            None => self.secrets.open(session.id, &session.sealed_number)?,
+        let number = self.secrets.open(session.id, &session.sealed_number)?;
+        let Some((session, claim)) = self.claim(session).await? else { return Ok(Outcome::Done) };
+        let claimed = match claim {
+            Claim::Ours(claimed) => claimed,
+            Claim::Held { left } => {
+                self.metrics.work(WorkEvent::Held);
+                // Whoever holds it will mostly be done long before its claim ends.
+                return Ok(Outcome::Retry { pause: left.min(self.config.backoff_max) });
+            }
+            Claim::Nothing => {
+                self.metrics.work(WorkEvent::Stale);
+                return Ok(Outcome::Done);
+            }
         };
-        let code = self.secrets.code(session.id);
-        let started = Instant::now();
-        let sending = self.provider.send(&number, queued.transport, &code);
-        match timeout(self.config.provider_timeout, sending).await {
-            Ok(Ok(accepted)) => self.accepted(session, queued, accepted, started.elapsed()).await,
-            Ok(Err(error)) => self.failed(session, queued, &error, attempts).await,
-            Err(_elapsed) => self.timed_out(session, queued, attempts).await,
+        let left = claimed.held_until.since(self.sessions.now());
+        if left < self.config.provider_timeout {
+            // The claim took so long that it may run out during the call, and then another worker sends as well.
+            return Ok(Outcome::Retry { pause: left });
         }
+        let _settling = self.under_way.begin(id);
+        let code = self.secrets.code(id);
+        let started = Instant::now();
+        let sending = self.provider.send(&number, claimed.transport, &code);
+        match timeout(self.config.provider_timeout, sending).await {
+            Ok(Ok(accepted)) => self.accepted(session, claimed, accepted, started.elapsed()).await,
+            Ok(Err(error)) => self.failed(session, claimed, &error).await,
+            Err(_elapsed) => self.timed_out(session, claimed).await,
+        }
+    }
+
+    async fn claim(&self, session: Verification) -> Result<Option<(Verification, Claim)>, HandOverError> {
+        let hold = self.config.provider_timeout.saturating_add(self.config.claim_margin);
+        self.sessions
+            .change_from(session, |session, now| {
+                let claim = claim(session, hold, now);
+                Ok(if matches!(claim, Claim::Ours(_)) { Step::Write(claim) } else { Step::Keep(claim) })
+            })
+            .await
     }
 
     async fn accepted(
@@ -86,16 +131,38 @@ impl HandOver {
         }
         let delay = self.measure(taken, accepted, call, self.sessions.now());
         let mac = self.secrets.code_mac(session.id, self.secrets.code(session.id).expose());
-        let rules = Rules(&self.verification);
-        let recorded = self
-            .sessions
-            .change_from(session, |session, now| {
-                rules.handed_over(session, taken, mac, delay, now);
-                Ok::<_, HandOverError>(Step::Write(()))
-            })
-            .await?;
-        let is_queued = recorded.is_some_and(|(session, ())| session.queued.is_some());
+        let recorded = self.record(session, taken, mac, delay).await?;
+        let is_queued = recorded.is_some_and(|session| session.queued.is_some());
         Ok(if is_queued { Outcome::Again } else { Outcome::Done })
+    }
+
+    /// Records what cannot be undone, so it is worth several tries while the claim keeps others away.
+    async fn record(
+        &self,
+        session: Verification,
+        taken: QueuedCode,
+        mac: KeyedHash,
+        delay: Duration,
+    ) -> Result<Option<Verification>, StoreError> {
+        let rules = Rules(&self.verification);
+        let mut pause = RECORD_RETRY_MIN;
+        loop {
+            let recorded = self
+                .sessions
+                .change_from(session.clone(), |session, now| {
+                    rules.handed_over(session, taken, mac, delay, now);
+                    Ok::<_, StoreError>(Step::Write(()))
+                })
+                .await;
+            let left = taken.held_until.since(self.sessions.now());
+            match recorded {
+                Err(StoreError::Unavailable(_)) if left > pause && pause < self.config.claim_margin => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                recorded => return Ok(recorded?.map(|(session, ())| session)),
+            }
+        }
     }
 
     /// The delivery delay at present: what nine of ten codes had lately, or this one if it was slower.
@@ -110,14 +177,15 @@ impl HandOver {
     async fn failed(
         &self,
         session: Verification,
-        queued: QueuedCode,
+        claimed: QueuedCode,
         error: &ProviderError,
-        attempts: u8,
     ) -> Result<Outcome, HandOverError> {
         let outcome = match error {
             ProviderError::Throttled { retry_after } => {
                 self.metrics.code(self.provider.name(), CodeOutcome::Throttled);
-                return Ok(Outcome::Throttled { pause: *retry_after });
+                let pause = (*retry_after).min(self.config.backoff_max);
+                self.postpone(session, claimed, pause, claimed.attempts).await?;
+                return Ok(Outcome::Throttled { pause });
             }
             ProviderError::Failed(_) => CodeOutcome::Failed,
             ProviderError::Refused(_) => CodeOutcome::Refused,
@@ -125,20 +193,15 @@ impl HandOver {
         self.metrics.code(self.provider.name(), outcome);
         self.log_failure(error);
         if error.retryable() {
-            return self.retry(session, queued, attempts).await;
+            return self.retry(session, claimed).await;
         }
-        self.drop_request(session, queued).await
+        self.drop_request(session, claimed).await
     }
 
-    async fn timed_out(
-        &self,
-        session: Verification,
-        queued: QueuedCode,
-        attempts: u8,
-    ) -> Result<Outcome, HandOverError> {
+    async fn timed_out(&self, session: Verification, claimed: QueuedCode) -> Result<Outcome, HandOverError> {
         self.metrics.code(self.provider.name(), CodeOutcome::TimedOut);
         self.log_failure(&ProviderError::Failed("it did not answer in time".into()));
-        self.retry(session, queued, attempts).await
+        self.retry(session, claimed).await
     }
 
     fn log_failure(&self, error: &ProviderError) {
@@ -150,34 +213,49 @@ impl HandOver {
         }
     }
 
-    async fn retry(
+    async fn retry(&self, session: Verification, claimed: QueuedCode) -> Result<Outcome, HandOverError> {
+        let attempts = claimed.attempts.saturating_add(1);
+        if attempts >= self.config.attempts_max.get() {
+            self.metrics.code(self.provider.name(), CodeOutcome::GivenUp);
+            return self.drop_request(session, claimed).await;
+        }
+        let doubled = self.config.backoff_min.saturating_mul(1 << claimed.attempts.min(16));
+        let pause = doubled.min(self.config.backoff_max);
+        self.postpone(session, claimed, pause, attempts).await
+    }
+
+    /// Ends the claim and holds the code for a pause, whoever takes it next.
+    async fn postpone(
         &self,
         session: Verification,
-        queued: QueuedCode,
+        claimed: QueuedCode,
+        pause: Duration,
         attempts: u8,
     ) -> Result<Outcome, HandOverError> {
-        if attempts + 1 >= self.config.attempts_max.get() {
-            self.metrics.code(self.provider.name(), CodeOutcome::GivenUp);
-            return self.drop_request(session, queued).await;
-        }
-        let doubled = self.config.backoff_min.saturating_mul(1 << attempts.min(16));
-        Ok(Outcome::Retry { pause: doubled.min(self.config.backoff_max) })
+        self.sessions
+            .change_from(session, |session, now| {
+                let is_ours = postpone(session, claimed, now.saturating_add(pause), attempts);
+                Ok::<_, HandOverError>(if is_ours { Step::Write(()) } else { Step::Keep(()) })
+            })
+            .await?;
+        Ok(Outcome::Retry { pause })
     }
 
     /// Takes a request out of the queue without a hand-over, unless it has been replaced.
     async fn drop_request(
         &self,
         session: Verification,
-        queued: QueuedCode,
+        claimed: QueuedCode,
     ) -> Result<Outcome, HandOverError> {
         let kept = self
             .sessions
-            .change_from(session, |session, _| {
-                if session.queued != Some(queued) {
-                    return Ok::<_, HandOverError>(Step::Keep(()));
+            .change_from(session, |session, now| {
+                if session.queued == Some(claimed) {
+                    session.queued = None;
+                    return Ok::<_, HandOverError>(Step::Write(()));
                 }
-                session.queued = None;
-                Ok(Step::Write(()))
+                let is_ours = postpone(session, claimed, now, 0);
+                Ok(if is_ours { Step::Write(()) } else { Step::Keep(()) })
             })
             .await?;
         let is_queued = kept.is_some_and(|(session, ())| session.queued.is_some());

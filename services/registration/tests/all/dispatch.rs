@@ -20,7 +20,7 @@ async fn queued_codes_survive_the_process() {
     let mut narrow = config();
     narrow.dispatch.concurrency = 1.try_into().unwrap();
     narrow.dispatch.provider_timeout = Duration::from_millis(50);
-    let node = world.node(narrow, dead);
+    let node = world.node(narrow.clone(), dead);
     let mut sessions = Vec::new();
     for number in [NUMBER, OTHER_NUMBER] {
         sessions.push((number, node.start(number).await));
@@ -28,9 +28,11 @@ async fn queued_codes_survive_the_process() {
     }
     let before = next_call(&mut calls).await;
     node.stop().await;
+    // The pause after the failure.
+    world.clock.advance(Duration::from_secs(1));
 
     let (provider, mut calls) = Scripted::accepting();
-    let node = world.node(config(), provider);
+    let node = world.node(narrow, provider);
     for (number, session) in &sessions {
         let call = next_call(&mut calls).await;
         assert_eq!(&call.number, number, "who has waited longest comes first");
@@ -67,6 +69,7 @@ async fn attempts_are_capped_and_throttling_is_not_an_attempt() {
     let mut few = config();
     few.dispatch.attempts_max = 3.try_into().unwrap();
     let node = world.node(few.clone(), provider.clone());
+    world.run_clock(&node.tasks);
     provider.fail_next([failed(), throttled(), throttled(), throttled(), failed()]);
     let session = node.start(NUMBER).await;
     let mut last = next_call(&mut calls).await;

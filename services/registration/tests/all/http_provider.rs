@@ -150,6 +150,7 @@ async fn a_call_that_hangs_is_cut_off() {
     impatient.dispatch.provider_timeout = Duration::from_millis(20);
     impatient.dispatch.attempts_max = 200.try_into().unwrap();
     let node = world.node(impatient, provider.clone());
+    world.run_clock(&node.tasks);
     let session = node.start(NUMBER).await;
     let first = next_call(&mut calls).await;
     next_call(&mut calls).await;

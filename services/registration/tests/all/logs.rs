@@ -46,6 +46,7 @@ async fn no_log_line_holds_a_number_a_code_or_a_credential() {
     let (provider, mut calls) = Scripted::accepting();
     provider.fail_next([failed()]);
     let node = world.node(config(), provider);
+    world.run_clock(&node.tasks);
     let session = node.start(NUMBER).await;
     let code = next_call(&mut calls).await.code;
     next_call(&mut calls).await;

@@ -10,6 +10,7 @@ use spillway_api::internal::v1::mailbox_server::{Mailbox, MailboxServer};
 use spillway_api::internal::v1::registration_client::RegistrationClient;
 use spillway_api::{Reason, Refusal, v1};
 use spillway_bus::LocalBus;
+use spillway_bus::work::{LocalWorkQueue, WorkQueue};
 use spillway_chassis::Tasks;
 use spillway_registration::provider::Provider;
 use spillway_registration::{Config, Deps, DispatchConfig, Registration, Secrets};
@@ -74,7 +75,18 @@ impl World {
         Self { clock, store, bus, purges, pepper, secrets, _handle: handle, _folder: folder }
     }
 
+    /// A node with a work queue of its own.
     pub(crate) fn node(&self, config: Config, provider: Arc<dyn Provider>) -> Node {
+        let work = Arc::new(LocalWorkQueue::new(config.dispatch.queue_max));
+        self.node_on(work, config, provider)
+    }
+
+    pub(crate) fn node_on(
+        &self,
+        work: Arc<dyn WorkQueue>,
+        config: Config,
+        provider: Arc<dyn Provider>,
+    ) -> Node {
         let (tasks, registry) = (Tasks::new(), Registry::new());
         let metrics = ServerMetrics::new(&registry);
         let mailbox = Routes::new(MailboxServer::new(self.purges.clone()));
@@ -85,6 +97,7 @@ impl World {
             directory: Arc::clone(&self.store.directory),
             mailbox: MailboxClient::new(in_process(mailbox, &metrics)),
             bus: self.bus.clone(),
+            work,
             provider,
             secrets: self.secrets.clone(),
             clock: Arc::new(self.clock.clone()),
@@ -94,6 +107,25 @@ impl World {
         let server = Registration::new(config, deps).into_server();
         let client = RegistrationClient::new(in_process(Routes::new(server), &metrics));
         Node { client, tasks, registry }
+    }
+
+    /// From now on the clock runs, at the pace of tokio's.
+    pub(crate) fn run_clock(&self, tasks: &Tasks) {
+        let (clock, cancelled) = (self.clock.clone(), tasks.cancelled());
+        tasks.spawn("clock", async move {
+            let mut cancelled = std::pin::pin!(cancelled);
+            let mut before = tokio::time::Instant::now();
+            let mut ticks = tokio::time::interval(Duration::from_millis(1));
+            loop {
+                tokio::select! {
+                    () = &mut cancelled => return,
+                    now = ticks.tick() => {
+                        clock.advance(now.saturating_duration_since(before));
+                        before = now;
+                    }
+                }
+            }
+        });
     }
 
     pub(crate) async fn found_by(&self, number: &str) -> Option<Vec<u8>> {

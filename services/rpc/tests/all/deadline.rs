@@ -3,24 +3,18 @@
 use std::time::Duration;
 
 use spillway_api::{Reason, Refusal};
+use spillway_rpc::ServerConfig;
 use tonic::Code;
 
-use crate::world::{Handler, Home, World, ask, connect, fetch, in_both_homes, listen, with_client_stack};
+use crate::world::{
+    Handler, Home, World, ask, connect, fetch, in_every_home, in_homes_with_streams, listen,
+    with_client_stack,
+};
 
 /// A handler in `home` whose `hop` calls `next`.
 async fn in_front_of(next: spillway_rpc::Channel, home: Home) -> World {
-    let mut world = World::new(home).await;
-    world.handler = Handler { next: Some(next), ..Handler::default() };
-    let server = world.handler.server(Default::default(), &prometheus::Registry::new());
-    world.channel = match home {
-        Home::InProcess => server.in_process(),
-        Home::Tcp => {
-            let (listener, port) = listen().await;
-            server.serve(listener, None, &world.tasks);
-            connect(port)
-        }
-    };
-    world
+    let handler = Handler { next: Some(next), ..Handler::default() };
+    World::with_handler(home, ServerConfig::default(), handler).await
 }
 
 #[tokio::test]
@@ -41,7 +35,7 @@ async fn a_deadline_shrinks_from_hop_to_hop() {
 
 #[tokio::test]
 async fn a_call_without_any_deadline_gets_the_default() {
-    in_both_homes(async |world| {
+    in_every_home(async |world| {
         assert_eq!(world.ask("deadline").await.unwrap(), "none");
         let stacked = with_client_stack(world.channel.clone());
         let remaining_us: u64 = ask(&stacked, fetch("deadline")).await.unwrap().parse().unwrap();
@@ -71,7 +65,7 @@ async fn a_deadline_that_was_not_sent_on_does_not_reach_further_in() {
 
 #[tokio::test]
 async fn a_call_that_arrives_too_late_does_not_run() {
-    in_both_homes(async |world| {
+    in_every_home(async |world| {
         let mut request = fetch("hello");
         request.metadata_mut().insert("grpc-timeout", "0m".parse().unwrap());
         let status = ask(&world.channel, request).await.unwrap_err();
@@ -83,7 +77,7 @@ async fn a_call_that_arrives_too_late_does_not_run() {
 
 #[tokio::test]
 async fn a_malformed_deadline_is_refused() {
-    in_both_homes(async |world| {
+    in_every_home(async |world| {
         let mut request = fetch("hello");
         request.metadata_mut().insert("grpc-timeout", "soon".parse().unwrap());
         assert_eq!(ask(&world.channel, request).await.unwrap_err().code(), Code::InvalidArgument);
@@ -93,7 +87,7 @@ async fn a_malformed_deadline_is_refused() {
 
 #[tokio::test]
 async fn a_stream_ends_at_its_deadline() {
-    in_both_homes(async |world| {
+    in_homes_with_streams(async |world| {
         let (_acks, requests) = tokio::sync::mpsc::channel(1);
         let mut request = tonic::Request::new(tokio_stream::wrappers::ReceiverStream::new(requests));
         request.set_timeout(Duration::from_millis(100));
@@ -105,7 +99,7 @@ async fn a_stream_ends_at_its_deadline() {
 
 #[tokio::test]
 async fn a_stream_gets_no_default_deadline() {
-    in_both_homes(async |world| {
+    in_homes_with_streams(async |world| {
         let config = spillway_rpc::ClientConfig { unary_deadline_default: Duration::from_millis(20) };
         let metrics = spillway_rpc::ClientMetrics::new(&prometheus::Registry::new());
         let channel = spillway_rpc::client_stack(world.channel.clone(), &config, &metrics);

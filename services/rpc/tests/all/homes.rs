@@ -15,7 +15,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Streaming};
 
-use crate::world::{BOUND, Marker, QuotaError, REQUEST_BYTES_MAX, World, ask, fetch, in_both_homes, until};
+use crate::world::{
+    BOUND, Marker, QuotaError, REQUEST_BYTES_MAX, World, ask, fetch, in_every_home, in_homes_with_streams,
+    until,
+};
 
 /// An open session: what is sent as acks comes back as deliveries.
 pub(crate) struct Session {
@@ -43,7 +46,7 @@ impl Session {
 
 #[tokio::test]
 async fn the_callers_deadline_ends_the_call_and_the_handler() {
-    in_both_homes(async |world| {
+    in_every_home(async |world| {
         let mut request = fetch("wait");
         request.set_timeout(Duration::from_millis(50));
         let status = ask(&world.channel, request).await.unwrap_err();
@@ -56,7 +59,7 @@ async fn the_callers_deadline_ends_the_call_and_the_handler() {
 
 #[tokio::test]
 async fn a_panic_is_an_internal_refusal_and_the_caller_lives() {
-    in_both_homes(async |world| {
+    in_every_home(async |world| {
         let status = world.ask("panic").await.unwrap_err();
         assert_eq!(Refusal::from_status(&status).unwrap().reason, Reason::Internal);
         assert_eq!(world.ask("hello").await.unwrap(), "hello");
@@ -66,7 +69,7 @@ async fn a_panic_is_an_internal_refusal_and_the_caller_lives() {
 
 #[tokio::test]
 async fn a_panic_in_a_stream_is_an_internal_refusal() {
-    in_both_homes(async |world| {
+    in_homes_with_streams(async |world| {
         let mut session = Session::open(&world).await;
         assert_eq!(session.echo("a").await.unwrap().unwrap(), "a");
         let status = session.echo("panic").await.unwrap_err();
@@ -77,7 +80,7 @@ async fn a_panic_in_a_stream_is_an_internal_refusal() {
 
 #[tokio::test]
 async fn dropping_the_caller_drops_the_handler() {
-    in_both_homes(async |world| {
+    in_every_home(async |world| {
         {
             let mut call = pin!(world.ask("wait"));
             let started = until("the call", || world.handler.started() == 1);
@@ -92,8 +95,8 @@ async fn dropping_the_caller_drops_the_handler() {
 }
 
 #[tokio::test]
-async fn the_callers_address_is_known_in_neither_home_and_metadata_travels_in_both() {
-    in_both_homes(async |world| {
+async fn the_callers_address_is_known_in_no_home_and_metadata_travels_in_all() {
+    in_every_home(async |world| {
         assert_eq!(world.ask("address").await.unwrap(), "false");
         let mut request = fetch("metadata");
         request.metadata_mut().insert("x-caller", "gateway".parse().unwrap());
@@ -103,8 +106,25 @@ async fn the_callers_address_is_known_in_neither_home_and_metadata_travels_in_bo
 }
 
 #[tokio::test]
+async fn metadata_come_back_whole() {
+    in_every_home(async |world| {
+        let mut request = fetch("hello");
+        let bytes = tonic::metadata::MetadataValue::from_bytes(&[0, 10, 13, 255]);
+        request.metadata_mut().append("x-caller", "one".parse().unwrap());
+        request.metadata_mut().append("x-caller", "two: three, ".parse().unwrap());
+        request.metadata_mut().insert_bin("x-bytes-bin", bytes.clone());
+        let response = world.mailbox().fetch(request).await.unwrap();
+        let texts: Vec<_> =
+            response.metadata().get_all("x-caller").iter().map(|text| text.to_str().unwrap()).collect();
+        assert_eq!(texts.iter().map(|text| text.trim_end()).collect::<Vec<_>>(), ["one", "two: three,"]);
+        assert_eq!(response.metadata().get_bin("x-bytes-bin").unwrap(), bytes);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_callers_extensions_do_not_travel() {
-    in_both_homes(async |world| {
+    in_every_home(async |world| {
         let mut request = fetch("extension");
         request.extensions_mut().insert(Marker);
         assert_eq!(ask(&world.channel, request).await.unwrap(), "false");
@@ -114,7 +134,7 @@ async fn the_callers_extensions_do_not_travel() {
 
 #[tokio::test]
 async fn a_message_over_the_limit_is_refused_with_the_same_code() {
-    in_both_homes(async |world| {
+    in_every_home(async |world| {
         let append = |bytes| AppendRequest { envelope: vec![0; bytes].into(), ..AppendRequest::default() };
         world.mailbox().append(append(REQUEST_BYTES_MAX - 8)).await.unwrap();
         let status = world.mailbox().append(append(REQUEST_BYTES_MAX)).await.unwrap_err();
@@ -125,7 +145,7 @@ async fn a_message_over_the_limit_is_refused_with_the_same_code() {
 
 #[tokio::test]
 async fn bytes_that_are_no_message_are_the_callers_mistake() {
-    in_both_homes(async |world| {
+    in_every_home(async |world| {
         // Its third field is a number where an append has bytes.
         let other = FetchRequest { messages_max: 1, ..FetchRequest::default() };
         let path = PathAndQuery::from_static("/spillway.internal.v1.Mailbox/Append");
@@ -140,7 +160,7 @@ async fn bytes_that_are_no_message_are_the_callers_mistake() {
 
 #[tokio::test]
 async fn a_session_echoes_and_ends_with_its_client() {
-    in_both_homes(async |world| {
+    in_homes_with_streams(async |world| {
         let mut session = Session::open(&world).await;
         for id in ["a", "b", "c"] {
             assert_eq!(session.echo(id).await.unwrap().unwrap(), id);
@@ -160,7 +180,7 @@ async fn a_session_echoes_and_ends_with_its_client() {
 
 #[tokio::test]
 async fn a_refusal_arrives_whole() {
-    in_both_homes(async |world| {
+    in_every_home(async |world| {
         let status = world.ask("refuse").await.unwrap_err();
         let refusal = Refusal::from_status(&status).unwrap();
         assert_eq!(refusal, QuotaError.refusal());

@@ -10,7 +10,7 @@ use tonic::body::Body;
 use tower::ServiceExt;
 
 use crate::homes::Session;
-use crate::world::{ask, connect, fetch, in_both_homes, listen, metric, until};
+use crate::world::{ask, connect, fetch, in_every_home, in_homes_with_streams, listen, metric, until};
 
 const REQUESTS: &str = "spillway_rpc_server_requests_total";
 const IN_FLIGHT: &str = "spillway_rpc_server_in_flight";
@@ -18,7 +18,7 @@ const DURATION: &str = "spillway_rpc_server_duration_seconds";
 
 #[tokio::test]
 async fn calls_are_counted_by_method_and_code() {
-    in_both_homes(async |world| {
+    in_every_home(async |world| {
         world.ask("hello").await.unwrap();
         world.ask("refuse").await.unwrap_err();
         world.ask("panic").await.unwrap_err();
@@ -34,7 +34,7 @@ async fn calls_are_counted_by_method_and_code() {
 
 #[tokio::test]
 async fn a_call_that_its_caller_dropped_counts_as_cancelled() {
-    in_both_homes(async |world| {
+    in_every_home(async |world| {
         {
             let mut call = pin!(world.ask("wait"));
             let in_flight = until("the call", || world.metric(IN_FLIGHT, &["Fetch"]) == 1.0);
@@ -51,7 +51,7 @@ async fn a_call_that_its_caller_dropped_counts_as_cancelled() {
 
 #[tokio::test]
 async fn a_stream_is_in_flight_until_it_ends_and_has_no_latency() {
-    in_both_homes(async |world| {
+    in_homes_with_streams(async |world| {
         let mut session = Session::open(&world).await;
         session.echo("a").await.unwrap();
         assert_eq!(world.metric("spillway_rpc_server_started_total", &["Session"]), 1.0);
@@ -68,7 +68,7 @@ async fn a_stream_is_in_flight_until_it_ends_and_has_no_latency() {
 
 #[tokio::test]
 async fn callers_count_what_they_see() {
-    in_both_homes(async |world| {
+    in_every_home(async |world| {
         let registry = Registry::new();
         let metrics = ClientMetrics::new(&registry);
         let config = ClientConfig { unary_deadline_default: Duration::from_millis(50) };
@@ -90,7 +90,7 @@ async fn callers_count_what_they_see() {
 
 #[tokio::test]
 async fn a_path_that_nobody_knows_makes_no_series_of_its_own() {
-    in_both_homes(async |world| {
+    in_homes_with_streams(async |world| {
         let request = Request::post("/no.such.Service/Method").body(Body::empty()).unwrap();
         let response = world.channel.clone().oneshot(request).await.unwrap();
         assert_eq!(response.headers().get("grpc-status").unwrap(), "12");

@@ -1,4 +1,4 @@
-//! A service whose requests say what it does, in either home.
+//! A service whose requests say what it does, in any home.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,14 +21,15 @@ use spillway_api::v1::{
     session_response,
 };
 use spillway_api::{Reason, Refusal};
+use spillway_bus::nats::{ConnectionState, Nats, NatsConfig, Requests, Responders};
 use spillway_chassis::Tasks;
 use spillway_rpc::{
-    Channel, ClientConfig, ClientMetrics, Deadline, PeerAddress, Server, ServerConfig, ServerMetrics,
-    ServiceError, TcpConfig, client_stack, into_status, tcp,
+    BusServerConfig, Channel, ClientConfig, ClientMetrics, Deadline, PeerAddress, Server, ServerConfig,
+    ServerMetrics, ServiceError, TcpConfig, client_stack, into_status, over_bus, tcp,
 };
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 pub(crate) const BOUND: Duration = Duration::from_secs(10);
 pub(crate) const REQUEST_BYTES_MAX: usize = 1_024;
@@ -37,18 +38,114 @@ pub(crate) const REQUEST_BYTES_MAX: usize = 1_024;
 pub(crate) enum Home {
     InProcess,
     Tcp,
+    Bus,
 }
 
 impl Home {
-    pub(crate) const ALL: [Self; 2] = [Self::InProcess, Self::Tcp];
+    pub(crate) const ALL: [Self; 3] = [Self::InProcess, Self::Tcp, Self::Bus];
+    /// The bus has unary calls of internal services only.
+    pub(crate) const WITH_STREAMS: [Self; 2] = [Self::InProcess, Self::Tcp];
+
+    /// A channel to `server` in this home.
+    pub(crate) async fn settle(self, server: Server, tasks: &Tasks) -> Channel {
+        match self {
+            Self::InProcess => server.in_process(),
+            Self::Tcp => {
+                let (listener, port) = listen().await;
+                server.serve(listener, None, tasks);
+                connect(port)
+            }
+            Self::Bus => {
+                let fleet = Fleet::new();
+                fleet.serve(server, &BusServerConfig::default(), tasks).await;
+                let channel = fleet.channel(tasks).await;
+                served(&channel).await;
+                channel
+            }
+        }
+    }
 }
 
 /// Runs a case in each home. The output of a failure ends with the home it failed in.
-pub(crate) async fn in_both_homes(case: impl AsyncFn(World)) {
-    for home in Home::ALL {
+pub(crate) async fn in_every_home(case: impl AsyncFn(World)) {
+    run(&Home::ALL, case).await;
+}
+
+/// For cases with streams.
+pub(crate) async fn in_homes_with_streams(case: impl AsyncFn(World)) {
+    run(&Home::WITH_STREAMS, case).await;
+}
+
+async fn run(homes: &[Home], case: impl AsyncFn(World)) {
+    for home in homes {
         println!("home: {home:?}");
-        tokio::time::timeout(6 * BOUND, case(World::new(home).await)).await.expect("the case hangs");
+        tokio::time::timeout(6 * BOUND, case(World::new(*home).await)).await.expect("the case hangs");
     }
+}
+
+/// Processes that share a prefix on NATS, which nobody else has.
+pub(crate) struct Fleet {
+    pub(crate) config: NatsConfig,
+}
+
+impl Fleet {
+    pub(crate) fn new() -> Self {
+        Self::at(&nats_address())
+    }
+
+    pub(crate) fn at(address: &str) -> Self {
+        let prefix = format!("test-{:016x}", rand::random::<u64>());
+        let servers = vec![format!("nats://{address}")];
+        Self { config: NatsConfig { servers, prefix, ..NatsConfig::default() } }
+    }
+
+    /// The same fleet, reached through another address.
+    pub(crate) fn through(&self, port: u16) -> Self {
+        let servers = vec![format!("nats://127.0.0.1:{port}")];
+        Self { config: NatsConfig { servers, ..self.config.clone() } }
+    }
+
+    pub(crate) fn nats(&self, tasks: &Tasks) -> Nats {
+        Nats::new(self.config.clone(), "test", &Registry::new(), tasks).unwrap()
+    }
+
+    /// One more process that serves.
+    pub(crate) async fn serve(&self, server: Server, config: &BusServerConfig, tasks: &Tasks) {
+        // Its connection outlives the drain, as a process's does.
+        let responders = Responders::open(&self.nats(&Tasks::new())).await.unwrap();
+        server.serve_bus(&responders, config, tasks).await;
+    }
+
+    /// One more process that calls.
+    pub(crate) async fn channel(&self, tasks: &Tasks) -> Channel {
+        let nats = self.nats(tasks);
+        let requests = Requests::open(&nats).await.unwrap();
+        connected(&requests).await;
+        over_bus(&nats, requests)
+    }
+}
+
+pub(crate) fn nats_address() -> String {
+    std::env::var("SPILLWAY_TEST_NATS")
+        .expect("SPILLWAY_TEST_NATS is not set: run `cargo xtask test`, which starts what the tests need")
+}
+
+pub(crate) async fn connected(requests: &Requests) {
+    let mut state = requests.state();
+    let up = state.wait_for(ConnectionState::is_connected);
+    tokio::time::timeout(BOUND, up).await.expect("NATS does not answer").unwrap();
+}
+
+/// Waits until somebody serves mailboxes. The handler does not count these calls.
+pub(crate) async fn served(channel: &Channel) {
+    let probe = async {
+        while MailboxClient::new(channel.clone()).purge(PurgeRequest::default()).await.unwrap_err().code()
+            != Code::Unimplemented
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(BOUND, probe).await.expect("nobody serves");
 }
 
 pub(crate) struct World {
@@ -65,16 +162,12 @@ impl World {
     }
 
     pub(crate) async fn with_config(home: Home, config: ServerConfig) -> Self {
-        let (registry, tasks, handler) = (Registry::new(), Tasks::new(), Handler::default());
-        let server = handler.server(config, &registry);
-        let channel = match home {
-            Home::InProcess => server.in_process(),
-            Home::Tcp => {
-                let (listener, port) = listen().await;
-                server.serve(listener, None, &tasks);
-                connect(port)
-            }
-        };
+        Self::with_handler(home, config, Handler::default()).await
+    }
+
+    pub(crate) async fn with_handler(home: Home, config: ServerConfig, handler: Handler) -> Self {
+        let (registry, tasks) = (Registry::new(), Tasks::new());
+        let channel = home.settle(handler.server(config, &registry), &tasks).await;
         Self { handler, channel, registry, tasks }
     }
 
@@ -158,11 +251,21 @@ pub(crate) struct Handler {
     pub(crate) ended: Arc<AtomicUsize>,
     /// Where `hop` goes.
     pub(crate) next: Option<Channel>,
+    /// What `large` answers with.
+    pub(crate) answer_bytes: usize,
+    pub(crate) request_bytes_max: usize,
 }
 
 impl Default for Handler {
     fn default() -> Self {
-        Self { gate: Arc::new(Semaphore::new(0)), started: Arc::default(), ended: Arc::default(), next: None }
+        Self {
+            gate: Arc::new(Semaphore::new(0)),
+            started: Arc::default(),
+            ended: Arc::default(),
+            next: None,
+            answer_bytes: 0,
+            request_bytes_max: REQUEST_BYTES_MAX,
+        }
     }
 }
 
@@ -189,7 +292,7 @@ impl ServiceError for QuotaError {
 
 impl Handler {
     pub(crate) fn server(&self, config: ServerConfig, registry: &Registry) -> Server {
-        let mailbox = MailboxServer::new(self.clone()).max_decoding_message_size(REQUEST_BYTES_MAX);
+        let mailbox = MailboxServer::new(self.clone()).max_decoding_message_size(self.request_bytes_max);
         Server::new(config, "test", &ServerMetrics::new(registry))
             .add_service(mailbox)
             .add_service(MessagesServer::new(self.clone()))
@@ -220,6 +323,7 @@ impl Handler {
             "extension" => request.extensions().get::<Marker>().is_some().to_string(),
             "address" => request.remote_addr().is_some().to_string(),
             "peer" => PeerAddress::of(request).map_or("none".to_owned(), |peer| peer.ip().to_string()),
+            "large" => "x".repeat(self.answer_bytes),
             "metadata" => request.metadata().get("x-caller").unwrap().to_str().unwrap().to_owned(),
             "deadline" => remaining_us(Deadline::of(request)),
             "hop" => {
@@ -247,7 +351,16 @@ impl Mailbox for Handler {
         let command = String::from_utf8(request.get_ref().after.to_vec()).unwrap();
         let answer = self.obey(&command, &request).await?;
         let message = StoredMessage { envelope: answer.into(), ..StoredMessage::default() };
-        Ok(Response::new(FetchResponse { messages: vec![message], more: false }))
+        let mut response = Response::new(FetchResponse { messages: vec![message], more: false });
+        // What the caller said comes back.
+        for name in ["x-caller", "x-bytes-bin"] {
+            for (key, value) in
+                request.metadata().clone().into_headers().iter().filter(|(key, _)| *key == name)
+            {
+                response.metadata_mut().as_mut().append(key, value.clone());
+            }
+        }
+        Ok(response)
     }
 
     async fn append(&self, _: Request<AppendRequest>) -> Result<Response<AppendResponse>, Status> {

@@ -1,17 +1,20 @@
 use spillway_types::{AccountId, DeviceId, MailboxId, Timestamp};
 
-use super::{hash, number, race, some_bytes};
+use super::{hash, number, race_of, some_bytes};
 use crate::accounts::{Account, Device, NumberClaim, Version};
 use crate::{Cas, Store};
 
-pub async fn all(store: &Store) {
+pub async fn all(store: &Store, racers: usize) {
     run!(store;
         an_account_comes_back_as_it_was_put,
         a_write_needs_the_stored_version,
-        of_racing_writes_one_applies,
+        a_moved_account_keeps_its_version,
         a_deleted_account_is_gone,
-        of_racing_claims_all_get_the_same_answer,
         a_claim_is_given_up_only_by_its_account,
+    );
+    run!(store, racers;
+        of_racing_writes_one_applies,
+        of_racing_claims_all_get_the_same_answer,
     );
 }
 
@@ -60,9 +63,18 @@ async fn a_write_needs_the_stored_version(store: &Store) {
     assert_eq!(store.accounts.get(absent.id).await.unwrap(), None);
 }
 
-async fn of_racing_writes_one_applies(store: &Store) {
+async fn a_moved_account_keeps_its_version(store: &Store) {
+    let moved = Account { version: Version(7), ..account() };
+    assert_eq!(store.accounts.put(&moved, None).await.unwrap(), Cas::Applied);
+    assert_eq!(store.accounts.get(moved.id).await.unwrap().as_ref(), Some(&moved));
+    let next = Account { version: Version(8), discoverable: false, ..moved.clone() };
+    assert_eq!(store.accounts.put(&next, Some(moved.version)).await.unwrap(), Cas::Applied);
+    assert_eq!(store.accounts.get(moved.id).await.unwrap(), Some(next));
+}
+
+async fn of_racing_writes_one_applies(store: &Store, racers: usize) {
     let first = put_new(store).await;
-    let answers = race(|number| {
+    let answers = race_of(racers, |number| {
         let accounts = store.accounts.clone();
         let mut next = Account { version: first.version.next(), ..first.clone() };
         next.devices[0].registration_id = u32::try_from(number).unwrap();
@@ -84,10 +96,10 @@ async fn a_deleted_account_is_gone(store: &Store) {
     assert_eq!(store.accounts.delete(account.id, account.version).await.unwrap(), Cas::Conflict);
 }
 
-async fn of_racing_claims_all_get_the_same_answer(store: &Store) {
+async fn of_racing_claims_all_get_the_same_answer(store: &Store, racers: usize) {
     let number = number();
     assert_eq!(store.accounts.claimed(&number).await.unwrap(), None);
-    let answers = race(|_| {
+    let answers = race_of(racers, |_| {
         let accounts = store.accounts.clone();
         let claim = NumberClaim { number, account: AccountId::random() };
         async move { (claim, accounts.claim(claim).await.unwrap()) }

@@ -4,24 +4,30 @@ use std::time::Duration;
 use rand::seq::SliceRandom;
 use spillway_types::{AccountId, Clock, SystemClock, Timestamp, random_bytes};
 
-use super::{hash, number, race, some_bytes};
+use super::{hash, number, race_of, some_bytes};
 use crate::verifications::{QueuedCode, SentCode, Transport, Verification, VerificationId};
 use crate::{Cas, Store};
 
-pub async fn all(store: &Store) {
+pub async fn all(store: &Store, racers: usize) {
     run!(store;
         a_session_comes_back_as_it_was_put,
         a_write_needs_the_stored_version,
-        of_racing_writes_one_applies,
+        a_moved_session_keeps_its_version,
         the_longest_waiting_code_comes_first,
         a_new_request_replaces_the_queued_one,
-        expired_sessions_are_forgotten,
+        a_session_is_there_until_it_expires,
+        an_expired_session_is_forgotten,
+    );
+    run!(store, racers;
+        of_racing_writes_one_applies,
     );
 }
 
 /// The time of the cases. Not long past, because a store may drop sessions at the real time of their expiry.
 static START: LazyLock<Timestamp> = LazyLock::new(|| SystemClock.now());
 const LIFETIME: Duration = Duration::from_secs(600);
+/// After the second that the session lives, and what a store may add to it.
+const FORGOTTEN_WITHIN: Duration = Duration::from_secs(30);
 
 fn session(created_at: Timestamp) -> Verification {
     Verification {
@@ -45,7 +51,7 @@ fn session(created_at: Timestamp) -> Verification {
 }
 
 fn queued(since: Timestamp) -> Option<QueuedCode> {
-    Some(QueuedCode { transport: Transport::Sms, since })
+    Some(QueuedCode::new(Transport::Sms, since))
 }
 
 /// Stores the session as its next version.
@@ -66,7 +72,11 @@ async fn a_session_comes_back_as_it_was_put(store: &Store) {
     put(store, &mut first, None).await;
     assert_eq!(store.verifications.get(first.id).await.unwrap().as_ref(), Some(&first));
     let mut second = Verification {
-        queued: Some(QueuedCode { transport: Transport::Voice, since: *START }),
+        queued: Some(QueuedCode {
+            held_until: START.saturating_add(Duration::from_secs(25)),
+            attempts: 3,
+            ..QueuedCode::new(Transport::Voice, *START)
+        }),
         sent: Some(SentCode { mac: hash(), handed_over_at: *START, expires_at: Timestamp::MAX }),
         sms_requested: 3,
         voice_requested: 2,
@@ -91,10 +101,19 @@ async fn a_write_needs_the_stored_version(store: &Store) {
     assert_eq!(places(store, &[first]).await, []);
 }
 
-async fn of_racing_writes_one_applies(store: &Store) {
+async fn a_moved_session_keeps_its_version(store: &Store) {
+    let moved = Verification { version: 5, queued: queued(*START), ..session(*START) };
+    assert_eq!(store.verifications.put(&moved, None).await.unwrap(), Cas::Applied);
+    assert_eq!(store.verifications.get(moved.id).await.unwrap().as_ref(), Some(&moved));
+    let next = Verification { version: 6, queued: None, ..moved.clone() };
+    assert_eq!(store.verifications.put(&next, Some(5)).await.unwrap(), Cas::Applied);
+    assert_eq!(places(store, &[moved]).await, []);
+}
+
+async fn of_racing_writes_one_applies(store: &Store, racers: usize) {
     let mut first = session(*START);
     put(store, &mut first, None).await;
-    let answers = race(|number| {
+    let answers = race_of(racers, |number| {
         let verifications = store.verifications.clone();
         let since = START.saturating_add(Duration::from_secs(number as u64));
         let next = Verification { version: 2, queued: queued(since), ..first.clone() };
@@ -132,7 +151,7 @@ async fn a_new_request_replaces_the_queued_one(store: &Store) {
     let both = [asks_again.clone(), waits.clone()];
     assert_eq!(places(store, &both).await, [asks_again.id, waits.id]);
 
-    asks_again.queued = Some(QueuedCode { transport: Transport::Voice, since: later(10) });
+    asks_again.queued = Some(QueuedCode::new(Transport::Voice, later(10)));
     put(store, &mut asks_again, Some(1)).await;
     assert_eq!(places(store, &both).await, [waits.id, asks_again.id]);
 
@@ -141,12 +160,53 @@ async fn a_new_request_replaces_the_queued_one(store: &Store) {
     put(store, &mut asks_again, Some(2)).await;
     assert_eq!(places(store, &both).await, [waits.id, asks_again.id]);
 
-    waits.queued = None;
+    // Nor does a hold: it is for those who read the session.
+    let held_until = later(30);
+    waits.queued = waits.queued.map(|queued| QueuedCode { held_until, attempts: 1, ..queued });
     put(store, &mut waits, Some(1)).await;
+    assert_eq!(places(store, &both).await, [waits.id, asks_again.id]);
+
+    waits.queued = None;
+    put(store, &mut waits, Some(2)).await;
     assert_eq!(places(store, &both).await, [asks_again.id]);
 }
 
-async fn expired_sessions_are_forgotten(store: &Store) {
+async fn a_session_is_there_until_it_expires(store: &Store) {
+    let mut session = session(*START);
+    put(store, &mut session, None).await;
+    // "Before" is strict: at its last microsecond a session is there.
+    store.verifications.expire(session.expires_at).await.unwrap();
+    assert_eq!(store.verifications.get(session.id).await.unwrap(), Some(session));
+}
+
+/// With real time: a store may count from the clock of a database.
+async fn an_expired_session_is_forgotten(store: &Store) {
+    let now = SystemClock.now();
+    let expires_at = now.saturating_add(Duration::from_secs(1));
+    let mut first = Verification { expires_at, ..session(now) };
+    put(store, &mut first, None).await;
+    let mut old = Verification { queued: queued(now), ..first.clone() };
+    put(store, &mut old, Some(1)).await;
+    let mut extended = Verification { expires_at, queued: queued(now), ..session(now) };
+    put(store, &mut extended, None).await;
+    extended.expires_at = now.saturating_add(LIFETIME);
+    put(store, &mut extended, Some(1)).await;
+
+    let forgotten = async {
+        while store.verifications.get(old.id).await.unwrap().is_some() {
+            store.verifications.expire(SystemClock.now()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(FORGOTTEN_WITHIN, forgotten).await.expect("the session is forgotten");
+    assert_eq!(store.verifications.get(extended.id).await.unwrap().as_ref(), Some(&extended));
+    assert_eq!(places(store, &[old, extended.clone()]).await, [extended.id]);
+    // Its id may be used again, as if it had never been.
+    assert_eq!(store.verifications.put(&first, None).await.unwrap(), Cas::Applied);
+}
+
+/// For stores that forget only when they are told to.
+pub async fn expire_forgets_and_counts(store: &Store) {
     let mut old = Vec::new();
     for _ in 0..300 {
         let mut session = Verification { queued: queued(*START), ..session(*START) };
@@ -157,10 +217,6 @@ async fn expired_sessions_are_forgotten(store: &Store) {
     put(store, &mut extended, None).await;
     extended.expires_at = START.saturating_add(2 * LIFETIME);
     put(store, &mut extended, Some(1)).await;
-
-    // "Before" is strict: at its last microsecond a session is there.
-    store.verifications.expire(START.saturating_add(LIFETIME)).await.unwrap();
-    assert!(store.verifications.get(old[0].id).await.unwrap().is_some());
 
     let now = START.saturating_add(LIFETIME + Duration::from_secs(1));
     assert!(store.verifications.expire(now).await.unwrap() >= old.len());

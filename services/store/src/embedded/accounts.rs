@@ -25,7 +25,7 @@ impl Accounts for EmbeddedAccounts {
     }
 
     async fn put(&self, account: &Account, expected: Option<Version>) -> Result<Cas, StoreError> {
-        debug_assert_eq!(account.version, expected.map_or(Version::FIRST, Version::next));
+        debug_assert!(expected.is_none_or(|expected| account.version == expected.next()));
         let id = account.id;
         let value = encode(account);
         let put = move |transaction: &mut Transaction<'_>| {
@@ -92,7 +92,7 @@ fn version(transaction: &Transaction<'_>, id: AccountId) -> Result<Option<Versio
     stored.map(|account| decode(table.what, id, &account).map(|account| account.version)).transpose()
 }
 
-fn encode(account: &Account) -> Vec<u8> {
+pub(crate) fn encode(account: &Account) -> Vec<u8> {
     let devices = u32::try_from(account.devices.len()).expect("an account has a handful of devices");
     let header = Encoder::new(VERSION)
         .u64(account.version.0)
@@ -113,7 +113,7 @@ fn encode(account: &Account) -> Vec<u8> {
     account.devices.iter().fold(header, device).finish()
 }
 
-fn decode(what: &'static str, id: AccountId, value: &[u8]) -> Result<Account, StoreError> {
+pub(crate) fn decode(what: &'static str, id: AccountId, value: &[u8]) -> Result<Account, StoreError> {
     let mut value = Decoder::new(what, value);
     value.version(VERSION)?;
     let version = Version(value.u64()?);
@@ -141,7 +141,11 @@ fn encode_claim(claim: NumberClaim) -> Vec<u8> {
     Encoder::new(VERSION).array(claim.account.as_bytes()).finish()
 }
 
-fn decode_claim(what: &'static str, number: NumberMac, value: &[u8]) -> Result<NumberClaim, StoreError> {
+pub(super) fn decode_claim(
+    what: &'static str,
+    number: NumberMac,
+    value: &[u8],
+) -> Result<NumberClaim, StoreError> {
     let mut value = Decoder::new(what, value);
     value.version(VERSION)?;
     let account = value.account()?;

@@ -9,69 +9,69 @@ use spillway_types::{AccountId, Guid, KeyedHash, MailboxId, NumberMac, Timestamp
 use crate::StoreError;
 
 #[derive(Debug)]
-pub(super) struct Encoder(Vec<u8>);
+pub(crate) struct Encoder(Vec<u8>);
 
 impl Encoder {
-    pub(super) fn new(version: u8) -> Self {
+    pub(crate) fn new(version: u8) -> Self {
         Self(vec![version])
     }
 
-    pub(super) fn with_capacity(version: u8, fields: usize) -> Self {
+    pub(crate) fn with_capacity(version: u8, fields: usize) -> Self {
         let mut bytes = Vec::with_capacity(1 + fields);
         bytes.push(version);
         Self(bytes)
     }
 
-    pub(super) fn u8(mut self, value: u8) -> Self {
+    pub(crate) fn u8(mut self, value: u8) -> Self {
         self.0.push(value);
         self
     }
 
-    pub(super) fn u32(mut self, value: u32) -> Self {
+    pub(crate) fn u32(mut self, value: u32) -> Self {
         self.0.extend_from_slice(&value.to_be_bytes());
         self
     }
 
-    pub(super) fn u64(mut self, value: u64) -> Self {
+    pub(crate) fn u64(mut self, value: u64) -> Self {
         self.0.extend_from_slice(&value.to_be_bytes());
         self
     }
 
-    pub(super) fn time(self, value: Timestamp) -> Self {
+    pub(crate) fn time(self, value: Timestamp) -> Self {
         self.u64(value.as_micros())
     }
 
-    pub(super) fn array<const N: usize>(mut self, value: &[u8; N]) -> Self {
+    pub(crate) fn array<const N: usize>(mut self, value: &[u8; N]) -> Self {
         self.0.extend_from_slice(value);
         self
     }
 
-    pub(super) fn bytes(self, value: &[u8]) -> Self {
+    pub(crate) fn bytes(self, value: &[u8]) -> Self {
         let length = u32::try_from(value.len()).expect("a field is far smaller than 4 GiB");
         self.u32(length).rest(value)
     }
 
     /// The last field, without a length.
-    pub(super) fn rest(mut self, value: &[u8]) -> Self {
+    pub(crate) fn rest(mut self, value: &[u8]) -> Self {
         self.0.extend_from_slice(value);
         self
     }
 
     /// Whether there is a value, then the value.
-    pub(super) fn option<T>(self, value: Option<T>, encode: impl FnOnce(Self, T) -> Self) -> Self {
+    pub(crate) fn option<T>(self, value: Option<T>, encode: impl FnOnce(Self, T) -> Self) -> Self {
         match value {
             Some(value) => encode(self.u8(1), value),
             None => self.u8(0),
         }
     }
 
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         self.0
     }
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Decoder<'a> {
+pub(crate) struct Decoder<'a> {
     left: &'a [u8],
     what: &'static str,
 }
@@ -80,23 +80,27 @@ type Decoded<T> = Result<T, StoreError>;
 
 impl<'a> Decoder<'a> {
     /// `what` names the value in errors.
-    pub(super) const fn new(what: &'static str, value: &'a [u8]) -> Self {
+    pub(crate) const fn new(what: &'static str, value: &'a [u8]) -> Self {
         Self { left: value, what }
     }
 
     /// Reads the version, of which there is only one so far.
-    pub(super) fn version(&mut self, known: u8) -> Decoded<()> {
+    pub(crate) fn version(&mut self, known: u8) -> Decoded<()> {
         match self.u8()? {
             version if version == known => Ok(()),
             version => Err(self.corrupt(format!("unknown version {version}"))),
         }
     }
 
-    pub(super) fn u8(&mut self) -> Decoded<u8> {
+    pub(crate) fn version_up_to(&mut self, v: u8) -> Decoded<u8> {
+        let x = self.u8()?;
+        if x <= v && x > 0 { Ok(x) } else { Err(self.corrupt(format!("unknown version {x}"))) }
+    }
+    pub(crate) fn u8(&mut self) -> Decoded<u8> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    pub(super) fn bool(&mut self) -> Decoded<bool> {
+    pub(crate) fn bool(&mut self) -> Decoded<bool> {
         match self.u8()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -104,19 +108,19 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    pub(super) fn u32(&mut self) -> Decoded<u32> {
+    pub(crate) fn u32(&mut self) -> Decoded<u32> {
         self.array().map(u32::from_be_bytes)
     }
 
-    pub(super) fn u64(&mut self) -> Decoded<u64> {
+    pub(crate) fn u64(&mut self) -> Decoded<u64> {
         self.array().map(u64::from_be_bytes)
     }
 
-    pub(super) fn time(&mut self) -> Decoded<Timestamp> {
+    pub(crate) fn time(&mut self) -> Decoded<Timestamp> {
         self.u64().map(Timestamp::from_micros)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
         let Some((value, left)) = self.left.split_first_chunk() else {
             return Err(self.corrupt(format!("ends {} bytes early", N - self.left.len())));
         };
@@ -124,7 +128,7 @@ impl<'a> Decoder<'a> {
         Ok(*value)
     }
 
-    pub(super) fn bytes(&mut self) -> Decoded<Bytes> {
+    pub(crate) fn bytes(&mut self) -> Decoded<Bytes> {
         let length = self.u32()? as usize;
         let Some((value, left)) = self.left.split_at_checked(length) else {
             return Err(self.corrupt(format!("ends {} bytes early", length - self.left.len())));
@@ -133,36 +137,36 @@ impl<'a> Decoder<'a> {
         Ok(Bytes::copy_from_slice(value))
     }
 
-    pub(super) fn option<T>(&mut self, decode: impl FnOnce(&mut Self) -> Decoded<T>) -> Decoded<Option<T>> {
+    pub(crate) fn option<T>(&mut self, decode: impl FnOnce(&mut Self) -> Decoded<T>) -> Decoded<Option<T>> {
         if self.bool()? { decode(self).map(Some) } else { Ok(None) }
     }
 
-    pub(super) fn account(&mut self) -> Decoded<AccountId> {
+    pub(crate) fn account(&mut self) -> Decoded<AccountId> {
         self.array().map(AccountId::from_bytes)
     }
 
-    pub(super) fn mailbox(&mut self) -> Decoded<MailboxId> {
+    pub(crate) fn mailbox(&mut self) -> Decoded<MailboxId> {
         self.array().map(MailboxId::from_bytes)
     }
 
-    pub(super) fn guid(&mut self) -> Decoded<Guid> {
+    pub(crate) fn guid(&mut self) -> Decoded<Guid> {
         self.array().map(Guid::from_bytes)
     }
 
-    pub(super) fn number(&mut self) -> Decoded<NumberMac> {
+    pub(crate) fn number(&mut self) -> Decoded<NumberMac> {
         self.array().map(NumberMac::from_bytes)
     }
 
-    pub(super) fn hash(&mut self) -> Decoded<KeyedHash> {
+    pub(crate) fn hash(&mut self) -> Decoded<KeyedHash> {
         self.array().map(KeyedHash::from_bytes)
     }
 
     /// The last field, without a length.
-    pub(super) fn rest(self) -> Bytes {
+    pub(crate) fn rest(self) -> Bytes {
         Bytes::copy_from_slice(self.left)
     }
 
-    pub(super) fn end(self) -> Decoded<()> {
+    pub(crate) fn end(self) -> Decoded<()> {
         if self.left.is_empty() {
             Ok(())
         } else {
@@ -170,7 +174,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    pub(super) fn corrupt(&self, problem: impl Into<String>) -> StoreError {
+    pub(crate) fn corrupt(&self, problem: impl Into<String>) -> StoreError {
         StoreError::Corrupt { what: self.what, problem: problem.into() }
     }
 }

@@ -35,7 +35,7 @@ const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 const COMPANY_MIN: usize = 4;
 /// What PostgreSQL calls `commit_delay`: about one fsync of a good disk, so that the time of two syncs is spent on one
 /// that twice as many share. Under load the processor time of the spared sync is worth more than the pause costs.
-const PAUSE: Duration = Duration::from_micros(500);
+const PAUSE: Duration = Duration::from_micros(1_000);
 
 /// Makes a group durable.
 pub(super) type Commit = Box<dyn FnMut(SingleWriterWriteTx<'_>) -> fjall::Result<()> + Send>;

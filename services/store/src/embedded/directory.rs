@@ -63,7 +63,7 @@ fn encode(account: AccountId) -> Vec<u8> {
     Encoder::new(VERSION).array(account.as_bytes()).finish()
 }
 
-fn decode(what: &'static str, value: &[u8]) -> Result<AccountId, StoreError> {
+pub(super) fn decode(what: &'static str, value: &[u8]) -> Result<AccountId, StoreError> {
     let mut value = Decoder::new(what, value);
     value.version(VERSION)?;
     let account = value.account()?;

@@ -64,6 +64,11 @@ impl Folder {
         Ok(folder)
     }
 
+    /// Whether a store was made in the folder and declared complete.
+    pub(super) fn is_finished(path: &Path) -> bool {
+        path.join(FORMAT_FILE).exists()
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

@@ -8,7 +8,7 @@ use spillway_types::MailboxId;
 use super::access::Access;
 use super::codec::{Decoder, Encoder};
 use super::metrics::Operation;
-use super::tables::{entry, entry_key};
+use super::tables::{Tables, entry, entry_key};
 use super::transaction::Transaction;
 use crate::keys::{KeyBundle, KeyUpload, OneTimePreKey, SignedPreKey};
 use crate::{Keys, StoreError};
@@ -46,6 +46,18 @@ impl Keys for EmbeddedKeys {
     async fn take(&self, device: MailboxId) -> Result<Option<KeyBundle>, StoreError> {
         let take = move |transaction: &mut Transaction<'_>| take(transaction, device);
         self.0.write(Operation::KeysTake, KEY_BYTES, take).await
+    }
+
+    async fn stored(&self, device: MailboxId) -> Result<KeyUpload, StoreError> {
+        let stored = move |tables: &Tables| {
+            let mut keys = KeyUpload::default();
+            for guard in tables.keys.inner().prefix(device.as_bytes()) {
+                let (row, value) = entry(guard)?;
+                add_row(tables.keys.what, &row, &value, &mut keys)?;
+            }
+            Ok(keys)
+        };
+        self.0.scan(stored).await
     }
 
     async fn clear(&self, device: MailboxId) -> Result<(), StoreError> {
@@ -127,6 +139,27 @@ fn take(transaction: &mut Transaction<'_>, device: MailboxId) -> Result<Option<K
     Ok(Some(KeyBundle { signed, one_time: Some(one_time), last_resort }))
 }
 
+/// Adds what a row holds to the keys of its device.
+pub(super) fn add_row(
+    what: &'static str,
+    row: &[u8],
+    value: &[u8],
+    keys: &mut KeyUpload,
+) -> Result<(), StoreError> {
+    const SIGNED: u8 = Kind::Signed as u8;
+    const LAST_RESORT: u8 = Kind::LastResort as u8;
+    const ONE_TIME_COUNT: u8 = Kind::OneTimeCount as u8;
+    const ONE_TIME: u8 = Kind::OneTime as u8;
+    match row.get(16) {
+        Some(&SIGNED) => keys.signed = Some(decode_signed(what, value)?),
+        Some(&LAST_RESORT) => keys.last_resort = Some(decode_signed(what, value)?),
+        Some(&ONE_TIME_COUNT) => {}
+        Some(&ONE_TIME) => keys.one_time.push(decode_one_time(what, row, value)?),
+        _ => return Err(corrupt(what, "the row is of no known kind".to_owned())),
+    }
+    Ok(())
+}
+
 fn one_time_count(transaction: &Transaction<'_>, device: MailboxId) -> Result<usize, StoreError> {
     let table = &transaction.tables.keys;
     let Some(value) = transaction.get(table, &row(device, Kind::OneTimeCount))? else {
@@ -163,11 +196,11 @@ fn one_time_row(device: MailboxId, key_id: u32) -> [u8; 21] {
     key
 }
 
-fn encode_signed(key: &SignedPreKey) -> Vec<u8> {
+pub(crate) fn encode_signed(key: &SignedPreKey) -> Vec<u8> {
     Encoder::new(VERSION).u32(key.key_id).bytes(&key.public_key).bytes(&key.signature).finish()
 }
 
-fn decode_signed(what: &'static str, value: &[u8]) -> Result<SignedPreKey, StoreError> {
+pub(crate) fn decode_signed(what: &'static str, value: &[u8]) -> Result<SignedPreKey, StoreError> {
     let mut value = Decoder::new(what, value);
     value.version(VERSION)?;
     let key = SignedPreKey { key_id: value.u32()?, public_key: value.bytes()?, signature: value.bytes()? };

@@ -1,5 +1,5 @@
 mod expire;
-mod record;
+pub(super) mod record;
 
 use std::ops::Bound;
 use std::sync::Mutex;

@@ -20,6 +20,7 @@ pub(super) enum Operation {
     VerificationExpire,
     DirectoryPut,
     DirectoryRemove,
+    LeasePut,
     MessagePut,
     MessageDelete,
     SettledRaise,
@@ -27,7 +28,7 @@ pub(super) enum Operation {
     MailboxExpire,
 }
 
-const OPERATIONS: [(Operation, &str); 16] = [
+const OPERATIONS: [(Operation, &str); 17] = [
     (Operation::AccountPut, "account_put"),
     (Operation::AccountDelete, "account_delete"),
     (Operation::NumberClaim, "number_claim"),
@@ -39,6 +40,7 @@ const OPERATIONS: [(Operation, &str); 16] = [
     (Operation::VerificationExpire, "verification_expire"),
     (Operation::DirectoryPut, "directory_put"),
     (Operation::DirectoryRemove, "directory_remove"),
+    (Operation::LeasePut, "lease_put"),
     (Operation::MessagePut, "message_put"),
     (Operation::MessageDelete, "message_delete"),
     (Operation::SettledRaise, "settled_raise"),

@@ -42,6 +42,8 @@ pub(super) struct Tables {
     pub(super) verification_expiry: Table,
     /// Number: account id.
     pub(super) directory: Table,
+    /// Name: lease.
+    pub(super) leases: Table,
     /// Mailbox id, message id: message.
     pub(super) messages: Table,
     /// Mailbox id: how much it holds.
@@ -89,6 +91,7 @@ impl Tables {
             verification_queue: table("verification_queue", "queued code")?,
             verification_expiry: table("verification_expiry", "verification expiry")?,
             directory: table("directory", "directory entry")?,
+            leases: table("leases", "lease")?,
             messages: table("messages", "message")?,
             usage: table("usage", "mailbox usage")?,
             arrivals: table("arrivals", "mailbox arrival")?,

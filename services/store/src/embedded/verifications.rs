@@ -12,7 +12,8 @@ use super::transaction::Transaction;
 use crate::verifications::{QueuedCode, SentCode, Transport, Verification, VerificationId};
 use crate::{Cas, StoreError, Verifications};
 
-const VERSION: u8 = 1;
+/// 1: queued codes had no hold and no count of attempts.
+const VERSION: u8 = 2;
 /// A session with its index rows, when the sealed number is short.
 const SESSION_BYTES: usize = 256 + NumberMac::LEN;
 /// Sessions forgotten in one write, so that others do not wait long for their group.
@@ -30,7 +31,7 @@ impl Verifications for EmbeddedVerifications {
     }
 
     async fn put(&self, verification: &Verification, expected: Option<u64>) -> Result<Cas, StoreError> {
-        debug_assert_eq!(verification.version, expected.map_or(1, |version| version + 1));
+        debug_assert!(expected.is_none_or(|expected| verification.version == expected + 1));
         let verification = verification.clone();
         let put = move |transaction: &mut Transaction<'_>| put(transaction, &verification, expected);
         self.0.write(Operation::VerificationPut, SESSION_BYTES, put).await
@@ -120,13 +121,17 @@ fn ids(rows: Iter, limit: usize) -> Result<Vec<VerificationId>, StoreError> {
     rows.take(limit).map(id).collect()
 }
 
-fn encode(session: &Verification) -> Vec<u8> {
+pub(crate) fn encode(session: &Verification) -> Vec<u8> {
     Encoder::with_capacity(VERSION, SESSION_BYTES)
         .u64(session.version)
         .array(session.number.as_bytes())
         .bytes(&session.sealed_number)
         .option(session.queued, |encoder, queued| {
-            encoder.u8(encode_transport(queued.transport)).time(queued.since)
+            encoder
+                .u8(encode_transport(queued.transport))
+                .time(queued.since)
+                .time(queued.held_until)
+                .u8(queued.attempts)
         })
         .option(session.sent.as_ref(), |encoder, sent| {
             encoder.array(sent.mac.as_bytes()).time(sent.handed_over_at).time(sent.expires_at)
@@ -144,16 +149,19 @@ fn encode(session: &Verification) -> Vec<u8> {
         .finish()
 }
 
-fn decode(what: &'static str, id: VerificationId, value: &[u8]) -> Result<Verification, StoreError> {
+pub(crate) fn decode(
+    what: &'static str,
+    id: VerificationId,
+    value: &[u8],
+) -> Result<Verification, StoreError> {
     let mut value = Decoder::new(what, value);
-    value.version(VERSION)?;
+    let version = value.version_up_to(VERSION)?;
     let session = Verification {
         id,
         version: value.u64()?,
         number: value.number()?,
         sealed_number: value.bytes()?,
-        queued: value
-            .option(|value| Ok(QueuedCode { transport: decode_transport(value)?, since: value.time()? }))?,
+        queued: value.option(|value| decode_queued(value, version))?,
         sent: value.option(|value| {
             Ok(SentCode { mac: value.hash()?, handed_over_at: value.time()?, expires_at: value.time()? })
         })?,
@@ -172,6 +180,14 @@ fn decode(what: &'static str, id: VerificationId, value: &[u8]) -> Result<Verifi
     Ok(session)
 }
 
+fn decode_queued(value: &mut Decoder<'_>, version: u8) -> Result<QueuedCode, StoreError> {
+    let queued = QueuedCode::new(decode_transport(value)?, value.time()?);
+    if version < 2 {
+        return Ok(queued);
+    }
+    Ok(QueuedCode { held_until: value.time()?, attempts: value.u8()?, ..queued })
+}
+
 const fn encode_transport(transport: Transport) -> u8 {
     match transport {
         Transport::Sms => 1,
@@ -184,5 +200,60 @@ fn decode_transport(value: &mut Decoder<'_>) -> Result<Transport, StoreError> {
         1 => Ok(Transport::Sms),
         2 => Ok(Transport::Voice),
         other => Err(value.corrupt(format!("unknown transport {other}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spillway_types::KeyedHash;
+
+    use super::*;
+
+    const ID: VerificationId = VerificationId([7; 32]);
+
+    fn session() -> Verification {
+        let at = Timestamp::from_micros;
+        Verification {
+            id: ID,
+            version: 3,
+            number: NumberMac::from_bytes([1; NumberMac::LEN]),
+            sealed_number: vec![2; 40].into(),
+            queued: Some(QueuedCode {
+                held_until: at(9),
+                attempts: 2,
+                ..QueuedCode::new(Transport::Voice, at(5))
+            }),
+            sent: Some(SentCode {
+                mac: KeyedHash::from_bytes([3; 32]),
+                handed_over_at: at(1),
+                expires_at: at(2),
+            }),
+            sms_requested: 1,
+            voice_requested: 1,
+            checks: 0,
+            next_sms_at: at(3),
+            next_voice_at: at(4),
+            next_check_at: at(5),
+            verified: false,
+            account: None,
+            created_at: at(1),
+            expires_at: at(6),
+        }
+    }
+
+    /// A store that was written before queued codes could be held is still read.
+    #[test]
+    fn sessions_of_version_1_are_read() {
+        let new = encode(&session());
+        let hold = [9u64.to_be_bytes().as_slice(), &[2]].concat();
+        let at = new.windows(hold.len()).position(|bytes| bytes == hold).unwrap();
+        let mut old = [&new[..at], &new[at + hold.len()..]].concat();
+        old[0] = 1;
+
+        let queued = Some(QueuedCode::new(Transport::Voice, Timestamp::from_micros(5)));
+        assert_eq!(decode("session", ID, &old).unwrap(), Verification { queued, ..session() });
+        assert_eq!(decode("session", ID, &new).unwrap(), session());
+        old[0] = 3;
+        assert!(matches!(decode("session", ID, &old), Err(StoreError::Corrupt { .. })));
     }
 }

@@ -1,5 +1,7 @@
 //! What comes from the bus and the mailbox: mail, mostly.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::FutureExt as _;
 use prost::Message as _;
@@ -17,6 +19,9 @@ use crate::metrics::Source;
 use crate::session::Stop;
 use crate::session::backlog::Read;
 use crate::session::live::{Call, Live};
+
+/// Clocks that differ by more than 5 s refuse to work (see the mailbox's window); the rest is for a hint that is late.
+const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Offer {
@@ -38,16 +43,23 @@ impl Live {
             }
             Some(Hint::Wake(_)) => self.backlog.catch_up(Instant::now()),
             Some(Hint::Whisper(whisper)) => self.whisper(whisper),
-            Some(Hint::SessionOpened(other)) => {
-                let age = |opened: &SessionOpened| (opened.opened_at_us, opened.nonce);
-                if age(&other) > age(&self.opened) {
-                    return Err(Stop::Replaced);
-                }
-            }
+            Some(Hint::SessionOpened(other)) if self.is_older_than(&other) => return Err(Stop::Replaced),
+            Some(Hint::SessionOpened(_)) => {}
             Some(Hint::DeviceRemoved(_)) => return Err(Stop::DeviceRemoved),
             None => tracing::error!("a mailbox hint cannot be read"),
         }
         Ok(())
+    }
+
+    /// Of one device's sessions the newest wins. Gateways' clocks differ by some seconds, so they decide only between
+    /// sessions that opened at nearly the same time: a session that has been open for longer than that hears of
+    /// newer ones only.
+    fn is_older_than(&self, other: &SessionOpened) -> bool {
+        if other.nonce == self.opened.nonce {
+            return false;
+        }
+        let age = |opened: &SessionOpened| (opened.opened_at_us, opened.nonce);
+        self.opened_here.elapsed() > CLOCKS_DIFFER_MAX || age(other) > age(&self.opened)
     }
 
     fn whisper(&mut self, whisper: WhisperRequest) {

@@ -15,7 +15,7 @@ pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The key of a message: mailbox, then id, so that a mailbox is a range in the order of ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct MessageRow([u8; 32]);
+pub(in crate::embedded) struct MessageRow([u8; 32]);
 
 impl MessageRow {
     pub(super) fn new(mailbox: MailboxId, id: MessageId) -> Self {
@@ -25,7 +25,7 @@ impl MessageRow {
         Self(row)
     }
 
-    pub(super) fn decode(what: &'static str, row: &[u8]) -> Result<Self, StoreError> {
+    pub(in crate::embedded) fn decode(what: &'static str, row: &[u8]) -> Result<Self, StoreError> {
         let mut row = Decoder::new(what, row);
         let bytes = row.array()?;
         row.end()?;
@@ -34,6 +34,12 @@ impl MessageRow {
 
     pub(super) const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    pub(in crate::embedded) fn mailbox(&self) -> MailboxId {
+        let mut mailbox = [0; 16];
+        mailbox.copy_from_slice(&self.0[..16]);
+        MailboxId::from_bytes(mailbox)
     }
 
     pub(super) fn message(&self) -> MessageId {
@@ -141,7 +147,7 @@ pub(super) fn encode_message(message: &StoredMessage) -> Vec<u8> {
     Encoder::with_capacity(VERSION, fields).array(message.guid.as_bytes()).rest(&message.envelope).finish()
 }
 
-pub(super) fn decode_message(
+pub(in crate::embedded) fn decode_message(
     what: &'static str,
     row: &[u8],
     value: &[u8],
@@ -161,7 +167,7 @@ pub(super) fn encode_settled(settled: Timestamp) -> Vec<u8> {
     Encoder::with_capacity(VERSION, 8).time(settled).finish()
 }
 
-pub(super) fn decode_settled(what: &'static str, value: &[u8]) -> Result<Timestamp, StoreError> {
+pub(in crate::embedded) fn decode_settled(what: &'static str, value: &[u8]) -> Result<Timestamp, StoreError> {
     let mut value = Decoder::new(what, value);
     value.version(VERSION)?;
     let settled = value.time()?;

@@ -28,6 +28,25 @@ async fn everything_is_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_store_of_before_there_were_leases_gets_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mailbox, ids) = (MailboxId::random(), generator());
+    let stored = message(&ids, 300);
+    {
+        let (store, _handle) = try_open(folder.path()).unwrap();
+        put(&store, mailbox, &stored).await.unwrap();
+    }
+    {
+        let database = fjall::Database::builder(folder.path().join("db")).open().unwrap();
+        let leases = database.keyspace("leases", Default::default).unwrap();
+        database.delete_keyspace(leases).unwrap();
+    }
+    let (store, _handle) = try_open(folder.path()).unwrap();
+    assert_eq!(read(&store, mailbox).await, [stored]);
+    assert_eq!(store.leases.get("control").await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_store_in_use_is_refused_until_it_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let (_store, handle) = try_open(folder.path()).unwrap();

@@ -1,0 +1,49 @@
+//! What the client library alone can do, for measurements of what we put on top of it.
+
+use async_nats::Client;
+use bytes::Bytes;
+use futures::StreamExt;
+use spillway_chassis::Tasks;
+
+use super::{ConnectError, Nats};
+
+/// The library's own requests, answered by the library's own responder, each over a connection of its own.
+#[derive(Clone, Debug)]
+pub struct RawRequests {
+    client: Client,
+    subject: async_nats::Subject,
+}
+
+impl RawRequests {
+    /// Answers each request with its own payload.
+    ///
+    /// # Errors
+    ///
+    /// When the settings of NATS are wrong.
+    pub async fn open(nats: &Nats, subject: &str, tasks: &Tasks) -> Result<Self, ConnectError> {
+        let (client, responder) = (nats.connect("floor").await?.client, nats.connect("floor").await?.client);
+        let subject = async_nats::Subject::from(subject.to_owned());
+        let mut requests =
+            responder.queue_subscribe(subject.clone(), "floor".to_owned()).await.expect("a valid subject");
+        let cancelled = tasks.cancelled();
+        let answer = async move {
+            while let Some(request) = requests.next().await {
+                if let Some(reply) = request.reply {
+                    drop(responder.publish(reply, request.payload).await);
+                }
+            }
+        };
+        tasks.spawn("nats floor", async move {
+            tokio::select! {
+                () = answer => {}
+                () = cancelled => {}
+            }
+        });
+        Ok(Self { client, subject })
+    }
+
+    /// The answer's payload; `None` when there was none.
+    pub async fn ask(&self, payload: Bytes) -> Option<Bytes> {
+        self.client.request(self.subject.clone(), payload).await.ok().map(|answer| answer.payload)
+    }
+}

@@ -1,0 +1,124 @@
+//! What the role knows and did.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::fleet::Totals;
+use crate::tenure::Tenure;
+
+/// What became of a write to the lease.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum WriteOutcome {
+    Applied,
+    Conflict,
+    /// No answer.
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum BeaconOutcome {
+    Counted,
+    Malformed,
+    /// The table of processes is full.
+    Full,
+}
+
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    holder: IntGauge,
+    token: IntGauge,
+    writes_applied: IntCounter,
+    writes_conflict: IntCounter,
+    writes_unknown: IntCounter,
+    beacons_counted: IntCounter,
+    beacons_malformed: IntCounter,
+    beacons_full: IntCounter,
+    states_published: IntCounter,
+    states_failed: IntCounter,
+    processes: IntGaugeVec,
+    demand: IntGaugeVec,
+    capacity: IntGaugeVec,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let gauge = |name, help| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let by_role = |name, help| {
+            let gauges = IntGaugeVec::new(Opts::new(name, help), &["role"])?;
+            registry.register(Box::new(gauges.clone()))?;
+            Ok::<_, prometheus::Error>(gauges)
+        };
+        let outcomes = |name, help| {
+            let counters = IntCounterVec::new(Opts::new(name, help), &["outcome"])?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok::<_, prometheus::Error>(counters)
+        };
+        let writes = outcomes("spillway_control_lease_writes_total", "Writes to the lease, by outcome.")?;
+        let beacons = outcomes("spillway_control_beacons_total", "Load beacons heard, by outcome.")?;
+        let states =
+            outcomes("spillway_control_states_total", "States for the fleet, by whether the bus took them.")?;
+        let of = |counters: &IntCounterVec, outcome| counters.with_label_values(&[outcome]);
+        Ok(Self {
+            holder: gauge("spillway_control_holder", "1 while this process acts for the fleet.")?,
+            token: gauge("spillway_control_token", "The fencing token it acts with; 0 while it does not.")?,
+            writes_applied: of(&writes, "applied"),
+            writes_conflict: of(&writes, "conflict"),
+            writes_unknown: of(&writes, "unknown"),
+            beacons_counted: of(&beacons, "counted"),
+            beacons_malformed: of(&beacons, "malformed"),
+            beacons_full: of(&beacons, "full"),
+            states_published: of(&states, "published"),
+            states_failed: of(&states, "failed"),
+            processes: by_role("spillway_control_processes", "Processes whose beacons are heard, by role.")?,
+            demand: by_role(
+                "spillway_control_demand_seats",
+                "Calls in flight, queued and refused, by role.",
+            )?,
+            capacity: by_role(
+                "spillway_control_capacity_seats",
+                "Calls that a role is meant to serve at a time.",
+            )?,
+        })
+    }
+
+    pub(crate) fn set_holder(&self, tenure: Option<Tenure>) {
+        self.holder.set(i64::from(tenure.is_some()));
+        self.token.set(tenure.map_or(0, |tenure| saturated(tenure.token().0)));
+    }
+
+    pub(crate) fn set_fleet(&self, totals: &Totals) {
+        for (role, total) in totals {
+            let set = |gauges: &IntGaugeVec, value| gauges.with_label_values(&[role.label()]).set(value);
+            set(&self.processes, i64::from(total.processes));
+            set(&self.demand, saturated(total.demand));
+            set(&self.capacity, saturated(total.capacity_seats));
+        }
+    }
+
+    pub(crate) fn count_write(&self, outcome: WriteOutcome) {
+        match outcome {
+            WriteOutcome::Applied => self.writes_applied.inc(),
+            WriteOutcome::Conflict => self.writes_conflict.inc(),
+            WriteOutcome::Unknown => self.writes_unknown.inc(),
+        }
+    }
+
+    pub(crate) fn count_beacon(&self, outcome: BeaconOutcome) {
+        match outcome {
+            BeaconOutcome::Counted => self.beacons_counted.inc(),
+            BeaconOutcome::Malformed => self.beacons_malformed.inc(),
+            BeaconOutcome::Full => self.beacons_full.inc(),
+        }
+    }
+
+    pub(crate) fn count_state(&self, published: bool) {
+        if published { &self.states_published } else { &self.states_failed }.inc();
+    }
+}
+
+fn saturated(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,265 @@
+//! The roles of this process, put together from their settings and from what all of them share.
+
+use std::future::ready;
+use std::sync::{Arc, OnceLock};
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use prometheus::Registry;
+use spillway_admission::{QuotaMetrics, Quotas, TokioClock};
+use spillway_api::internal::v1::directory_client::DirectoryClient;
+use spillway_api::internal::v1::mailbox_client::MailboxClient;
+use spillway_api::internal::v1::registration_client::RegistrationClient;
+use spillway_bus::Bus;
+use spillway_bus::work::WorkQueue;
+use spillway_chassis::{DrainHandle, Health, Tasks};
+use spillway_control::Control;
+use spillway_directory::Directory;
+use spillway_gateway::Gateway;
+use spillway_mailbox::Mailbox;
+use spillway_registration::Registration;
+use spillway_registration::provider::{HttpProvider, Provider, Sandbox};
+use spillway_registration::sandbox::Codes;
+use spillway_rpc::{Channel, ClientMetrics, Server, ServerMetrics, ServerTls};
+use spillway_store::Store;
+use spillway_store::leases::HolderId;
+use spillway_types::Clock;
+use tokio::net::TcpListener;
+
+use super::BuildError;
+use crate::beacon;
+use crate::config::{Config, ProviderKind, Role};
+use crate::secrets::Secrets;
+use crate::wiring::{Calls, Wiring};
+
+/// Calls that a gateway is meant to serve at a time. Nothing limits them yet: the figure tells the scaler when one
+/// gateway is no longer enough, and is four times what a worker takes, because a gateway mostly waits for workers.
+const GATEWAY_SEATS: u64 = 4_096;
+
+/// What every role of this process shares.
+pub(super) struct Node {
+    pub(super) config: Config,
+    /// Random, and new at each start.
+    pub(super) process: HolderId,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) registry: Registry,
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) work: Arc<dyn WorkQueue>,
+    pub(super) secrets: Secrets,
+    /// A process that is only a gateway has none.
+    pub(super) store: Option<Store>,
+    pub(super) wiring: Wiring,
+    pub(super) drain: DrainHandle,
+    /// The gateway's sessions and connections, which end first.
+    pub(super) edge: Tasks,
+    /// Work of the other roles, which ends when nobody calls them any more.
+    pub(super) roles: Tasks,
+}
+
+/// Where devices arrive.
+pub(super) struct PublicPort {
+    pub(super) listener: TcpListener,
+    pub(super) tls: Option<ServerTls>,
+}
+
+/// What the control role shows on the admin port, once it has started.
+#[derive(Clone, Default)]
+pub(super) struct ControlPage(Arc<OnceLock<Control>>);
+
+impl ControlPage {
+    fn show(&self, control: Control) {
+        assert!(self.0.set(control).is_ok(), "the control role starts once");
+    }
+
+    pub(super) fn handler(self) -> impl Fn() -> std::future::Ready<Response> + Clone + Send + 'static {
+        move || {
+            ready(match self.0.get() {
+                Some(control) => control.page().into_response(),
+                None => (StatusCode::NOT_FOUND, "this process has no control role\n").into_response(),
+            })
+        }
+    }
+}
+
+pub(super) fn wiring(config: &Config, registry: &Registry, calls: Calls, tasks: &Tasks) -> Wiring {
+    Wiring {
+        server_config: config.rpc.clone(),
+        client_config: config.calls.clone(),
+        server_metrics: ServerMetrics::new(registry),
+        client_metrics: ClientMetrics::new(registry),
+        calls,
+        tasks: tasks.clone(),
+    }
+}
+
+impl Node {
+    /// Starts the roles of this process, callees before callers. What it returns resolves when no session is left.
+    pub(super) async fn start(
+        &self,
+        public: Option<PublicPort>,
+        codes: Option<TcpListener>,
+        health: &Health,
+        control_page: &ControlPage,
+    ) -> Result<BoxFuture<'static, ()>, BuildError> {
+        if self.has(Role::Control) {
+            let control = self.control()?;
+            self.wiring.serve_control(control.clone()).await;
+            control_page.show(control);
+        }
+        let mailbox = self.wiring.mailbox(self.start_if(Role::Mailbox, Self::mailbox)?).await;
+        let directory = self.wiring.directory(self.start_if(Role::Directory, Self::directory)?).await;
+        let registration = match self.has(Role::Registration) {
+            true => Some(self.registration(mailbox.clone(), codes)?),
+            false => None,
+        };
+        let registration = self.wiring.registration(registration).await;
+        let Some(public) = public else {
+            return Ok(ready(()).boxed());
+        };
+        let gateway = self.gateway(registration, mailbox, directory)?;
+        let sessions_gone = gateway.sessions_gone();
+        self.serve_public(gateway, public, health);
+        Ok(sessions_gone.boxed())
+    }
+
+    /// Tells the control role, wherever it is, what there is to do here.
+    pub(super) fn start_beacon(&self, name: String) {
+        let identity = beacon::Identity { process: self.process, name };
+        let seats = |role| match role {
+            Role::Gateway => GATEWAY_SEATS,
+            _ => self.config.bus.calls.concurrency_max as u64,
+        };
+        let roles = self.config.roles.iter().map(|role| (role, seats(role))).collect();
+        let sources =
+            beacon::Sources { calls: self.wiring.server_metrics.clone(), clock: Arc::clone(&self.clock) };
+        beacon::start(identity, roles, Arc::clone(&self.bus), sources, &self.roles);
+    }
+
+    fn has(&self, role: Role) -> bool {
+        self.config.roles.has(role)
+    }
+
+    fn start_if<T>(
+        &self,
+        role: Role,
+        start: impl FnOnce(&Self, &Store) -> Result<T, BuildError>,
+    ) -> Result<Option<T>, BuildError> {
+        if self.has(role) { start(self, self.store()).map(Some) } else { Ok(None) }
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().expect("every role but the gateway has a store")
+    }
+
+    fn provider(&self, codes: Option<TcpListener>) -> Result<Arc<dyn Provider>, BuildError> {
+        if self.config.provider.kind == ProviderKind::Http {
+            return Ok(Arc::new(HttpProvider::new(&self.config.provider.http)?));
+        }
+        tracing::warn!("the sandbox provider is in use: codes reach nobody's phone");
+        let sandbox = Sandbox::new(self.config.provider.sandbox.clone(), &self.roles);
+        if let Some(listener) = codes {
+            Server::new(self.config.rpc.clone(), "sandbox_codes", &self.wiring.server_metrics)
+                .add_service(Codes::into_server(sandbox.clone()))
+                .add_reflection()
+                .serve(listener, None, &self.roles);
+        }
+        Ok(Arc::new(sandbox))
+    }
+
+    fn registration(
+        &self,
+        mailbox: MailboxClient<Channel>,
+        codes: Option<TcpListener>,
+    ) -> Result<Registration, BuildError> {
+        let store = self.store();
+        let deps = spillway_registration::Deps {
+            accounts: Arc::clone(&store.accounts),
+            keys: Arc::clone(&store.keys),
+            verifications: Arc::clone(&store.verifications),
+            directory: Arc::clone(&store.directory),
+            mailbox,
+            bus: Arc::clone(&self.bus),
+            work: Arc::clone(&self.work),
+            provider: self.provider(codes)?,
+            secrets: spillway_registration::Secrets::derive(
+                &self.secrets.master,
+                self.secrets.pepper.clone(),
+            ),
+            clock: Arc::clone(&self.clock),
+            tasks: self.roles.clone(),
+            registry: self.registry.clone(),
+        };
+        Ok(Registration::new(self.config.registration.clone(), deps))
+    }
+
+    fn mailbox(&self, store: &Store) -> Result<Mailbox, BuildError> {
+        let deps = spillway_mailbox::Deps {
+            mailboxes: Arc::clone(&store.mailboxes),
+            bus: Arc::clone(&self.bus),
+            clock: Arc::clone(&self.clock),
+            tasks: self.roles.clone(),
+            registry: self.registry.clone(),
+        };
+        Ok(Mailbox::new(self.config.mailbox.clone(), deps)?)
+    }
+
+    fn directory(&self, store: &Store) -> Result<Directory, BuildError> {
+        let deps = spillway_directory::Deps {
+            directory: Arc::clone(&store.directory),
+            pepper: self.secrets.pepper.clone(),
+            registry: self.registry.clone(),
+        };
+        Ok(Directory::new(self.config.directory.clone(), deps)?)
+    }
+
+    fn control(&self) -> Result<Control, BuildError> {
+        let deps = spillway_control::Deps {
+            leases: Arc::clone(&self.store().leases),
+            bus: Arc::clone(&self.bus),
+            clock: Arc::clone(&self.clock),
+            tasks: self.roles.clone(),
+            registry: self.registry.clone(),
+            process: self.process,
+        };
+        Ok(Control::new(self.config.control.clone(), deps)?)
+    }
+
+    fn gateway(
+        &self,
+        registration: RegistrationClient<Channel>,
+        mailbox: MailboxClient<Channel>,
+        directory: DirectoryClient<Channel>,
+    ) -> Result<Gateway, BuildError> {
+        let quota_metrics = QuotaMetrics::register(&self.registry)?;
+        let quotas = Quotas::new(&self.config.quotas, TokioClock, quota_metrics)?;
+        let deps = spillway_gateway::Deps {
+            registration,
+            mailbox,
+            directory,
+            bus: Arc::clone(&self.bus),
+            quotas: Arc::new(quotas),
+            token_key: self.secrets.master.derive("spillway gateway: tokens and tickets", &[]),
+            clock: Arc::clone(&self.clock),
+            tasks: self.edge.clone(),
+            drain: self.drain.clone(),
+            registry: self.registry.clone(),
+        };
+        Ok(Gateway::new(self.config.gateway.clone(), deps))
+    }
+
+    fn serve_public(&self, gateway: Gateway, port: PublicPort, health: &Health) {
+        let services = gateway.into_services(self.config.rpc.request_bytes_max);
+        Server::new(self.config.rpc.clone(), "public", &self.wiring.server_metrics)
+            .add_service(services.sign_up)
+            .add_service(services.devices)
+            .add_service(services.account)
+            .add_service(services.keys)
+            .add_service(services.contacts)
+            .add_service(services.messages)
+            .add_health(health, &self.edge)
+            .add_reflection()
+            .serve(port.listener, port.tls, &self.edge);
+    }
+}

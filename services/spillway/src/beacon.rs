@@ -1,0 +1,229 @@
+//! Tells the fleet once a second what this process has to do.
+//!
+//! The numbers are those of the metrics. No role queues calls yet, so a call is in flight from its arrival on, and
+//! nothing is reported as queued.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message;
+use spillway_api::internal::v1 as wire;
+use spillway_bus::{Bus, Subject};
+use spillway_chassis::Tasks;
+use spillway_rpc::{Chain, ServerMetrics};
+use spillway_store::leases::HolderId;
+use spillway_types::Clock;
+use tokio::time::{MissedTickBehavior, interval};
+use tonic::Code;
+
+use crate::config::Role;
+
+const EVERY: Duration = Duration::from_secs(1);
+
+/// What a beacon may carry as a name.
+const NAME_BYTES_MAX: usize = 253;
+
+/// Who sends.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) process: HolderId,
+    pub(crate) name: String,
+}
+
+/// Where the numbers come from.
+#[derive(Clone, Debug)]
+pub(crate) struct Sources {
+    pub(crate) calls: ServerMetrics,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// `roles` are the roles of this process, each with the number of calls that it is meant to serve at a time. Runs
+/// until `tasks` is cancelled.
+pub(crate) fn start(
+    mut identity: Identity,
+    roles: BTreeMap<Role, u64>,
+    bus: Arc<dyn Bus>,
+    sources: Sources,
+    tasks: &Tasks,
+) {
+    identity.name.truncate(identity.name.floor_char_boundary(NAME_BYTES_MAX));
+    let mut beacon = Beacon { identity, roles, sources, refused: BTreeMap::new() };
+    let cancelled = tasks.cancelled();
+    tasks.spawn("load beacon", async move {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tokio::pin!(cancelled);
+        loop {
+            tokio::select! {
+                () = &mut cancelled => return,
+                _ = ticks.tick() => {}
+            }
+            let hint = beacon.now().encode_to_vec().into();
+            if let Err(error) = bus.publish(Subject::Load, hint).await {
+                // The bus says itself that it is away, and once a second would be too often.
+                tracing::debug!(error = %Chain(&error), "load beacon not published");
+            }
+        }
+    });
+}
+
+struct Beacon {
+    identity: Identity,
+    roles: BTreeMap<Role, u64>,
+    sources: Sources,
+    /// By role, up to the last beacon.
+    refused: BTreeMap<Role, u64>,
+}
+
+impl Beacon {
+    fn now(&mut self) -> wire::LoadBeacon {
+        let calls = &self.sources.calls;
+        let loads = self.roles.iter().map(|(&role, &capacity_seats)| {
+            let refused = refused(calls, role);
+            let before = self.refused.insert(role, refused).unwrap_or(0);
+            wire::RoleLoad {
+                role: wire_role(role).into(),
+                in_flight: services(role).iter().map(|service| calls.in_flight(service)).sum(),
+                queued: 0,
+                refused: refused.saturating_sub(before),
+                capacity_seats,
+            }
+        });
+        wire::LoadBeacon {
+            process_id: self.identity.process.0.to_vec().into(),
+            name: self.identity.name.clone(),
+            roles: loads.collect(),
+            resident_bytes: resident_bytes(),
+            sent_at_us: self.sources.clock.now().as_micros(),
+        }
+    }
+}
+
+/// Calls that were turned away and will come again. At the gateway, `RESOURCE_EXHAUSTED` is nearly always the quota of
+/// a person: more gateways would not let more of those through.
+fn refused(calls: &ServerMetrics, role: Role) -> u64 {
+    let codes: &[Code] = match role {
+        Role::Gateway => &[Code::Unavailable],
+        _ => &[Code::Unavailable, Code::ResourceExhausted],
+    };
+    let of_service = |service| codes.iter().map(move |code| calls.ended_with(service, *code));
+    services(role).iter().copied().flat_map(of_service).sum()
+}
+
+const fn services(role: Role) -> &'static [&'static str] {
+    match role {
+        Role::Gateway => &[
+            "spillway.v1.SignUp",
+            "spillway.v1.Devices",
+            "spillway.v1.Account",
+            "spillway.v1.Keys",
+            "spillway.v1.Contacts",
+            "spillway.v1.Messages",
+        ],
+        Role::Registration => &["spillway.internal.v1.Registration"],
+        Role::Directory => &["spillway.internal.v1.Directory"],
+        Role::Mailbox => &["spillway.internal.v1.Mailbox"],
+        Role::Control => &["spillway.internal.v1.Control"],
+    }
+}
+
+const fn wire_role(role: Role) -> wire::Role {
+    match role {
+        Role::Gateway => wire::Role::Gateway,
+        Role::Registration => wire::Role::Registration,
+        Role::Directory => wire::Role::Directory,
+        Role::Mailbox => wire::Role::Mailbox,
+        Role::Control => wire::Role::Control,
+    }
+}
+
+/// 0 where there is no `/proc`.
+fn resident_bytes() -> u64 {
+    std::fs::read_to_string("/proc/self/status").ok().and_then(|status| parse_resident(&status)).unwrap_or(0)
+}
+
+fn parse_resident(status: &str) -> Option<u64> {
+    let rest = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = rest.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Registry;
+    use spillway_api::internal::v1::LookupRequest;
+    use spillway_api::internal::v1::directory_client::DirectoryClient;
+    use spillway_bus::{Event, LocalBus, Subscription};
+    use spillway_rpc::{Server, ServerConfig};
+    use spillway_types::TestClock;
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    const BOUND: Duration = Duration::from_secs(10);
+
+    /// A directory whose database is away.
+    #[derive(Debug)]
+    struct Away;
+
+    #[tonic::async_trait]
+    impl wire::directory_server::Directory for Away {
+        async fn lookup(
+            &self,
+            _request: tonic::Request<LookupRequest>,
+        ) -> Result<tonic::Response<wire::LookupResponse>, tonic::Status> {
+            Err(tonic::Status::unavailable("away"))
+        }
+    }
+
+    async fn next(beacons: &mut dyn Subscription) -> wire::LoadBeacon {
+        let event = timeout(BOUND, beacons.next()).await.expect("a beacon comes");
+        let Some(Event::Hint(hint)) = event else { panic!("expected a hint, got {event:?}") };
+        wire::LoadBeacon::decode(hint).unwrap()
+    }
+
+    fn refused(beacon: &wire::LoadBeacon, role: wire::Role) -> u64 {
+        beacon.roles.iter().find(|load| load.role() == role).unwrap().refused
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_tells_its_load_once_a_second() {
+        let (bus, tasks, clock) = (Arc::new(LocalBus::new()), Tasks::new(), TestClock::default());
+        let calls = ServerMetrics::new(&Registry::new());
+        let server = Server::new(ServerConfig::default(), "directory", &calls)
+            .add_service(wire::directory_server::DirectoryServer::new(Away));
+        let mut directory = DirectoryClient::new(server.in_process());
+        let mut beacons = bus.subscribe(Subject::Load).await.unwrap();
+        let identity = Identity { process: HolderId([7; 16]), name: "é".repeat(NAME_BYTES_MAX) };
+        let roles = BTreeMap::from([(Role::Directory, 10), (Role::Mailbox, 20)]);
+        let sources = Sources { calls, clock: Arc::new(clock.clone()) };
+        start(identity, roles, bus.clone(), sources, &tasks);
+
+        let first = next(&mut *beacons).await;
+        assert_eq!((&first.process_id[..], first.name.len()), (&[7; 16][..], NAME_BYTES_MAX - 1));
+        assert_eq!(first.sent_at_us, clock.now().as_micros());
+        let seats: Vec<_> = first.roles.iter().map(|load| (load.role(), load.capacity_seats)).collect();
+        assert_eq!(seats, [(wire::Role::Directory, 10), (wire::Role::Mailbox, 20)]);
+        assert_eq!(refused(&first, wire::Role::Directory), 0);
+
+        for _ in 0..3 {
+            directory.lookup(LookupRequest::default()).await.unwrap_err();
+        }
+        let start = Instant::now();
+        let second = next(&mut *beacons).await;
+        assert!(start.elapsed() > Duration::from_millis(900));
+        assert_eq!(refused(&second, wire::Role::Directory), 3);
+        assert_eq!(refused(&second, wire::Role::Mailbox), 0);
+        let third = next(&mut *beacons).await;
+        assert_eq!(refused(&third, wire::Role::Directory), 0, "each refusal is told once");
+        tasks.close_and_wait(BOUND).await.unwrap();
+    }
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let status = "Name:\tspillway\nVmHWM:\t  900 kB\nVmRSS:\t  512 kB\n";
+        assert_eq!(parse_resident(status), Some(512 * 1024));
+        assert_eq!(parse_resident("Name:\tspillway\n"), None);
+    }
+}
