@@ -31,7 +31,7 @@ use toml::Table;
 
 use self::control::ControlWatch;
 use self::footprint::Footprint;
-use self::trial::Trial;
+use self::trial::{Scene, Trial};
 use self::world::World;
 
 pub use self::case::{Case, Kill, UnknownCase};
@@ -55,6 +55,8 @@ pub struct Plan {
     pub idle: u64,
     pub sends_per_s: f64,
     pub times: Times,
+    /// A file to add credentials to, for a search of the logs.
+    pub secrets: Option<PathBuf>,
 }
 
 /// How long faults last.
@@ -91,7 +93,7 @@ impl Plan {
         let quotas: Table = LIMITS_OFF.into_iter().map(off).collect();
         fleet.role_settings.entry(Role::Gateway).or_default().insert("quotas".to_owned(), quotas.into());
         let times = Times::default();
-        Self { fleet, folder, cases, seed, people: 60, idle: 0, sends_per_s: 50.0, times }
+        Self { fleet, folder, cases, seed, people: 60, idle: 0, sends_per_s: 50.0, times, secrets: None }
     }
 }
 
@@ -123,13 +125,18 @@ async fn cases(plan: &Plan, fleet: &mut Fleet) -> Result<Vec<Row>> {
     // Without anybody online, to compare the end with.
     let empty = Footprint::take(fleet).await?;
     world.sign_up(plan.people, plan.idle).await?;
+    if let Some(file) = &plan.secrets {
+        fs::write(file, world.credentials()).context("cannot note the credentials")?;
+    }
     let watch = ControlWatch::start(fleet);
     world.all_online().await?;
     println!("{} devices are online", world.devices());
 
+    let subscriptions = empty.subscriptions + world.devices();
+    let scene = Scene { plan, world: &world, watch: &watch, subscriptions };
     let mut rows = Vec::new();
     for case in &plan.cases {
-        let row = Trial::run(*case, plan, fleet, &world, &watch).await;
+        let row = Trial::run(*case, scene, fleet).await;
         println!("{}", row.line());
         rows.push(row);
     }

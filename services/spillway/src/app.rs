@@ -94,8 +94,10 @@ impl App {
         let tls = config.tls.clone().map(ServerTls::load).transpose()?;
         // The edge ends first, then the work of the other roles, then the bus they answered over.
         let (edge, roles, links) = (tasks.child(), tasks.child(), tasks.child());
-        let bus = backends::bus(&config, &name, &health, &registry, &links).await?;
-        let (store, store_handle) = backends::store(&config, &health, &registry, &clock, &tasks).await?;
+        // Large futures that are awaited once.
+        let bus = Box::pin(backends::bus(&config, &name, &health, &registry, &links)).await?;
+        let (store, store_handle) =
+            Box::pin(backends::store(&config, &health, &registry, &clock, &tasks)).await?;
         store_handle.watch(&drain.handle(), &tasks);
         let node = Node {
             wiring: roles::wiring(&config, &registry, bus.calls, &roles),
@@ -112,7 +114,7 @@ impl App {
             store,
         };
         let public = public.map(|listener| PublicPort { listener, tls: tls.clone() });
-        let sessions_gone = node.start(public, sandbox_codes, &health, &control_page).await?;
+        let sessions_gone = Box::pin(node.start(public, sandbox_codes, &health, &control_page)).await?;
         node.start_beacon(name);
         if let Some(tls) = tls {
             tls.watch(&node.edge);

@@ -23,12 +23,12 @@ const EXIT_USAGE: u8 = 64;
 #[command(
     name = "spillway",
     version,
-    about = "The messaging back end that stays up on the day everybody signs up",
-    args_conflicts_with_subcommands = true
+    about = "The messaging back end that stays up on the day everybody signs up"
 )]
 struct Arguments {
-    #[command(flatten)]
-    settings: SettingsArguments,
+    /// Settings; also SPILLWAY_CONFIG. Single ones also SPILLWAY_SECTION__KEY. All have defaults
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
     /// What this process does; without it, what the settings say: everything, unless they name roles
     #[arg(long, value_name = "ROLE,…", value_delimiter = ',', value_enum)]
     roles: Vec<Role>,
@@ -48,58 +48,33 @@ struct Arguments {
     command: Option<Command>,
 }
 
-#[derive(Debug, clap::Args)]
-struct SettingsArguments {
-    /// Settings; also SPILLWAY_CONFIG. Single ones also SPILLWAY_SECTION__KEY. All have defaults
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
 #[derive(Debug, Subcommand)]
 enum Command {
     /// The tables of a fleet's store
-    Schema {
-        #[command(flatten)]
-        settings: SettingsArguments,
-        #[command(subcommand)]
-        action: schema::Action,
-    },
+    #[command(subcommand)]
+    Schema(schema::Action),
     /// Write the embedded store, whose server must not run, to a file
-    Export {
-        #[command(flatten)]
-        settings: SettingsArguments,
-        #[command(flatten)]
-        export: transfer::Export,
-    },
+    Export(transfer::Export),
     /// Put what `export` wrote into the store of the settings, and compare
-    Import {
-        #[command(flatten)]
-        settings: SettingsArguments,
-        #[command(flatten)]
-        import: transfer::Import,
-    },
+    Import(transfer::Import),
     /// The secrets that all processes of a fleet share
-    Secrets {
-        #[command(subcommand)]
-        action: secrets::Action,
-    },
+    #[command(subcommand)]
+    Secrets(secrets::Action),
 }
 
 /// Runs the process.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match arguments.command {
-        Some(Command::Schema { settings, action }) => {
-            with_settings(&settings, &[], |config| finish(block_on(schema::run(&config.store.cql, action))))
-        }
-        Some(Command::Export { settings, export }) => {
-            with_settings(&settings, &[], |config| finish(block_on(transfer::export(config, export))))
-        }
-        Some(Command::Import { settings, import }) => {
-            with_settings(&settings, &[], |config| finish(block_on(transfer::import(config, import))))
-        }
-        Some(Command::Secrets { action }) => finish(secrets::run(action)),
-        None => with_settings(&arguments.settings, &arguments.roles, |config| serve(&arguments, config)),
+    let mut arguments = Arguments::parse();
+    let config = match load(&arguments) {
+        Ok(config) => config,
+        Err(error) => return usage(&error),
+    };
+    match arguments.command.take() {
+        Some(Command::Schema(action)) => finish(block_on(schema::run(&config.store.cql, action))),
+        Some(Command::Export(export)) => finish(block_on(transfer::export(config, export))),
+        Some(Command::Import(import)) => finish(block_on(transfer::import(config, import))),
+        Some(Command::Secrets(action)) => finish(secrets::run(action)),
+        None => serve(&arguments, config),
     }
 }
 
@@ -127,22 +102,14 @@ fn serve(arguments: &Arguments, config: Config) -> ExitCode {
     finish(block_on(serve::run(config, codes)).map(serve::exit_code))
 }
 
-fn with_settings(
-    arguments: &SettingsArguments,
-    roles: &[Role],
-    run: impl FnOnce(Config) -> ExitCode,
-) -> ExitCode {
+fn load(arguments: &Arguments) -> Result<Config> {
     let environment = settings::process_environment();
     let file = arguments.config.clone().or_else(|| std::env::var_os("SPILLWAY_CONFIG").map(PathBuf::from));
-    match settings::load::<Config>(file.as_deref(), environment, "SPILLWAY") {
-        Ok(mut config) => {
-            if !roles.is_empty() {
-                config.roles = roles.iter().copied().collect();
-            }
-            run(config)
-        }
-        Err(error) => usage(&error.into()),
+    let mut config: Config = settings::load(file.as_deref(), environment, "SPILLWAY")?;
+    if !arguments.roles.is_empty() {
+        config.roles = arguments.roles.iter().copied().collect();
     }
+    Ok(config)
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {

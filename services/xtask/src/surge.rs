@@ -15,6 +15,11 @@ use crate::{cargo, fleet};
 const GATEWAY_SETTINGS: &str =
     "quotas.verification_start_network.enabled = false\nquotas.authenticate.enabled = false";
 
+/// Of the capacity that the probe finds, when nobody says. Less than for one process: a fleet on one machine shares its
+/// processors with the database, and conditional writes of newcomers come before the mail of existing users there until
+/// there is overload control.
+const PEAK: &str = "0.4";
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Replay against a fleet of processes over NATS and Cassandra, two of each role
@@ -59,6 +64,10 @@ fn against_fleet(mut surge: Command, arguments: &[OsString]) -> Result<ExitCode>
         .args(["--codes", &urls(&fleet.codes_addresses())])
         .args(["--server-pid", &pids.join(",")])
         .args(arguments.iter().filter(|argument| *argument != "run"));
+    let has_peak = |argument: &OsString| argument.to_str().is_some_and(|text| text.starts_with("--peak"));
+    if !arguments.iter().any(has_peak) {
+        surge.args(["--peak", PEAK]);
+    }
     let code = cargo::hand_over(&mut surge);
     runtime.block_on(fleet.shutdown())?;
     eprintln!("the fleet's logs are in {}", folder.display());

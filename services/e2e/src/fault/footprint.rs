@@ -50,8 +50,8 @@ impl Footprint {
             ));
         }
         if self.subscriptions.abs_diff(before.subscriptions) > SUBSCRIPTIONS_MORE_MAX {
-            growth
-                .push(format!("subscriptions went from {} to {}", before.subscriptions, self.subscriptions));
+            let (now, wanted) = (self.subscriptions, before.subscriptions);
+            growth.push(format!("{now} subscriptions, and there should be {wanted}"));
         }
         growth
     }

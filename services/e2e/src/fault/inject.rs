@@ -38,14 +38,14 @@ impl Trial<'_> {
             victims.push(self.victim(*kill)?);
         }
         let survivable = kills.iter().all(|kill| self.count(kill.node_kind()) > 1);
-        let holder = self.watch.holder().filter(|_| kills.contains(&Kill::ControlHolder));
+        let holder = self.scene.watch.holder().filter(|_| kills.contains(&Kill::ControlHolder));
         for name in &victims {
             self.node(name)?.kill().await?;
         }
         let killed = Instant::now();
         println!("  killed {}", victims.join(" and "));
         if let Some(holder) = holder.filter(|_| survivable) {
-            match self.watch.successor(holder.token, killed + FAILOVER_MAX).await {
+            match self.scene.watch.successor(holder.token, killed + FAILOVER_MAX).await {
                 Some(since) => println!("  another holder after {:.1} s", (since - killed).as_secs_f64()),
                 None => self.problem(format!("no holder after {} s", FAILOVER_MAX.as_secs())),
             }
@@ -53,7 +53,7 @@ impl Trial<'_> {
         if survivable {
             self.recovers_from(killed).await;
         }
-        sleep_until(killed + self.plan.times.down).await;
+        sleep_until(killed + self.scene.plan.times.down).await;
         for name in &victims {
             self.node(name)?.launch().await?;
         }
@@ -68,7 +68,7 @@ impl Trial<'_> {
         let name = self.any(NodeKind::Role(Role::Mailbox))?;
         self.node(&name)?.freeze().await?;
         println!("  froze {name}");
-        sleep(self.plan.times.frozen).await;
+        sleep(self.scene.plan.times.frozen).await;
         self.node(&name)?.thaw()?;
         self.recovers_from(Instant::now()).await;
         Ok(())
@@ -79,7 +79,7 @@ impl Trial<'_> {
             node.kill().await?;
         }
         println!("  killed every server of NATS");
-        sleep(self.plan.times.nats_gone).await;
+        sleep(self.scene.plan.times.nats_gone).await;
         for node in self.fleet.of_kind(NodeKind::Nats) {
             node.launch().await?;
         }
@@ -92,8 +92,8 @@ impl Trial<'_> {
 
     async fn slow_cassandra(&mut self) -> Result<()> {
         let name = self.any(NodeKind::Cassandra)?;
-        println!("  {name} stands still {} times", self.plan.times.stalls);
-        for _ in 0..self.plan.times.stalls {
+        println!("  {name} stands still {} times", self.scene.plan.times.stalls);
+        for _ in 0..self.scene.plan.times.stalls {
             self.node(&name)?.freeze().await?;
             sleep(STALL).await;
             self.node(&name)?.thaw()?;
@@ -106,8 +106,8 @@ impl Trial<'_> {
 
     async fn reconnect(&mut self) -> Result<()> {
         let dropped = Instant::now();
-        self.world.shared.reconnect.send_modify(|times| *times += 1);
-        println!("  {} devices dropped their connections", self.world.devices());
+        self.scene.world.shared.reconnect.send_modify(|times| *times += 1);
+        println!("  {} devices dropped their connections", self.scene.world.devices());
         self.recovers_from(dropped).await;
         // That all of them are back is looked at for every case.
         Ok(())
@@ -117,7 +117,7 @@ impl Trial<'_> {
         if kill != Kill::ControlHolder {
             return self.any(kill.node_kind());
         }
-        let holder = self.watch.holder().context("nobody acts for the fleet")?;
+        let holder = self.scene.watch.holder().context("nobody acts for the fleet")?;
         let is_holder = |node: &&Node| node.endpoint("admin") == Some::<SocketAddr>(holder.admin);
         let node = self.fleet.nodes().iter().find(is_holder).context("the holder is of another fleet")?;
         Ok(node.name().to_owned())

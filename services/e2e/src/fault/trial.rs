@@ -30,11 +30,20 @@ const FETCH_MAX: Duration = Duration::from_secs(30);
 const TIDY_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 
-pub(super) struct Trial<'a> {
+/// What all cases of a run share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scene<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) fleet: &'a mut Fleet,
     pub(super) world: &'a World,
     pub(super) watch: &'a ControlWatch,
+    /// At NATS while every device is online: one for each of them, and those of a fleet that nobody uses.
+    pub(super) subscriptions: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Trial<'a> {
+    pub(super) scene: Scene<'a>,
+    pub(super) fleet: &'a mut Fleet,
     pub(super) random: StdRng,
     load: Option<Load>,
     /// The end of the last fault.
@@ -44,20 +53,12 @@ pub(super) struct Trial<'a> {
 }
 
 impl<'a> Trial<'a> {
-    pub(super) async fn run(
-        case: Case,
-        plan: &'a Plan,
-        fleet: &'a mut Fleet,
-        world: &'a World,
-        watch: &'a ControlWatch,
-    ) -> Row {
+    pub(super) async fn run(case: Case, scene: Scene<'a>, fleet: &'a mut Fleet) -> Row {
         println!("\n{case}");
         let mut trial = Self {
-            plan,
+            scene,
             fleet,
-            world,
-            watch,
-            random: case.random(plan.seed),
+            random: case.random(scene.plan.seed),
             load: None,
             ended: Instant::now(),
             slowest: Duration::ZERO,
@@ -77,9 +78,9 @@ impl<'a> Trial<'a> {
 
     async fn steps(&mut self, case: Case, figures: &mut Figures) -> Result<()> {
         figures.before = Footprint::take(self.fleet).await?;
-        let before = self.world.shared.ledger.counts();
+        let before = self.scene.world.shared.ledger.counts();
         let seed = self.random.next_u64();
-        self.load = Some(Load::start(self.world, self.plan.sends_per_s, seed)?);
+        self.load = Some(Load::start(self.scene.world, self.scene.plan.sends_per_s, seed)?);
         sleep(WARM_UP).await;
         self.inject(case).await?;
         sleep(COOL_DOWN).await;
@@ -117,14 +118,14 @@ impl<'a> Trial<'a> {
 
     /// Everything acknowledged arrives at devices that are online, and nothing twice.
     async fn delivered(&mut self, before: Counts, figures: &mut Figures) {
-        let ledger = &self.world.shared.ledger;
+        let ledger = &self.scene.world.shared.ledger;
         let lost = || ledger.counts().lost.saturating_sub(before.lost);
         // Never less than some seconds after the last send.
         let until = (self.ended + DELIVERY_MAX).max(Instant::now() + COOL_DOWN);
         wait_until(until, || lost() == 0).await;
         figures.late = lost();
         if figures.late > 0 {
-            self.world.shared.reconnect.send_modify(|times| *times += 1);
+            self.scene.world.shared.reconnect.send_modify(|times| *times += 1);
             wait_until(Instant::now() + FETCH_MAX, || lost() == 0).await;
         }
         let counts = ledger.counts();
@@ -151,16 +152,17 @@ impl<'a> Trial<'a> {
 
     /// Nothing is left behind, and everything works.
     async fn tidied(&mut self, figures: &mut Figures) -> Result<()> {
-        if let Err(error) = self.world.all_online().await {
+        if let Err(error) = self.scene.world.all_online().await {
             self.problem(error.to_string());
         }
-        if let Err(error) = self.world.newcomer().await {
+        if let Err(error) = self.scene.world.newcomer().await {
             self.problem(format!("nobody can sign up: {error:#}"));
         }
-        let (after, growth) = settled(self.fleet, figures.before).await?;
+        let expected = Footprint { subscriptions: self.scene.subscriptions, ..figures.before };
+        let (after, growth) = settled(self.fleet, expected).await?;
         figures.after = after;
         self.problems.extend(growth);
-        self.problems.extend(self.watch.take_violations());
+        self.problems.extend(self.scene.watch.take_violations());
         Ok(())
     }
 

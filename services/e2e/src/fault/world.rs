@@ -116,6 +116,11 @@ impl World {
         Ok(())
     }
 
+    /// Of those who write to each other, one a line.
+    pub(super) fn credentials(&self) -> String {
+        self.people.iter().map(|phone| format!("{}\n", phone.identity.credential())).collect()
+    }
+
     pub(super) fn devices(&self) -> u64 {
         self.devices
     }

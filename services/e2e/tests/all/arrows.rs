@@ -56,7 +56,9 @@ fn nobody_depends_on_more_than_the_architecture_allows() {
     let members: BTreeSet<_> = dependencies.keys().cloned().collect();
     for (name, allowed) in ARROWS {
         let allowed: BTreeSet<_> = allowed.iter().map(|name| format!("spillway-{name}")).collect();
-        let inside: BTreeSet<_> = dependencies[*name].intersection(&members).cloned().collect();
+        let inside = dependencies[*name].intersection(&members);
+        // A crate's tests may switch on a feature of the crate itself.
+        let inside: BTreeSet<_> = inside.filter(|inside| inside != name).cloned().collect();
         let forbidden: Vec<_> = inside.difference(&allowed).collect();
         assert!(
             forbidden.is_empty(),

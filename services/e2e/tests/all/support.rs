@@ -106,13 +106,8 @@ impl Node {
         self.desk.keep_secret(secret);
     }
 
-    /// The value of a metric, with all its series that have `label` added up.
     pub(crate) async fn metric(&self, name: &str, label: &str) -> f64 {
-        let (_, text) = get(&self.server.admin, "/metrics").await;
-        text.lines()
-            .filter(|line| line.starts_with(name) && line.contains(label))
-            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
-            .sum()
+        metric(&self.server.admin, name, label).await
     }
 
     pub(crate) async fn resident_bytes(&self) -> f64 {
@@ -169,6 +164,15 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: 
         assert!(Instant::now() < until, "{what}: not within {PATIENCE:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// The value of a metric, with all its series that have `label` added up.
+pub(crate) async fn metric(admin: &str, name: &str, label: &str) -> f64 {
+    let (_, text) = get(admin, "/metrics").await;
+    text.lines()
+        .filter(|line| line.starts_with(name) && line.contains(label))
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+        .sum()
 }
 
 /// `GET` over a connection of its own: the status and the body.

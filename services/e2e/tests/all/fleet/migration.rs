@@ -16,7 +16,7 @@ const MESSAGES: usize = 600;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_installation_moves_to_a_fleet_and_nobody_notices() {
-    let mut node = Node::start("migration-source", &[NO_SEND_QUOTA]).await;
+    let mut node = Node::start("before-migration", &[NO_SEND_QUOTA]).await;
     let [alice, bob] = node.people().await;
     let tablet = node.desk.link(&bob, node.client().await).await;
     let mail: Vec<Bytes> = (0..MESSAGES).map(|n| Bytes::from(format!("before the move {n}"))).collect();
@@ -111,7 +111,7 @@ async fn everybody_is_there(fleet: &Running, alice: &Person, bob: &Person, table
 
     let number = population().person(bob.index).number;
     assert!(is_found(&alice.client, &alice.identity, &number).await, "found by the number");
-    let desk = fleet.desk("migration-fleet").await;
+    let desk = fleet.desk("migration").await;
     let again = desk.person(&fleet.gateway(1), alice.index).await;
     assert_eq!(again.account(), alice.account(), "a number has the account that it had");
     let carol = desk.person(&fleet.gateway(1), 50).await;

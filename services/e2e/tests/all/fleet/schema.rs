@@ -38,7 +38,7 @@ async fn a_schema_is_planned_applied_and_applied_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_schema_is_applied_by_several_at_once() {
-    let site = Site::new("schema-at-once").await;
+    let site = Site::new("at-once").await;
     let all = join_all((0..4).map(|_| site.run(&["schema", "apply"]))).await;
     for applied in &all {
         printed(applied, 0);

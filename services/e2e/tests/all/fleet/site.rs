@@ -40,6 +40,7 @@ pub(crate) struct Site {
 impl Site {
     /// The secrets are there, the schema is not.
     pub(crate) async fn new(name: &'static str) -> Self {
+        forget_logs(name);
         let folder = tempfile::tempdir().unwrap();
         let secrets = folder.path().join("secrets.toml");
         let made = run(&["secrets", "new", text(&secrets)], &[]).await;
@@ -162,7 +163,6 @@ pub(crate) struct Running {
 impl Running {
     /// Starts what `spec` says, in the folder of the site.
     pub(crate) async fn start(site: Site, spec: FleetSpec) -> Self {
-        forget_logs(site.name);
         let fleet = Fleet::start(spec, &site.folder().join("fleet")).await.unwrap();
         Self { fleet, _site: site }
     }
@@ -196,12 +196,13 @@ impl DerefMut for Running {
     }
 }
 
-/// Of an earlier run.
+/// Of an earlier run. So no name is the beginning of another.
 fn forget_logs(name: &str) {
     for entry in fs::read_dir(logs()).unwrap() {
         let path = entry.unwrap().path();
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if file.starts_with(&format!("{name}-")) && file.ends_with(".log") {
+        if file == format!("{name}.log") || (file.starts_with(&format!("{name}-")) && file.ends_with(".log"))
+        {
             fs::remove_file(path).ok();
         }
     }
