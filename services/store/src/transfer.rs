@@ -1,4 +1,4 @@
-//! Moving a store: [`export`] writes an embedded store to one file, [`import`] writes that file into any store, and
+//! Moving a store: [`export()`] writes an embedded store to one file, [`import()`] writes that file into any store, and
 //! shows that what arrived is what left.
 //!
 //! Invariants:

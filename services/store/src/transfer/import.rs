@@ -21,7 +21,7 @@ const CONDITIONAL_SHARE: usize = 4;
 
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
-    /// The file that [`super::export`] wrote.
+    /// The file that [`super::export()`] wrote.
     pub file: PathBuf,
     /// Names the destination, so that an import goes on only where it began.
     pub destination: String,
