@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use spillway_chassis::Tasks;
 
-use super::{ConnectError, Nats};
+use super::{ConnectError, ConnectionState, Nats};
 
 /// The library's own requests, answered by the library's own responder, each over a connection of its own.
 #[derive(Clone, Debug)]
@@ -15,16 +15,19 @@ pub struct RawRequests {
 }
 
 impl RawRequests {
-    /// Answers each request with its own payload.
+    /// Answers each request with its own payload. Waits until NATS is reached.
     ///
     /// # Errors
     ///
     /// When the settings of NATS are wrong.
     pub async fn open(nats: &Nats, subject: &str, tasks: &Tasks) -> Result<Self, ConnectError> {
-        let (client, responder) = (nats.connect("floor").await?.client, nats.connect("floor").await?.client);
+        let client = connected(nats).await?;
+        let responder = connected(nats).await?;
         let subject = async_nats::Subject::from(subject.to_owned());
         let mut requests =
             responder.queue_subscribe(subject.clone(), "floor".to_owned()).await.expect("a valid subject");
+        // A request that is faster than the subscription would find nobody.
+        responder.flush().await.expect("the connection lives as long as its client");
         let cancelled = tasks.cancelled();
         let answer = async move {
             while let Some(request) = requests.next().await {
@@ -46,4 +49,11 @@ impl RawRequests {
     pub async fn ask(&self, payload: Bytes) -> Option<Bytes> {
         self.client.request(self.subject.clone(), payload).await.ok().map(|answer| answer.payload)
     }
+}
+
+async fn connected(nats: &Nats) -> Result<Client, ConnectError> {
+    let mut connection = nats.connect("floor").await?;
+    let up = connection.state.wait_for(ConnectionState::is_connected).await;
+    up.expect("somebody watches a connection as long as its client lives");
+    Ok(connection.client)
 }

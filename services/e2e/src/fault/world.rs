@@ -14,13 +14,16 @@ use surge::ledger::Ledger;
 use surge::population::Population;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::phone::Phone;
 use crate::bench::people::{User, sign_up};
 
 /// Sign-ups at once: enough to be quick, too few to be a surge.
 const SIGN_UPS_AT_ONCE: usize = 16;
+/// Everybody has an account after this and a second for each so many, or the fleet does not work.
+const SIGN_UPS_MAX: Duration = Duration::from_secs(120);
+const SIGN_UPS_PER_S_MIN: u64 = 10;
 /// Tries of one person before the run is given up.
 const SIGN_UP_TRIES: u32 = 3;
 /// Devices that come online at once when the run starts, a second.
@@ -94,14 +97,22 @@ impl World {
     pub(super) async fn sign_up(&mut self, people: u64, idle: u64) -> Result<()> {
         self.devices = people + idle;
         let clients: Vec<_> = (0..SIGN_UPS_AT_ONCE).map(|_| self.shared.client()).collect();
-        let users: Vec<User> = stream::iter(0..self.devices)
+        let sign_ups = stream::iter(0..self.devices)
             .map(|index| {
                 let client = clients[index as usize % clients.len()].clone();
                 sign_up_patiently(client, self.population, self.phones.clone(), index)
             })
             .buffered(SIGN_UPS_AT_ONCE)
-            .try_collect()
+            .inspect_ok(|user| {
+                if (user.index + 1) % 500 == 0 {
+                    println!("{} people have signed up", user.index + 1);
+                }
+            })
+            .try_collect();
+        let bound = SIGN_UPS_MAX + Duration::from_secs(self.devices / SIGN_UPS_PER_S_MIN);
+        let users: Vec<User> = timeout(bound, sign_ups)
             .await
+            .with_context(|| format!("{} people did not sign up within {bound:?}", self.devices))?
             .context("the people of the run cannot sign up")?;
         let phones: Vec<_> = users.into_iter().map(|user| Arc::new(Phone::new(user, &self.shared))).collect();
         for (at, phone) in phones.iter().enumerate() {
