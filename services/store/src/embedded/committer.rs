@@ -34,8 +34,7 @@ const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A group smaller than this is not worth a pause.
 const COMPANY_MIN: usize = 4;
 /// What PostgreSQL calls `commit_delay`: a few fsyncs of a good disk, so that their time is spent on one that several
-/// times as many share. Under load the processor time of the spared syncs is worth more than the pause costs; with half
-/// of it, messages at half of the highest rate were later, not earlier.
+/// times as many share. Under load the processor time of the spared syncs is worth more than the pause costs.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Makes a group durable.
