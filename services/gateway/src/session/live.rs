@@ -154,7 +154,9 @@ impl Live {
             Happened::Frame(frame) => self.on_frame(frame),
             Happened::Hint(Some(Event::Hint(hint))) => self.on_hint(hint),
             Happened::Hint(Some(Event::Lagged)) => {
-                self.backlog.catch_up(Instant::now());
+                let now = Instant::now();
+                self.backlog.catch_up(now);
+                self.sweeps.restart(now, rand::rng().random());
                 Ok(())
             }
             // The bus is gone for good only when the process is.

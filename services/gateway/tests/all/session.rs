@@ -153,6 +153,25 @@ async fn a_lost_hint_is_made_good_by_a_sweep() {
     assert!(began.elapsed() <= Duration::from_secs(60 + 360));
 }
 
+/// As after an outage of the bus: a worker stores mail before its own connection is back.
+#[tokio::test(start_paused = true)]
+async fn mail_whose_hint_is_lost_soon_after_others_were_comes_within_seconds() {
+    let node = Node::start();
+    let (sender, receiver) = (node.account(1).remove(0), node.account(1));
+    let mut device = Device::open_and_drain(&node, &receiver[0]).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    // More than a subscription holds.
+    for _ in 0..10_000 {
+        node.hint(receiver[0].mailbox, Hint::Wake(Wake {})).await;
+    }
+    settle().await;
+    node.mailbox.state().loses_hints = true;
+    let began = Instant::now();
+    node.send(&sender, message(&receiver, "quiet")).await.unwrap();
+    device.delivery().await;
+    assert!(began.elapsed() <= Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_newest_session_of_a_device_ends_the_older_one() {
     let node = Node::start();
