@@ -1,6 +1,7 @@
 //! What a person types: `cargo xtask test`, `cargo xtask bench`, `cargo surge`.
 
 mod bench;
+mod bounded;
 mod cargo;
 mod deny;
 mod fault;

@@ -26,13 +26,12 @@ impl RawRequests {
         let subject = async_nats::Subject::from(subject.to_owned());
         let mut requests =
             responder.queue_subscribe(subject.clone(), "floor".to_owned()).await.expect("a valid subject");
-        // A request that is faster than the subscription would find nobody.
-        responder.flush().await.expect("the connection lives as long as its client");
         let cancelled = tasks.cancelled();
+        let answers = responder.clone();
         let answer = async move {
             while let Some(request) = requests.next().await {
                 if let Some(reply) = request.reply {
-                    drop(responder.publish(reply, request.payload).await);
+                    drop(answers.publish(reply, request.payload).await);
                 }
             }
         };
@@ -42,6 +41,9 @@ impl RawRequests {
                 () = cancelled => {}
             }
         });
+        // A request over another connection could overtake the subscription and find nobody; this one is behind it.
+        let behind = responder.request(subject.clone(), Bytes::new()).await;
+        behind.expect("the responder has subscribed before it asked");
         Ok(Self { client, subject })
     }
 
