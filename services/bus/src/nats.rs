@@ -10,6 +10,7 @@ pub mod floor;
 pub mod hints;
 mod message;
 mod metrics;
+mod outbox;
 mod requests;
 mod responder;
 mod sample;

@@ -27,6 +27,15 @@ impl Headers {
         self.0
     }
 
+    /// As part of a message: the version, each header on a line of its own, and an empty line.
+    pub(crate) fn wire_bytes(&self) -> usize {
+        if self.0.is_none() {
+            return 0;
+        }
+        let lines = self.iter().map(|(name, value)| name.len() + ": ".len() + value.len() + "\r\n".len());
+        "NATS/1.0\r\n\r\n".len() + lines.sum::<usize>()
+    }
+
     /// # Errors
     ///
     /// When the name or the value would end the line it is on.

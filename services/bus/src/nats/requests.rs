@@ -9,11 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_nats::client::{PublishError, PublishErrorKind};
 use async_nats::connection::State;
 use async_nats::{Client, Message, StatusCode, Subject, Subscriber};
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use spillway_chassis::Tasks;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::Instant;
@@ -21,6 +20,7 @@ use tokio::time::Instant;
 use super::connection::{Connection, ConnectionState, SUBSCRIPTION_CAPACITY};
 use super::message::{Headers, Refusal};
 use super::metrics::RequestMetrics;
+use super::outbox::{Outbox, OutboxError, Outgoing};
 use super::{ConnectError, Nats};
 
 /// Requests that wait at a time; more wait for their turn. As many answers as this fit into the inbox, so none of
@@ -77,6 +77,7 @@ pub struct Requests {
 #[derive(Debug)]
 struct Shared {
     client: Client,
+    outbox: Outbox,
     /// What answers are sent to, but for the token at its end.
     inbox: String,
     waiting: Waiting,
@@ -94,8 +95,10 @@ impl Requests {
         let inbox = format!("{inbox}.r.");
         let answers =
             client.subscribe(format!("{inbox}*")).await.expect("a new connection takes a valid subject");
+        let outbox = Outbox::open(client.clone(), nats.tasks(), nats.tasks().cancelled());
         let shared = Arc::new(Shared {
             client,
+            outbox,
             inbox,
             waiting: Waiting::default(),
             turns: Semaphore::new(IN_FLIGHT_MAX),
@@ -170,16 +173,11 @@ impl Shared {
         headers: Headers,
         payload: Bytes,
     ) -> Result<(), RequestError> {
-        let sent = match headers.into_inner() {
-            Some(headers) => {
-                self.client.publish_with_reply_and_headers(subject, reply, headers, payload).await
-            }
-            None => self.client.publish_with_reply(subject, reply, payload).await,
-        };
-        sent.map_err(|error: PublishError| match error.kind() {
-            PublishErrorKind::MaxPayloadExceeded => RequestError::RequestTooLarge,
-            PublishErrorKind::InvalidSubject => RequestError::Subject,
-            PublishErrorKind::Send => RequestError::Disconnected,
+        let subject = Subject::validated(subject).map_err(|_| RequestError::Subject)?;
+        let message = Outgoing { subject, reply: Some(reply), headers, payload };
+        self.outbox.send(message).await.map_err(|error| match error {
+            OutboxError::TooLarge => RequestError::RequestTooLarge,
+            OutboxError::Closed => RequestError::Disconnected,
         })
     }
 
@@ -264,10 +262,14 @@ impl Drop for Entry<'_> {
         };
         if unanswered {
             self.shared.metrics.abandoned.inc();
-            // Best effort: when there is no room in the connection's queue, the responder works in vain.
-            let cancel =
-                self.shared.client.publish(String::from(&*cancel), Bytes::copy_from_slice(reply.as_bytes()));
-            drop(cancel.now_or_never());
+            // Best effort: when there is no room, the responder works in vain. Behind the request, which it must not
+            // overtake.
+            self.shared.outbox.try_send(Outgoing {
+                subject: Subject::from(&*cancel),
+                reply: None,
+                headers: Headers::default(),
+                payload: Bytes::copy_from_slice(reply.as_bytes()),
+            });
         }
     }
 }
@@ -352,7 +354,12 @@ mod tests {
                 }
             });
         }
-        connection.client.flush().await.unwrap();
+        // A flush says that the subscriptions have left. The server has taken them when a message comes back that
+        // left behind them.
+        let barrier = format!("{}.barrier", connection.inbox);
+        let mut back = connection.client.subscribe(barrier.clone()).await.unwrap();
+        connection.client.publish(barrier, Bytes::new()).await.unwrap();
+        tokio::time::timeout(BOUND, back.next()).await.expect("NATS does not answer").unwrap();
         counts
     }
 
@@ -435,8 +442,12 @@ mod tests {
                 tokio::task::yield_now().await;
             }
             tasks.cancel();
+            std::future::pending::<()>().await;
         };
-        let (outcome, ()) = tokio::join!(requests.send(request, Instant::now() + BOUND), end);
+        let outcome = tokio::select! {
+            outcome = requests.send(request, Instant::now() + BOUND) => outcome,
+            () = end => unreachable!("it never ends"),
+        };
         assert_eq!(outcome.unwrap_err(), RequestError::Disconnected);
     }
 }

@@ -10,18 +10,18 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_nats::client::{PublishError, PublishErrorKind};
 use async_nats::{Client, Message, Subject, Subscriber};
 use bytes::Bytes;
 use futures::future::{AbortHandle, Abortable};
 use futures::{FutureExt, StreamExt};
 use spillway_chassis::Tasks;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
 use super::connection::{Connection, ConnectionState};
 use super::message::{Headers, Refusal};
 use super::metrics::ResponderMetrics;
+use super::outbox::{Outbox, OutboxError, Outgoing};
 use super::sample::Sample;
 use super::{ConnectError, Nats};
 
@@ -92,7 +92,11 @@ impl Responders {
         let valid = "the subjects of a group are valid";
         let cancels = client.subscribe(group.cancel_subject.clone()).await.expect(valid);
         let requests = client.queue_subscribe(group.subject, group.name.clone()).await.expect(valid);
+        let (end, ended) = oneshot::channel();
+        let outbox = Outbox::open(client.clone(), tasks, ended.map(drop));
         let responder = Responder {
+            outbox,
+            _end_of_outbox: end,
             metrics: self.nats.metrics().responder(&group.name),
             barrier: Bytes::from(format!("{}.barrier", self.connection.inbox)),
             permits: Arc::new(Semaphore::new(limits.concurrency_max.min(Semaphore::MAX_PERMITS))),
@@ -112,7 +116,7 @@ impl Responders {
 /// A request that must be answered. Dropping it says that nobody will.
 #[derive(Debug)]
 pub struct Incoming {
-    client: Client,
+    outbox: Outbox,
     subject: Subject,
     headers: Headers,
     payload: Bytes,
@@ -150,15 +154,14 @@ impl Incoming {
         let Some(reply) = self.reply.clone() else {
             return Ok(());
         };
-        let sent = publish(&self.client, reply.clone(), headers, payload).await;
-        let outcome = match sent.map_err(|error| error.kind()) {
+        let answer = Outgoing { subject: reply.clone(), reply: None, headers, payload };
+        let outcome = match self.outbox.send(answer).await {
             Ok(()) => Ok(()),
-            Err(PublishErrorKind::MaxPayloadExceeded) => {
-                let refusal = Headers::of(Some(Refusal::TooLarge.into_headers()));
-                let told = publish(&self.client, reply, refusal, Bytes::new()).await;
+            Err(OutboxError::TooLarge) => {
+                let told = self.outbox.send(refusal(reply, Refusal::TooLarge)).await;
                 told.map_or(Err(AnswerError::Disconnected), |()| Err(AnswerError::TooLarge))
             }
-            Err(_) => Err(AnswerError::Disconnected),
+            Err(OutboxError::Closed) => Err(AnswerError::Disconnected),
         };
         self.reply = None;
         outcome
@@ -169,27 +172,22 @@ impl Drop for Incoming {
     fn drop(&mut self) {
         if let Some(reply) = self.reply.take() {
             self.metrics.unanswered.inc();
-            let refusal = Headers::of(Some(Refusal::Unanswered.into_headers()));
-            // Without waiting: when there is no room in the connection's queue, the caller waits for its deadline.
-            drop(publish(&self.client, reply, refusal, Bytes::new()).now_or_never());
+            // When there is no room, the caller waits for its deadline.
+            self.outbox.try_send(refusal(reply, Refusal::Unanswered));
         }
     }
 }
 
-async fn publish(
-    client: &Client,
-    subject: Subject,
-    headers: Headers,
-    payload: Bytes,
-) -> Result<(), PublishError> {
-    match headers.into_inner() {
-        Some(headers) => client.publish_with_headers(subject, headers, payload).await,
-        None => client.publish(subject, payload).await,
-    }
+fn refusal(subject: Subject, refusal: Refusal) -> Outgoing {
+    let headers = Headers::of(Some(refusal.into_headers()));
+    Outgoing { subject, reply: None, headers, payload: Bytes::new() }
 }
 
 struct Responder<H> {
     client: Client,
+    /// Where answers go. It ends with this, after the last of them.
+    outbox: Outbox,
+    _end_of_outbox: oneshot::Sender<()>,
     group: String,
     cancel_subject: String,
     limits: Limits,
@@ -237,23 +235,24 @@ where
             if let Some(earlier) = self.busy.take() {
                 tracing::warn!(group = self.group, earlier, "busy: all permits are taken");
             }
-            let refusal = Refusal::Busy { retry_after: self.limits.retry_after }.into_headers();
+            let busy = Refusal::Busy { retry_after: self.limits.retry_after };
             // A failure means that the connection is gone, and the caller with it.
-            drop(self.client.publish_with_headers(reply, refusal, Bytes::new()).await);
+            self.outbox.send(refusal(reply, busy)).await.ok();
             return;
         };
         let (abort, registration) = AbortHandle::new_pair();
         let call =
             self.in_flight.add(Bytes::copy_from_slice(reply.as_bytes()), abort, permit, self.metrics.clone());
         let incoming = Incoming {
-            client: self.client.clone(),
+            outbox: self.outbox.clone(),
             subject: message.subject,
             headers: Headers::of(message.headers),
             payload: message.payload,
             reply: Some(reply),
             metrics: self.metrics.clone(),
         };
-        let work = Abortable::new((self.handler)(incoming), registration);
+        // It is kilobytes, and would be copied several times on its way into the task.
+        let work = Abortable::new(Box::pin((self.handler)(incoming)), registration);
         self.tasks.spawn("nats call", async move {
             // Stopped because the caller left, or for the drain: its answer has been given by the drop.
             let _stopped = work.await;
@@ -323,7 +322,7 @@ where
             drop(tokio::time::timeout(ABORT_WAIT, idle()).await);
         }
         // The answers are on their way when the process goes on ending.
-        drop(tokio::time::timeout(BARRIER_WAIT, self.client.flush()).await);
+        drop(tokio::time::timeout(BARRIER_WAIT, self.outbox.flush()).await);
     }
 }
 
