@@ -3,10 +3,11 @@
 use std::fs;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::Instant;
 
 const POLL: Duration = Duration::from_millis(100);
 

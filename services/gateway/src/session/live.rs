@@ -82,7 +82,7 @@ impl Live {
             in_flight: InFlight::new(config.in_flight_max),
             acks: AckBatch::new(config.ack_delay, config.ack_batch),
             backlog: Backlog::new(now),
-            sweeps: SweepSchedule::new(now),
+            sweeps: SweepSchedule::new(now, rand::rng().random()),
             refresh_at: now + refresh_after(&parts),
             page: None,
             acking: None,
@@ -156,7 +156,7 @@ impl Live {
             Happened::Hint(Some(Event::Lagged)) => {
                 let now = Instant::now();
                 self.backlog.catch_up(now);
-                self.sweeps.restart(now, rand::rng().random());
+                self.sweeps = SweepSchedule::new(now, rand::rng().random());
                 Ok(())
             }
             // The bus is gone for good only when the process is.

@@ -10,11 +10,9 @@ use tokio::time::Instant;
 
 const DENSE: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(60)];
 const EVERY: Duration = Duration::from_secs(5 * 60);
-/// A herd that connected together must not look together for ever.
+/// A herd that connected together, or lost its hints together, must not look together: a look reads what was acked
+/// lately too, and sixty of them in one moment held up everybody's mail for 50 ms.
 const SPREAD: f64 = 0.2;
-
-/// After an outage all sessions start over in the same moment. Their looks are spread over this time.
-const RESTART_SPREAD: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct SweepSchedule {
@@ -25,13 +23,10 @@ pub(crate) struct SweepSchedule {
 }
 
 impl SweepSchedule {
-    pub(crate) fn new(opened_at: Instant) -> Self {
-        Self { from: opened_at, next: opened_at + DENSE[0], done: 0 }
-    }
-
-    /// Hints were lost, and more may be lost for a while. `chance` is between 0 and 1.
-    pub(crate) fn restart(&mut self, now: Instant, chance: f64) {
-        *self = Self::new(now + RESTART_SPREAD.mul_f64(chance));
+    /// For a session that opens now, or one that lost hints now and may lose more for a while. `chance` is between
+    /// 0 and 1.
+    pub(crate) fn new(now: Instant, chance: f64) -> Self {
+        Self { from: now, next: now + early(DENSE[0], chance), done: 0 }
     }
 
     pub(crate) const fn next(&self) -> Instant {
@@ -42,10 +37,15 @@ impl SweepSchedule {
     pub(crate) fn advance(&mut self, now: Instant, chance: f64) {
         self.done += 1;
         self.next = match DENSE.get(self.done) {
-            Some(after) => (self.from + *after).max(now),
+            Some(after) => (self.from + early(*after, chance)).max(now),
             None => now + EVERY.mul_f64(1.0 - SPREAD + 2.0 * SPREAD * chance),
         };
     }
+}
+
+/// By up to a fifth.
+fn early(after: Duration, chance: f64) -> Duration {
+    after.mul_f64(1.0 - SPREAD * chance)
 }
 
 #[cfg(test)]
@@ -55,7 +55,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn three_early_looks_then_every_five_minutes_spread_by_a_fifth() {
         let opened_at = Instant::now();
-        let mut schedule = SweepSchedule::new(opened_at);
+        let mut schedule = SweepSchedule::new(opened_at, 0.0);
         let mut seconds = Vec::new();
         for chance in [0.0, 0.0, 0.0, 0.5, 1.0] {
             seconds.push((schedule.next() - opened_at).as_secs());
@@ -66,16 +66,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_an_outage_it_starts_over() {
+    async fn a_herd_looks_at_different_times() {
         let now = Instant::now();
-        let mut schedule = SweepSchedule::new(now);
-        (0..5).for_each(|_| schedule.advance(now, 0.5));
-        schedule.restart(now, 0.5);
-        let mut millis = Vec::new();
-        for _ in 0..3 {
-            millis.push((schedule.next() - now).as_millis());
-            schedule.advance(schedule.next(), 0.5);
-        }
-        assert_eq!(millis, [2_500, 10_500, 60_500]);
+        let mut millis = [0.0, 0.5, 1.0].map(|chance| {
+            let mut schedule = SweepSchedule::new(now, chance);
+            let first = (schedule.next() - now).as_millis();
+            schedule.advance(schedule.next(), chance);
+            [first, (schedule.next() - now).as_millis()]
+        });
+        millis.reverse();
+        assert_eq!(millis, [[1_600, 8_000], [1_800, 9_000], [2_000, 10_000]]);
     }
 }
