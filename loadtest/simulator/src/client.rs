@@ -6,7 +6,7 @@
 
 mod population;
 
-pub(crate) use population::{Client, Population};
+pub(crate) use population::Population;
 
 use serde::{Deserialize, Serialize};
 

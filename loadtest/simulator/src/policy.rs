@@ -175,6 +175,9 @@ pub enum Law {
 }
 
 impl Law {
+    /// What checks are about unless they say otherwise.
+    pub const OURS: Self = Self::Static;
+
     pub const ALL: [Self; 8] = [
         Self::None,
         Self::Static,

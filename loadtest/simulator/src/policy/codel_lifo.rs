@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_standing_queue_serves_the_newest_and_lets_it_wait_five_milliseconds() {
         let (mut policy, mut effects) = (CodelLifo::new(1), Effects::default());
-        let mut ask = |policy: &mut CodelLifo, call, at, effects: &mut Effects| {
+        let ask = |policy: &mut CodelLifo, call, at, effects: &mut Effects| {
             policy.arrive(&arrival(call, 0, Nanos::from_millis(at)), Nanos::from_millis(at), effects)
         };
         assert_eq!(ask(&mut policy, 1, 0, &mut effects), Decision::Run);

@@ -28,7 +28,7 @@ mod tests {
     #[test]
     fn one_leaves_and_one_comes() {
         let (mut policy, mut effects) = (fixed(2), Effects::default());
-        let mut ask = |policy: &mut Limited<Fixed>, call| {
+        let ask = |policy: &mut Limited<Fixed>, call| {
             policy.arrive(&arrival(call, 0, Nanos::ZERO), Nanos::ZERO, &mut Effects::default())
         };
         assert_eq!([ask(&mut policy, 1), ask(&mut policy, 2)], [Decision::Run, Decision::Run]);
