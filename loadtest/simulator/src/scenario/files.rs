@@ -12,6 +12,17 @@ macro_rules! shipped {
 /// Name and text, in the order of the experiments.
 const SHIPPED: &[(&str, &str)] = shipped![
     "e1-goodput",
+    "bursts",
+    "e2-cooperating",
+    "e4-step",
+    "e5-priority",
+    "e7-metastability",
+    "e9-amplification",
+    "e11-elephants",
+    "e13-false-positives",
+    "misbehaving",
+    "autoscaler",
+    "scale",
 ];
 
 /// A shipped scenario by its name, or all of them.

@@ -100,6 +100,7 @@ fn plan(
     plan.limits = capacity.limits;
     plan.cohorts = population.cohorts.iter().map(|(cohort, share)| (*cohort, *share)).collect();
     plan.elephants = (key.elephants, scenario.clients.elephant_weight);
+    plan.clients += key.elephants;
     plan.failure = key.failure;
     plan.steps = vec![(Nanos::ZERO, rates(&scenario.classes, key.factor, capacity.per_s))];
     for step in &scenario.steps {
