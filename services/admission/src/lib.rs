@@ -10,12 +10,37 @@
 //! hold across the fleet or across restarts (attempts at one verification code, say) is counted in the store by
 //! its owner.
 
+mod admission;
+mod brownout;
+mod class;
+mod config;
+mod gate;
+mod hold_back;
+mod limiter;
 mod metrics;
+mod pushback;
+mod queue;
 mod quota;
+mod signals;
 
-pub use metrics::QuotaMetrics;
+pub use admission::{Admission, Arrival, Call, Outcome, Seat, TICK, Ticket, View, Waiter, seats};
+pub use brownout::{NoRung, RUNG_MAX, Steering};
+pub use class::cohort::{Cohorts, User};
+pub use class::{DEADLINE_MAX, Level, NoLevel, Queueing, TIERS, Tier, TierSpec};
+pub use config::{
+    AdmissionConfig, AdmissionConfigError, BrownoutConfig, GateConfig, HoldBackConfig, LimiterConfig, Mode,
+    PressureConfig, PushbackConfig, QueueConfig,
+};
+pub use gate::Threshold;
+pub use hold_back::client::{Advice, HeldBack};
+pub use hold_back::{HEADER as HOLD_BACK_HEADER, HoldBack, NoAdvice};
+pub use limiter::adaptive::Adaptive;
+pub use limiter::{Kind, LimitLaw, LimitTick, Sample, StaticLimit};
+pub use metrics::{AdmissionMetrics, QuotaMetrics};
+pub use pushback::{InCall, Pushback, Reason, Refusal};
 pub use quota::clock::TokioClock;
 pub use quota::config::{LimitOverride, QuotaConfig, QuotaConfigError};
 pub use quota::key::{Key, KeyKind, Network};
 pub use quota::table::{LIMITS, Limit, LimitSpec, OnFailure, UnknownLimit, render_table};
 pub use quota::{Decision, Quotas, Retry};
+pub use signals::{Signals, Source};

@@ -1,0 +1,235 @@
+//! What happens once a tick: measure, decide, publish.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use crate::admission::core::{Meter, Taken};
+use crate::admission::{Shared, Waiter};
+use crate::brownout::{Ladder, Steering};
+use crate::class::Tier;
+use crate::config::{AdmissionConfig, Mode};
+use crate::gate::balance::{FlowBalance, Flows};
+use crate::gate::histogram::Arrivals;
+use crate::gate::{Refused, Threshold};
+use crate::pushback::Sizer;
+use crate::signals::Signals;
+
+pub(super) struct Controller {
+    config: AdmissionConfig,
+    arrivals: Arrivals,
+    balance: FlowBalance,
+    capacity: Capacity,
+    sizer: Sizer,
+    ladder: Ladder,
+    last: Option<Duration>,
+    view: View,
+}
+
+/// What the controllers decided, as of the last tick. For the status call, the admin page and a hop above.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub mode: Mode,
+    pub overloaded: bool,
+    /// The fraction of what is offered that is to be refused.
+    pub rho: f64,
+    /// Seats a second that are offered.
+    pub offered: f64,
+    /// Seats a second that can be served, once that is known.
+    pub capacity: Option<f64>,
+    pub limit: u32,
+    pub inflight: u32,
+    pub queued: usize,
+    /// Each signal over its target, in the order of [`Source::ALL`](crate::Source::ALL).
+    pub pressures: [f64; 4],
+    /// What a hop above should take as [`Signals::downstream`]: 1 or less while all is well.
+    pub pressure: f64,
+    pub thresholds: [Threshold; Tier::COUNT],
+    pub rung: u8,
+    pub steering: Steering,
+    /// About how many users of each tier were refused lately.
+    pub distinct: [f64; Tier::COUNT],
+}
+
+/// Seats a second that finish while the limit is reached.
+#[derive(Debug, Default)]
+struct Capacity {
+    value: Option<f64>,
+    pending_seats: f64,
+    pending_calls: f64,
+    pending_time: f64,
+}
+
+/// So many calls measure the capacity; fewer are kept for the next tick.
+const CAPACITY_CALLS: f64 = 16.0;
+/// So many count in full, fewer by their share: their deviation is an eighth.
+const CAPACITY_CALLS_FULL: f64 = 64.0;
+/// Down slower than up: a pause is no loss of capacity. brpc takes a tenth; with a tenth the noise of small servers
+/// would settle a whole deviation above the truth.
+const CAPACITY_DOWN: f64 = 0.2;
+/// Of the capacity: below it, what the ladder has switched off would fit again.
+const FITS: f64 = 0.9;
+
+impl Controller {
+    pub(super) fn new(config: AdmissionConfig) -> Self {
+        let view = View {
+            mode: config.mode,
+            overloaded: false,
+            rho: 0.0,
+            offered: 0.0,
+            capacity: None,
+            limit: 0,
+            inflight: 0,
+            queued: 0,
+            pressures: [0.0; 4],
+            pressure: 0.0,
+            thresholds: Tier::ALL.map(Threshold::open),
+            rung: 0,
+            steering: Steering::Auto,
+            distinct: [0.0; Tier::COUNT],
+        };
+        Self {
+            arrivals: Arrivals::new(),
+            balance: FlowBalance::new(config.gate),
+            capacity: Capacity::default(),
+            sizer: Sizer::new(),
+            ladder: Ladder::new(config.brownout),
+            last: None,
+            view,
+            config,
+        }
+    }
+
+    pub(super) fn configure(&mut self, config: AdmissionConfig) {
+        self.balance.configure(config.gate);
+        self.ladder.configure(config.brownout);
+        self.config = config;
+    }
+
+    pub(super) fn steer(&mut self, steering: Steering) {
+        self.ladder.steer(steering);
+    }
+
+    pub(super) fn view(&self) -> View {
+        self.view.clone()
+    }
+
+    fn decide<W>(&mut self, now: Duration, length: Duration, taken: &Taken<W>, signals: &Signals) {
+        let gate = self.config.gate;
+        self.capacity.take_in(&taken.meter);
+        let capacity = self.capacity.value;
+        let window = self.arrivals.window(gate.window_seats.into(), gate.window_thin.into());
+        // What the ladder has closed is not offered to the gate.
+        let closed = Tier::ALL.into_iter().filter(|&tier| self.view.rung >= Steering::closes(tier));
+        let kept_out: f64 = closed.map(|tier| window.seats_of(tier)).sum();
+        let pressures = signals.pressures(&self.config.pressure);
+        let pressure = pressures.into_iter().fold(0.0, f64::max);
+        let balance = self.balance.tick(&Flows {
+            tick: length,
+            offered: window.seats - kept_out,
+            window_ticks: window.ticks,
+            thin: window.thin,
+            capacity,
+            limit: taken.limit.into(),
+            inflight: taken.inflight.into(),
+            queued: taken.queued_seats as f64,
+            min_wait: worst_min_wait(now, taken),
+            overflowed: taken.meter.overflowed,
+            full: taken.meter.full > 0.5 * length.as_secs_f64(),
+            pressure,
+        });
+        let mut thresholds = if gate.enabled && balance.overloaded && balance.rho > 0.0 {
+            window.thresholds((1.0 - balance.rho) * (window.seats - kept_out), gate.probe)
+        } else {
+            Tier::ALL.map(Threshold::open)
+        };
+        let cut = Tier::ALL.into_iter().zip(&thresholds).find(|(tier, threshold)| !threshold.is_open(*tier));
+        let offered = window.seats / window.ticks.max(1.0) / length.as_secs_f64().max(1e-9);
+        let fits = pressure <= 1.0 && capacity.is_none_or(|capacity| offered <= FITS * capacity);
+        let rung = self.ladder.tick(length, cut.map(|(tier, _)| tier), fits);
+        for tier in Tier::ALL.into_iter().filter(|&tier| rung >= Steering::closes(tier)) {
+            thresholds[tier as usize] = Threshold::closed(tier);
+        }
+        self.view = View {
+            mode: self.config.mode,
+            overloaded: balance.overloaded,
+            rho: balance.rho,
+            offered,
+            capacity,
+            limit: taken.limit,
+            inflight: taken.inflight,
+            queued: taken.queued_calls,
+            pressures,
+            pressure: pressure.max(if balance.overloaded { 1.0 / (1.0 - balance.rho) } else { 0.0 }),
+            thresholds,
+            rung,
+            steering: self.ladder.steering(),
+            distinct: Tier::ALL.map(|tier| self.sizer.distinct(tier)),
+        };
+    }
+}
+
+pub(super) fn tick<W: Waiter>(shared: &Arc<Shared<W>>, now: Duration, signals: &Signals) {
+    let mut controller = shared.controller();
+    let last = controller.last.replace(now);
+    // The first tick only starts the clock, and a clock that stands has nothing to measure.
+    let Some(length) = last.and_then(|last| now.checked_sub(last)).filter(|length| !length.is_zero()) else {
+        return;
+    };
+    let mut core = shared.core();
+    let taken = core.take(now, length, signals.run_queue_delay);
+    core.publish_estimates(now, &shared.estimates);
+    drop(core);
+
+    let mut refused = Refused::default();
+    controller.arrivals.push(|slot| {
+        shared.gate.drain(slot, &mut refused);
+        shared.metrics.offered(slot);
+    });
+    controller.decide(now, length, &taken, signals);
+    let share = controller.config.pushback.share;
+    controller.sizer.tick(now, length, &shared.waiting, &taken.meter.granted, share);
+
+    let view = &controller.view;
+    shared.gate.set(&view.thresholds);
+    shared.rung.store(view.rung, Relaxed);
+    let hold_back = &controller.config.hold_back;
+    let span = hold_back.ttl_max.saturating_sub(hold_back.ttl_min);
+    shared.advice_ms.store((hold_back.ttl_min + span.mul_f64(view.rho.clamp(0.0, 1.0))).as_millis() as u32, Relaxed);
+    shared.core().set_overload(view.overloaded, view.capacity);
+    shared.metrics.tick(view, &taken.meter.admitted, &refused);
+    drop(controller);
+
+    for entry in taken.sweep.expired {
+        shared.refuse_expired(entry);
+    }
+    // The limit may have risen.
+    shared.serve_waiting(now);
+}
+
+/// The shortest wait of each tier in this tick; the worst of them, because an important tier never waits.
+fn worst_min_wait<W>(now: Duration, taken: &Taken<W>) -> Duration {
+    let waits = taken.meter.min_wait.iter().zip(&taken.sweep.oldest);
+    waits.filter_map(|(served, oldest)| served.or(oldest.map(|oldest| now.saturating_sub(oldest)))).max().unwrap_or_default()
+}
+
+impl Capacity {
+    fn take_in(&mut self, meter: &Meter) {
+        self.pending_seats += meter.finished_full as f64;
+        self.pending_calls += meter.calls_full as f64;
+        self.pending_time += meter.full;
+        if self.pending_calls < CAPACITY_CALLS || self.pending_time <= 0.0 {
+            // What is older was another time.
+            if self.pending_time > 10.0 {
+                (self.pending_seats, self.pending_calls, self.pending_time) = (0.0, 0.0, 0.0);
+            }
+            return;
+        }
+        let sample = self.pending_seats / self.pending_time;
+        let weight = (self.pending_calls / CAPACITY_CALLS_FULL).min(1.0);
+        self.value = Some(self.value.map_or(sample, |value| {
+            value + weight * if sample > value { 1.0 } else { CAPACITY_DOWN } * (sample - value)
+        }));
+        (self.pending_seats, self.pending_calls, self.pending_time) = (0.0, 0.0, 0.0);
+    }
+}

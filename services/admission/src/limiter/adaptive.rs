@@ -1,0 +1,376 @@
+//! The shipped law: as much at once as throughput needs, and not more.
+//!
+//! Three parts, from the slow law of `reference/overload.md` b.3:
+//!
+//! - **Need.** By Little's law, what throughput needs is inflight / x, where x is the service time over the uncongested
+//!   one of the same kinds. The limit aims at twice that (BBR's gain), so that chance does not leave seats empty.
+//! - **Veto.** Every move is a trial that throughput judges: if it fell with the limit, the time was the backend's own and
+//!   not a queue in it, the move is taken back, and the limit grows for as long as throughput follows. This is the
+//!   correlation veto of Cinnamon and failsafe-go with the variation made on purpose, because a limit that is held still
+//!   has nothing to correlate with. It closes the hole of gradient laws in both directions: a steadily bad time does not
+//!   become normal, and a slow backend is not starved.
+//! - **Ceiling and dips.** Acks above an absolute time lower the limit; and a limit that has been full for a minute is
+//!   lowered by a quarter for a window (brpc), which also measures the uncongested time again.
+//!
+//! One part is fast, because the slow ones take windows of a second: when calls take several times as long as they need
+//! although throughput is what it was, they queue inside, and the limit is cut within a few ticks.
+
+use std::time::Duration;
+
+use crate::class::Tier;
+use crate::config::LimiterConfig;
+use crate::limiter::{Kind, LimitLaw, LimitTick, Sample};
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Adaptive {
+    config: LimiterConfig,
+    least: f64,
+    most: f64,
+    limit: f64,
+    kinds: Box<[Baseline; Kind::COUNT]>,
+    window: Window,
+    fast: Ratio,
+    /// Throughput that was reached lately, in seats a second, fading by half in 14 s.
+    reached: f64,
+    trial: Option<Trial>,
+    /// The last trial upwards was answered by throughput.
+    follows: bool,
+    starting: bool,
+    /// Windows in a row in which acks were above the ceiling.
+    late_windows: u32,
+    /// After a move was taken back, another in its direction waits, longer each time.
+    down: Patience,
+    up: Patience,
+    full_for: Duration,
+    dip_after: Duration,
+    last_delay_cut: Duration,
+}
+
+/// The uncongested service time of a kind, in seconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Baseline {
+    mean: f64,
+    window: Ratio,
+    tick: Ratio,
+}
+
+/// A sum of times, and how many.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ratio {
+    sum: f64,
+    of: f64,
+    calls: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    span: f64,
+    full: f64,
+    finished: f64,
+    finished_full: f64,
+    inflight_full: f64,
+    inflight: f64,
+    inflight_max: u32,
+    acks: f64,
+    acks_late: f64,
+}
+
+/// A move that throughput has to confirm.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    from: f64,
+    /// Throughput at `from`.
+    before: f64,
+    /// Until then calls finish that began before the move.
+    settled: Duration,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Patience {
+    until: Duration,
+    next: Duration,
+}
+
+/// Seats beyond the gain, for limits so small that a gain means nothing.
+const SPARE: f64 = 4.0;
+/// Of a change of the limit, throughput follows this much on the rising side of its curve, and less beyond the knee.
+const FOLLOWS_DOWN: f64 = 0.3;
+const FOLLOWS_UP: f64 = 0.5;
+const STEP_DOWN: f64 = 0.75;
+const STEP_UP: f64 = 1.25;
+const STEP_UP_STARTING: f64 = 1.5;
+/// Within a tenth of the aim is there.
+const CLOSE: f64 = 0.1;
+/// Twice the uncongested time is what a gain of two costs; this much more means queues inside.
+const SWOLLEN: f64 = 3.0;
+const FAST_CALLS: f64 = 10.0;
+const REACHED_FADE: f64 = 0.995;
+/// Of the throughput that was reached; below it the backend has slowed, and the slow law must find out.
+const STILL_REACHED: f64 = 0.7;
+/// A baseline sinks to a faster window at once, by half, and rises by 2 % a minute, or faster when so little runs
+/// that it cannot be congestion.
+const BASELINE_SINKS: f64 = 0.5;
+const BASELINE_RISES_PER_S: f64 = 0.02 / 60.0;
+const BASELINE_RISES_IDLE: f64 = 0.1;
+const BASELINE_CALLS: f64 = 50.0;
+const FIRST_CALLS: f64 = 5.0;
+const DELAY_CUT_ABOVE: Duration = Duration::from_millis(50);
+const DELAY_CUT_EVERY: Duration = Duration::from_millis(250);
+const PATIENCE_FIRST: Duration = Duration::from_secs(5);
+const PATIENCE_MAX: Duration = Duration::from_secs(60);
+/// Service times until what finishes has begun under the limit of a trial.
+const SETTLING_CALLS: f64 = 3.0;
+/// A window is judged at latest after so many times its length.
+const EXTENDED: f64 = 5.0;
+
+impl Adaptive {
+    pub fn new(config: LimiterConfig, cores: u32) -> Self {
+        let least = f64::from(config.least.unwrap_or(2 * cores).min(config.most));
+        let most = f64::from(config.most);
+        let limit = f64::from(config.initial.unwrap_or(32 * cores)).clamp(least, most);
+        Self {
+            config,
+            least,
+            most,
+            limit,
+            kinds: Box::new([Baseline::default(); Kind::COUNT]),
+            window: Window::default(),
+            fast: Ratio::default(),
+            reached: 0.0,
+            trial: None,
+            follows: false,
+            starting: true,
+            late_windows: 0,
+            down: Patience::default(),
+            up: Patience::default(),
+            full_for: Duration::ZERO,
+            dip_after: config.dip_every,
+            last_delay_cut: Duration::ZERO,
+        }
+    }
+
+    pub fn limit(&self) -> u32 {
+        self.limit as u32
+    }
+
+    /// Closes the tick's sums over all kinds: the time that calls took over the time they need.
+    fn gather(&mut self, tick: &LimitTick) {
+        for kind in self.kinds.iter_mut().filter(|kind| kind.tick.calls > 0.0) {
+            if kind.mean == 0.0 {
+                if kind.tick.calls < FIRST_CALLS {
+                    continue;
+                }
+                kind.mean = kind.tick.sum / kind.tick.calls;
+            }
+            self.fast.sum += kind.tick.sum;
+            self.fast.of += kind.tick.calls * kind.mean;
+            self.fast.calls += kind.tick.calls;
+            kind.window.sum += kind.tick.sum;
+            kind.window.calls += kind.tick.calls;
+            kind.tick = Ratio::default();
+        }
+        let length = tick.length.as_secs_f64();
+        let window = &mut self.window;
+        window.span += length;
+        window.full += length * tick.full;
+        window.finished += tick.finished as f64;
+        window.finished_full += tick.finished_full as f64;
+        window.inflight += tick.inflight_mean * length;
+        window.inflight_full += tick.inflight_mean * length * tick.full;
+        window.inflight_max = window.inflight_max.max(tick.inflight_max);
+        self.full_for = if tick.full > 0.5 { self.full_for + tick.length } else { Duration::ZERO };
+        let throughput = tick.finished as f64 / length.max(1e-3);
+        self.reached = (self.reached * REACHED_FADE).max(self.reached + 0.3 * (throughput - self.reached));
+    }
+
+    /// Calls take several times what they need, and throughput is no less for it: they queue inside.
+    fn cut_if_swollen(&mut self, tick: &LimitTick) {
+        if self.fast.calls < FAST_CALLS {
+            return;
+        }
+        let swollen = self.fast.sum / self.fast.of;
+        self.fast = Ratio::default();
+        let throughput = tick.finished as f64 / tick.length.as_secs_f64().max(1e-3);
+        let aim = self.config.gain * tick.inflight_mean / swollen + SPARE;
+        if swollen > SWOLLEN
+            && self.limit > aim
+            && tick.inflight_mean > aim
+            && !self.follows
+            && throughput >= STILL_REACHED * self.reached
+        {
+            self.set(aim.max(self.limit / 2.0));
+            self.starting = false;
+            self.begin_window();
+            self.trial = None;
+        }
+    }
+
+    fn cut_if_delayed(&mut self, tick: &LimitTick) {
+        let due = tick.now.saturating_sub(self.last_delay_cut) >= DELAY_CUT_EVERY;
+        if tick.run_queue_delay > DELAY_CUT_ABOVE && tick.full > 0.0 && due {
+            self.last_delay_cut = tick.now;
+            self.set(self.limit * 0.9);
+        }
+    }
+
+    fn judge(&mut self, now: Duration) {
+        let window = self.window;
+        let swollen = self.close_baselines();
+        let late = window.acks_late > 0.01 * window.acks;
+        self.late_windows = if late && window.acks > 0.0 { self.late_windows + 1 } else { 0 };
+        // Throughput says something about the limit only while the limit was reached.
+        let throughput = (window.full > window.span / 2.0).then(|| window.finished_full / window.full.max(1e-9));
+        match (self.trial.take(), throughput) {
+            (Some(trial), Some(throughput)) => self.conclude(now, trial, throughput, swollen),
+            // The load went away in the middle of it. What was lowered without proof is raised again.
+            (Some(trial), None) => self.set(self.limit.max(trial.from)),
+            (None, Some(throughput)) => self.begin_trial(now, throughput, swollen),
+            (None, None) => {
+                self.follows = false;
+                if f64::from(window.inflight_max) > self.limit / 2.0 && swollen < self.config.gain {
+                    self.set(self.limit + self.limit.log10().max(1.0));
+                }
+            }
+        }
+        self.begin_window();
+    }
+
+    fn begin_trial(&mut self, now: Duration, throughput: f64, swollen: f64) {
+        let window = &self.window;
+        let inflight = window.inflight_full / window.full.max(1e-9);
+        let aim = self.config.gain * inflight / swollen + SPARE;
+        let from = self.limit;
+        if self.follows {
+            self.set(from * STEP_UP);
+        } else if self.late_windows >= 2 && self.down.is_over(now) {
+            self.set(from * STEP_DOWN);
+        } else if aim < from * (1.0 - CLOSE) && self.down.is_over(now) {
+            self.set(aim.max(from * STEP_DOWN));
+        } else if aim > from * (1.0 + CLOSE) && self.up.is_over(now) {
+            self.set(aim.min(from * if self.starting { STEP_UP_STARTING } else { STEP_UP }));
+        } else if self.full_for >= self.dip_after {
+            self.set(from * STEP_DOWN);
+            self.full_for = Duration::ZERO;
+            // Half to one and a half times, so that the processes of a fleet do not dip together.
+            let jitter = 0.5 + (now.as_nanos() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) as f64 / u64::MAX as f64;
+            self.dip_after = self.config.dip_every.mul_f64(jitter);
+        }
+        if (self.limit - from).abs() >= 1.0 {
+            let mean = inflight / throughput.max(1e-9);
+            let settling = Duration::from_secs_f64((SETTLING_CALLS * mean).clamp(0.1, 1.0));
+            self.trial = Some(Trial { from, before: throughput, settled: now + settling });
+        }
+    }
+
+    fn conclude(&mut self, now: Duration, trial: Trial, throughput: f64, swollen: f64) {
+        let change = self.limit / trial.from - 1.0;
+        let followed = (throughput / trial.before.max(1e-9) - 1.0) / change;
+        if change < 0.0 {
+            self.follows = followed > FOLLOWS_DOWN;
+            if self.follows {
+                self.starting = false;
+                self.set(trial.from);
+                self.down.try_later(now);
+            } else {
+                self.down = Patience::default();
+            }
+        } else {
+            self.follows = followed > FOLLOWS_UP;
+            if self.follows {
+                self.up = Patience::default();
+                if swollen > self.config.gain {
+                    self.rebase();
+                }
+            } else {
+                self.starting = false;
+                self.up.try_later(now);
+                if followed < -0.2 || swollen > self.config.gain {
+                    self.set(trial.from);
+                }
+            }
+        }
+    }
+
+    /// Takes the window's times up into the baselines; answers how swollen they were.
+    fn close_baselines(&mut self) -> f64 {
+        let window = &self.window;
+        let idle = window.full == 0.0 && window.inflight / window.span.max(1e-9) < self.least / 4.0;
+        let rises = 1.0 + BASELINE_RISES_PER_S * window.span;
+        let (mut sum, mut of) = (0.0, 0.0);
+        for kind in self.kinds.iter_mut().filter(|kind| kind.window.calls > 0.0) {
+            let Ratio { sum: time, calls, .. } = kind.window;
+            sum += time;
+            of += calls * kind.mean;
+            if calls < BASELINE_CALLS {
+                continue;
+            }
+            let mean = time / calls;
+            if mean < kind.mean {
+                kind.mean += BASELINE_SINKS * (mean - kind.mean);
+            } else if idle {
+                kind.mean += BASELINE_RISES_IDLE * (mean - kind.mean);
+            } else {
+                kind.mean = (kind.mean * rises).min(mean);
+            }
+        }
+        if of > 0.0 { (sum / of).max(1.0) } else { 1.0 }
+    }
+
+    /// Throughput followed the limit although times were long: they are the backend's own.
+    fn rebase(&mut self) {
+        for kind in self.kinds.iter_mut().filter(|kind| kind.window.calls >= BASELINE_CALLS) {
+            kind.mean = kind.window.sum / kind.window.calls;
+        }
+    }
+
+    fn begin_window(&mut self) {
+        self.window = Window::default();
+        for kind in self.kinds.iter_mut() {
+            kind.window = Ratio::default();
+        }
+    }
+
+    fn set(&mut self, limit: f64) {
+        self.limit = limit.clamp(self.least, self.most);
+    }
+}
+
+impl LimitLaw for Adaptive {
+    fn finished(&mut self, sample: &Sample) {
+        let service = sample.service.as_secs_f64();
+        let tick = &mut self.kinds[sample.kind.index()].tick;
+        tick.sum += service;
+        tick.calls += 1.0;
+        if sample.tier == Tier::Ack {
+            self.window.acks += 1.0;
+            self.window.acks_late += f64::from(u8::from(sample.service > self.config.ceiling));
+        }
+    }
+
+    fn tick(&mut self, tick: &LimitTick) -> u32 {
+        self.gather(tick);
+        self.cut_if_swollen(tick);
+        self.cut_if_delayed(tick);
+        if self.trial.is_some_and(|trial| tick.now < trial.settled) {
+            self.begin_window();
+        }
+        let (span, length) = (self.window.span, self.config.window.as_secs_f64());
+        let calls = self.kinds.iter().map(|kind| kind.window.calls).sum::<f64>();
+        if span >= length && (calls >= f64::from(self.config.window_calls) || span >= length * EXTENDED) {
+            self.judge(tick.now);
+        }
+        self.limit()
+    }
+}
+
+impl Patience {
+    fn is_over(&self, now: Duration) -> bool {
+        now >= self.until
+    }
+
+    fn try_later(&mut self, now: Duration) {
+        self.next = (self.next * 2).clamp(PATIENCE_FIRST, PATIENCE_MAX);
+        self.until = now + self.next;
+    }
+}
