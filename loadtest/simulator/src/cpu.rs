@@ -58,10 +58,6 @@ impl Cpu {
         }
     }
 
-    pub(crate) fn tasks(&self) -> usize {
-        self.tasks.len()
-    }
-
     pub(crate) fn set_speed(&mut self, now: Nanos, speed: f64) {
         self.advance(now);
         self.speed = speed;

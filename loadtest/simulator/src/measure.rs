@@ -5,7 +5,7 @@ use hdrhistogram::Histogram;
 use crate::plan::Plan;
 use crate::policy::TIERS;
 use crate::time::Nanos;
-use crate::world::{CallEnd, SAMPLE};
+use crate::world::CallEnd;
 
 /// Clients are told apart in figures only when they are few.
 const CLIENTS_TOLD_APART_MAX: u32 = 4_096;
@@ -179,9 +179,4 @@ impl Measure {
     pub(crate) fn goodput(&self) -> f64 {
         self.ok_in_time as f64 / self.span()
     }
-}
-
-/// The time at which a bucket of the series begins.
-pub(crate) fn bucket_at(index: usize) -> Nanos {
-    Nanos(SAMPLE.0 * index as u64)
 }

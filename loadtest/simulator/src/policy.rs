@@ -12,6 +12,7 @@ mod fixed;
 mod gradient2;
 mod limited;
 mod none;
+mod ours;
 mod statistics;
 mod vegas;
 
@@ -58,6 +59,8 @@ pub enum Decision {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refusal {
     pub pushback: Pushback,
+    /// `RetryInfo`: when the user may ask for this tier again, whatever the library does.
+    pub come_back: Option<Nanos>,
     /// The answer is kept back for so long, which costs memory and no processor.
     pub hold: Nanos,
     /// The connection is closed with it.
@@ -123,6 +126,15 @@ pub struct HoldBack {
     pub ttl: Nanos,
 }
 
+/// What a server tells those who call it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Advice {
+    /// The worst level that it admits.
+    pub open_level: u16,
+    /// 1 is as much as it can do, 2 is twice that.
+    pub pressure: f64,
+}
+
 /// A law of admission.
 pub trait Policy: Debug {
     /// A call has arrived.
@@ -140,17 +152,17 @@ pub trait Policy: Debug {
     }
 
     /// What goes out with each answer to this user.
-    fn hold_back(&mut self, _user: u64, _now: Nanos) -> Option<HoldBack> {
+    fn hold_back(&mut self, _level: u16, _user: u64) -> Option<HoldBack> {
         None
     }
 
-    /// The worst level that this server admits, for those who call it.
-    fn open_level(&self) -> Option<u16> {
+    /// What goes out with each answer to the server that called this one.
+    fn advice(&self) -> Option<Advice> {
         None
     }
 
-    /// A server behind this one has told its open level.
-    fn hear(&mut self, _server: usize, _open_level: u16, _now: Nanos) {}
+    /// A server behind this one has told how it is.
+    fn hear(&mut self, _server: usize, _advice: Advice, _now: Nanos) {}
 
     /// A device wants a connection. `None`: now. Otherwise it stays in the accept queue of the kernel for so long,
     /// which costs nothing.
@@ -163,6 +175,8 @@ pub trait Policy: Debug {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Law {
+    /// The product's own: `services/admission`.
+    Ours,
     None,
     /// A fixed number of calls at once, the best one by sweep.
     Static,
@@ -176,9 +190,10 @@ pub enum Law {
 
 impl Law {
     /// What checks are about unless they say otherwise.
-    pub const OURS: Self = Self::Static;
+    pub const OURS: Self = Self::Ours;
 
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
+        Self::Ours,
         Self::None,
         Self::Static,
         Self::CodelLifo,
@@ -192,6 +207,7 @@ impl Law {
     /// As scenario files spell it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Ours => "ours",
             Self::None => "none",
             Self::Static => "static",
             Self::CodelLifo => "codel-lifo",
@@ -205,6 +221,7 @@ impl Law {
 
     pub(crate) fn build(self, site: &Site) -> Box<dyn Policy> {
         match self {
+            Self::Ours => Box::new(ours::Ours::new(site)),
             Self::None => Box::new(none::None),
             Self::Static => Box::new(fixed::fixed(site.limit)),
             Self::CodelLifo => Box::new(codel_lifo::CodelLifo::new(site.limit)),
@@ -222,6 +239,7 @@ impl Law {
 pub(crate) struct Site {
     /// Calls at once that a sweep found best here: what a careful operator would have configured.
     pub(crate) limit: u32,
+    pub(crate) cores: u32,
     pub(crate) seed: u64,
 }
 

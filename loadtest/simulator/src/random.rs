@@ -15,6 +15,11 @@ impl Stream {
         Self(SmallRng::seed_from_u64(mix(seed ^ mix(subject))))
     }
 
+    /// For code that draws by itself.
+    pub(crate) fn rng(&mut self) -> &mut SmallRng {
+        &mut self.0
+    }
+
     /// From 0 up to, and not including, 1.
     pub(crate) fn share(&mut self) -> f64 {
         self.0.random()

@@ -1,5 +1,9 @@
 //! Playing scenarios, alone and together.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
 use serde::{Deserialize, Serialize};
 
 use crate::capacity;
@@ -7,7 +11,7 @@ use crate::fault::Fault;
 use crate::judge::{self, Comparison};
 use crate::outcome::{Outcome, RunOutcome, ServiceCapacity};
 use crate::plan::Plan;
-use crate::scenario::{Scenario, ScenarioError, likest, plans, shipped};
+use crate::scenario::{Key, Scenario, ScenarioError, likest, plans, shipped};
 use crate::time::Nanos;
 use crate::world::World;
 
@@ -48,15 +52,7 @@ pub fn run(scenario: &Scenario, seed: u64) -> Outcome {
 /// The same, telling how far it is.
 pub fn run_with(scenario: &Scenario, seed: u64, progress: &mut dyn FnMut(Progress<'_>)) -> Outcome {
     let found = capacity::find(scenario, seed);
-    let plans = plans(scenario, &found, seed);
-    let of = plans.len();
-    let mut runs = Vec::with_capacity(of);
-    for (done, (key, plan)) in plans.into_iter().enumerate() {
-        progress(Progress { scenario: &scenario.name, done, of });
-        let measure = World::new(&plan).run();
-        runs.push(RunOutcome::new(key, &measure, fault_end(&plan)));
-    }
-    progress(Progress { scenario: &scenario.name, done: of, of });
+    let mut runs = play_all(scenario, plans(scenario, &found, seed), progress);
     let capacities = capacities(scenario, &found);
     judge::relate(&mut runs, &capacities);
     Outcome {
@@ -120,6 +116,41 @@ fn capacities(scenario: &Scenario, found: &[capacity::Capacity]) -> Vec<ServiceC
             }
         })
         .collect()
+}
+
+/// Runs have nothing in common but what they are given, so every processor takes one after the other.
+fn play_all(
+    scenario: &Scenario,
+    plans: Vec<(Key, Plan)>,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Vec<RunOutcome> {
+    let of = plans.len();
+    let next = AtomicUsize::new(0);
+    let (sender, receiver) = mpsc::sync_channel(of.max(1));
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(of);
+    let mut runs: Vec<_> = thread::scope(|scope| {
+        for _ in 0..threads {
+            let (sender, next, plans) = (sender.clone(), &next, &plans);
+            scope.spawn(move || {
+                while let Some((key, plan)) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let measure = World::new(plan).run();
+                    // The receiver lives until all are done, and has room for all.
+                    sender.send(RunOutcome::new(key.clone(), &measure, fault_end(plan))).ok();
+                }
+            });
+        }
+        drop(sender);
+        let mut runs = Vec::with_capacity(of);
+        progress(Progress { scenario: &scenario.name, done: 0, of });
+        for run in receiver {
+            runs.push(run);
+            progress(Progress { scenario: &scenario.name, done: runs.len(), of });
+        }
+        runs
+    });
+    let place = |run: &RunOutcome| plans.iter().position(|(key, _)| *key == run.key);
+    runs.sort_by_key(place);
+    runs
 }
 
 /// When what the fault does is over.

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::{Arrival, Decision, Departure, Effects, LEVELS, Policy, Refusal, Signals};
+use super::{Advice, Arrival, Decision, Departure, Effects, LEVELS, Policy, Refusal, Signals};
 use crate::time::Nanos;
 
 const OVERLOADED: Nanos = Nanos::from_millis(20);
@@ -139,12 +139,12 @@ impl Policy for Dagor {
         Some(WINDOW)
     }
 
-    fn open_level(&self) -> Option<u16> {
-        Some((self.open - 1) as u16)
+    fn advice(&self) -> Option<Advice> {
+        Some(Advice { open_level: (self.open - 1) as u16, pressure: 0.0 })
     }
 
-    fn hear(&mut self, server: usize, open_level: u16, _now: Nanos) {
-        self.downstream.insert(server, open_level);
+    fn hear(&mut self, server: usize, advice: Advice, _now: Nanos) {
+        self.downstream.insert(server, advice.open_level);
     }
 }
 
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_callers_gate_closes_with_its_callees() {
         let mut policy = Dagor::new(10);
-        policy.hear(3, 200, Nanos::ZERO);
+        policy.hear(3, Advice { open_level: 200, pressure: 0.0 }, Nanos::ZERO);
         assert!(policy.refuses(201) && !policy.refuses(200));
     }
 }

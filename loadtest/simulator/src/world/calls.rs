@@ -76,6 +76,7 @@ impl World<'_> {
             worker_tries: 0,
             verdict: Verdict::Failed,
             pushback: Pushback::Silent,
+            come_back: None,
             hold_back: None,
             close: false,
             orphan: false,
@@ -106,7 +107,11 @@ impl World<'_> {
             }
             Verdict::Refused => {
                 self.measure.refused(attempt.class, now);
-                if let Pushback::After(pause) = attempt.pushback {
+                let told = match attempt.pushback {
+                    Pushback::After(pause) => Some(pause),
+                    _ => None,
+                };
+                if let Some(pause) = attempt.come_back.or(told) {
                     self.population.push_back(attempt.client, attempt.tier, now + pause);
                 }
                 self.failed(attempt.call, attempt.pushback, CallEnd::Refused);

@@ -82,6 +82,7 @@ pub(super) struct Attempt {
     pub(super) worker_tries: u8,
     pub(super) verdict: Verdict,
     pub(super) pushback: Pushback,
+    pub(super) come_back: Option<Nanos>,
     pub(super) hold_back: Option<HoldBack>,
     pub(super) close: bool,
     /// Its gateway died under it.

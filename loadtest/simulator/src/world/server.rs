@@ -39,7 +39,8 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new(plan: &Plan, hop: usize, id: u32) -> Self {
         let server = if hop == 0 { plan.gateway } else { plan.worker };
-        let site = Site { limit: plan.limits[hop], seed: mix(plan.seed ^ u64::from(id)) };
+        let cores = server.cores.ceil() as u32;
+        let site = Site { limit: plan.limits[hop], cores, seed: mix(plan.seed ^ u64::from(id)) };
         Self {
             hop,
             plan: server,

@@ -1,6 +1,6 @@
 //! The servers' side of an attempt: reading it, deciding, working, asking a worker, answering.
 
-use super::record::{Place, Verdict};
+use super::record::{Attempt, Place, Verdict};
 use super::server::PRESENT_MAX;
 use super::{Event, World};
 use crate::cpu::Stage;
@@ -114,7 +114,7 @@ impl World<'_> {
             call: id,
             tier: attempt.tier,
             user: attempt.user,
-            level: (u16::from(attempt.tier) << 7) | (attempt.user & 127) as u16,
+            level: level(attempt),
             reached: self.told(reached),
             deadline: self.told(attempt.told_deadline),
             inner: hop == 1,
@@ -249,17 +249,17 @@ impl World<'_> {
         if self.servers[worker as usize].epoch == epoch {
             self.depart(worker, id, verdict);
         }
-        self.tell_level(id, worker);
+        self.tell_advice(id, worker);
         self.travel(self.lanes.hop, self.plan.hop, Event::BackAtGateway(id));
     }
 
-    /// The worker's answer carries what it admits at present.
-    fn tell_level(&mut self, id: u32, worker: u32) {
+    /// The worker's answer carries how it is at present.
+    fn tell_advice(&mut self, id: u32, worker: u32) {
         let told = self.told(self.now());
-        let Some(open) = self.servers[worker as usize].policy.open_level() else { return };
+        let Some(advice) = self.servers[worker as usize].policy.advice() else { return };
         let Some(gateway) = self.attempts.get(id).map(|attempt| attempt.server[0]) else { return };
         if self.weather.coordination {
-            self.servers[gateway as usize].policy.hear(worker as usize, open, told);
+            self.servers[gateway as usize].policy.hear(worker as usize, advice, told);
         }
     }
 
@@ -277,7 +277,8 @@ impl World<'_> {
             return;
         }
         attempt.place = Place::Gateway;
-        let refusal = Refusal { pushback: attempt.pushback, ..Refusal::default() };
+        let refusal =
+            Refusal { pushback: attempt.pushback, come_back: attempt.come_back, ..Refusal::default() };
         self.depart(gateway, id, verdict);
         self.answer(id, verdict, refusal);
     }
@@ -323,26 +324,27 @@ impl World<'_> {
         let Some(attempt) = self.attempts.get_mut(id) else { return };
         attempt.verdict = Verdict::Refused;
         attempt.pushback = refusal.pushback;
+        attempt.come_back = refusal.come_back;
         attempt.place = Place::ToWorker;
         let state = &mut self.servers[server as usize];
         state.present = state.present.saturating_sub(1);
-        self.tell_level(id, server);
+        self.tell_advice(id, server);
         self.travel(self.lanes.hop, self.plan.hop, Event::BackAtGateway(id));
     }
 
     /// The gateway answers.
     fn answer(&mut self, id: u32, verdict: Verdict, refusal: Refusal) {
         let now = self.now();
-        let told = self.told(now);
         let Some(attempt) = self.attempts.get_mut(id) else { return };
         let state = &mut self.servers[attempt.server[0] as usize];
         if attempt.place == Place::Gateway && state.epoch == attempt.epoch[0] {
             state.present = state.present.saturating_sub(1);
-            attempt.hold_back = state.policy.hold_back(attempt.user, told);
+            attempt.hold_back = state.policy.hold_back(level(attempt), attempt.user);
         }
         attempt.place = Place::ToClient;
         attempt.verdict = verdict;
         attempt.pushback = if verdict == Verdict::Refused { refusal.pushback } else { Pushback::Silent };
+        attempt.come_back = refusal.come_back;
         attempt.close = refusal.close;
         if self.weather.blackhole {
             self.lose(id);
@@ -358,4 +360,9 @@ impl World<'_> {
         self.attempts.remove(id);
         self.measure.attempts_over += 1;
     }
+}
+
+/// A tier and one of 128 cohorts, the same for every try.
+fn level(attempt: &Attempt) -> u16 {
+    (u16::from(attempt.tier) << 7) | (attempt.user & 127) as u16
 }

@@ -1,0 +1,183 @@
+//! The product's own overload control: an adapter around [`spillway_admission::Admission`], and no law of its own.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::rc::Rc;
+
+use prometheus::Registry;
+use spillway_admission::{
+    Admission, AdmissionConfig, AdmissionMetrics, Arrival as Decided, Call, InCall, Kind, Level, Outcome, Seat,
+    Signals as ToldSignals, TICK, Ticket, Tier, User, Waiter,
+};
+
+use super::{
+    Advice, Arrival, Decision, Departure, Effects, Ending, HoldBack, Policy, Pushback, Refusal, Signals, Site,
+};
+use crate::random::Stream;
+use crate::time::Nanos;
+
+/// A pressure that was told longer ago than this is forgotten.
+const PRESSURE_KEPT: Nanos = Nanos::SECOND;
+
+pub(super) struct Ours {
+    admission: Admission<Waiting>,
+    inbox: Rc<RefCell<Inbox>>,
+    /// What calls hold that run.
+    seats: HashMap<u32, Seat<Waiting>>,
+    /// What calls hold that wait, and their deadlines.
+    tickets: HashMap<u32, (Ticket<Waiting>, Nanos)>,
+    /// Pressure of the servers behind this one, and when it was told.
+    downstream: HashMap<usize, (f64, Nanos)>,
+    advice: Advice,
+    chance: Stream,
+}
+
+/// What `Admission` has told about calls that waited.
+#[derive(Default)]
+struct Inbox {
+    admitted: Vec<(u32, Seat<Waiting>)>,
+    refused: Vec<(u32, spillway_admission::Refusal)>,
+}
+
+struct Waiting {
+    call: u32,
+    inbox: Rc<RefCell<Inbox>>,
+}
+
+impl Waiter for Waiting {
+    fn admitted(self, seat: Seat<Self>) -> Result<(), Seat<Self>> {
+        self.inbox.borrow_mut().admitted.push((self.call, seat));
+        Ok(())
+    }
+
+    fn refused(self, refusal: spillway_admission::Refusal) {
+        self.inbox.borrow_mut().refused.push((self.call, refusal));
+    }
+}
+
+impl Ours {
+    pub(super) fn new(site: &Site) -> Self {
+        let config = AdmissionConfig { cores: Some(site.cores), ..AdmissionConfig::default() };
+        let metrics = AdmissionMetrics::register(&Registry::new(), "simulated").expect("the registry is new");
+        Self {
+            admission: Admission::new(config, metrics).expect("the defaults work"),
+            inbox: Rc::default(),
+            seats: HashMap::new(),
+            tickets: HashMap::new(),
+            downstream: HashMap::new(),
+            advice: Advice { open_level: u16::MAX, pressure: 0.0 },
+            chance: Stream::new(site.seed, 0x0075),
+        }
+    }
+
+    /// Passes on what was told since the last time.
+    fn empty_inbox(&mut self, now: Nanos, effects: &mut Effects) {
+        let Inbox { admitted, refused } = std::mem::take(&mut *self.inbox.borrow_mut());
+        for (call, seat) in admitted {
+            self.tickets.remove(&call);
+            self.seats.insert(call, seat);
+            effects.run.push(call);
+        }
+        for (call, refusal) in refused {
+            let deadline = self.tickets.remove(&call).map_or(now, |(_, deadline)| deadline);
+            let refusal = self.refusal(&refusal, deadline.since(now));
+            effects.refuse.push((call, refusal));
+        }
+    }
+
+    fn refusal(&mut self, refusal: &spillway_admission::Refusal, left: Nanos) -> Refusal {
+        let Some(told) = refusal.pushback(left.duration(), self.chance.rng()) else {
+            return Refusal { pushback: Pushback::Never, ..Refusal::default() };
+        };
+        Refusal {
+            pushback: match told.in_call {
+                InCall::RetryAfter(pause) => Pushback::After(pause.into()),
+                InCall::DoNotRetry => Pushback::Never,
+            },
+            come_back: Some(told.retry_info.into()),
+            ..Refusal::default()
+        }
+    }
+}
+
+impl Policy for Ours {
+    fn arrive(&mut self, arrival: &Arrival, now: Nanos, effects: &mut Effects) -> Decision {
+        let level = Level::try_from(arrival.level).unwrap_or(Level::new(Tier::Background, 0));
+        let told = arrival.deadline.since(arrival.reached).duration();
+        let deadline = level.tier().deadline(arrival.reached.duration(), Some(told));
+        let call = Call {
+            level,
+            kind: Kind::new(arrival.tier),
+            seats: 1,
+            user: User(arrival.user),
+            flow: None,
+            deadline,
+        };
+        let inbox = &self.inbox;
+        let waiter = || Waiting { call: arrival.call, inbox: Rc::clone(inbox) };
+        let decision = match self.admission.arrive(now.duration(), &call, waiter) {
+            Decided::Run(seat) => {
+                self.seats.insert(arrival.call, seat);
+                Decision::Run
+            }
+            Decided::Queued(ticket) => {
+                self.tickets.insert(arrival.call, (ticket, Nanos::from(deadline)));
+                Decision::Wait
+            }
+            Decided::Refused(refusal) => {
+                Decision::Refuse(self.refusal(&refusal, Nanos::from(deadline).since(now)))
+            }
+        };
+        // Whoever was pushed out, and whoever has been given a seat at once.
+        self.empty_inbox(now, effects);
+        decision
+    }
+
+    fn depart(&mut self, departure: &Departure, now: Nanos, effects: &mut Effects) {
+        if let Some(seat) = self.seats.remove(&departure.call) {
+            let outcome = match departure.ending {
+                Ending::Served | Ending::Late => Outcome::Served,
+                Ending::Refused | Ending::Failed => Outcome::Failed,
+            };
+            seat.finish(now.duration(), outcome);
+        }
+        self.empty_inbox(now, effects);
+    }
+
+    fn tick(&mut self, signals: &Signals, now: Nanos, effects: &mut Effects) {
+        self.downstream.retain(|_, (_, told)| now.since(*told) <= PRESSURE_KEPT);
+        let signals = ToldSignals {
+            run_queue_delay: signals.run_queue.duration(),
+            downstream: self.downstream.values().map(|(pressure, _)| *pressure).fold(0.0, f64::max),
+            ..ToldSignals::default()
+        };
+        self.admission.tick(now.duration(), &signals);
+        self.advice.pressure = self.admission.view().pressure;
+        self.empty_inbox(now, effects);
+    }
+
+    fn tick_interval(&self) -> Option<Nanos> {
+        Some(TICK.into())
+    }
+
+    fn hold_back(&mut self, level: u16, user: u64) -> Option<HoldBack> {
+        let level = Level::try_from(level).ok()?;
+        let told = self.admission.hold_back(level, User(user))?;
+        Some(HoldBack { worst_open: told.open as u8, ttl: told.ttl.into() })
+    }
+
+    fn advice(&self) -> Option<Advice> {
+        Some(self.advice)
+    }
+
+    fn hear(&mut self, server: usize, advice: Advice, now: Nanos) {
+        self.downstream.insert(server, (advice.pressure, now));
+    }
+}
+
+impl fmt::Debug for Ours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ours").field("view", &self.admission.view()).finish_non_exhaustive()
+    }
+}
