@@ -65,7 +65,8 @@ pub struct GateConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimiterConfig {
-    /// The first limit, in seats. Unset: 32 for each processor.
+    /// The first limit, in seats. Unset: 32 for each processor, and 256 at least: too much is cut within a second, too
+    /// little takes longer to be found, and refuses meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial: Option<u32>,
     /// The least limit, in seats. Unset: 2 for each processor.
@@ -248,9 +249,15 @@ impl Default for BrownoutConfig {
         Self {
             automatic: true,
             up_after: Duration::from_secs(2),
-            down_after: Duration::from_secs(30),
-            down_after_max: Duration::from_secs(600),
+            down_after: Duration::from_secs(10),
+            down_after_max: Duration::from_secs(300),
         }
+    }
+}
+
+impl LimiterConfig {
+    pub(crate) fn initial(&self, cores: u32) -> u32 {
+        self.initial.unwrap_or((32 * cores).max(256)).min(self.most)
     }
 }
 

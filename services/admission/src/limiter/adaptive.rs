@@ -42,6 +42,8 @@ pub struct Adaptive {
     /// After a move was taken back, another in its direction waits, longer each time.
     down: Patience,
     up: Patience,
+    /// Throughput did not follow upwards, so less may do as well.
+    probe_down: bool,
     full_for: Duration,
     dip_after: Duration,
     last_delay_cut: Duration,
@@ -128,7 +130,7 @@ impl Adaptive {
     pub fn new(config: LimiterConfig, cores: u32) -> Self {
         let least = f64::from(config.least.unwrap_or(2 * cores).min(config.most));
         let most = f64::from(config.most);
-        let limit = f64::from(config.initial.unwrap_or(32 * cores)).clamp(least, most);
+        let limit = f64::from(config.initial(cores)).clamp(least, most);
         Self {
             config,
             least,
@@ -144,6 +146,7 @@ impl Adaptive {
             late_windows: 0,
             down: Patience::default(),
             up: Patience::default(),
+            probe_down: false,
             full_for: Duration::ZERO,
             dip_after: config.dip_every,
             last_delay_cut: Duration::ZERO,
@@ -199,6 +202,7 @@ impl Adaptive {
             && !self.follows
             && throughput >= STILL_REACHED * self.reached
         {
+            if std::env::var("TRACE").is_ok() { eprintln!("{:?} cut {} swollen {swollen:.2}", tick.now, self.limit); }
             self.set(aim.max(self.limit / 2.0));
             self.starting = false;
             self.begin_window();
@@ -221,6 +225,7 @@ impl Adaptive {
         self.late_windows = if late && window.acks > 0.0 { self.late_windows + 1 } else { 0 };
         // Throughput says something about the limit only while the limit was reached.
         let throughput = (window.full > window.span / 2.0).then(|| window.finished_full / window.full.max(1e-9));
+        if std::env::var("TRACE").is_ok() { eprintln!("{now:?} L {} thr {throughput:?} x {swollen:.2} trial {:?} follows {} late {} full {:.2} of {:.2}", self.limit, self.trial, self.follows, self.late_windows, window.full, window.span); }
         match (self.trial.take(), throughput) {
             (Some(trial), Some(throughput)) => self.conclude(now, trial, throughput, swollen),
             // The load went away in the middle of it. What was lowered without proof is raised again.
@@ -243,7 +248,7 @@ impl Adaptive {
         let from = self.limit;
         if self.follows {
             self.set(from * STEP_UP);
-        } else if self.late_windows >= 2 && self.down.is_over(now) {
+        } else if (self.probe_down || self.late_windows >= 2) && self.down.is_over(now) {
             self.set(from * STEP_DOWN);
         } else if aim < from * (1.0 - CLOSE) && self.down.is_over(now) {
             self.set(aim.max(from * STEP_DOWN));
@@ -270,24 +275,26 @@ impl Adaptive {
             self.follows = followed > FOLLOWS_DOWN;
             if self.follows {
                 self.starting = false;
+                self.probe_down = false;
                 self.set(trial.from);
                 self.down.try_later(now);
             } else {
                 self.down = Patience::default();
             }
+            return;
+        }
+        self.follows = followed > FOLLOWS_UP;
+        if self.follows {
+            self.up = Patience::default();
+            if swollen > self.config.gain {
+                self.rebase();
+            }
         } else {
-            self.follows = followed > FOLLOWS_UP;
-            if self.follows {
-                self.up = Patience::default();
-                if swollen > self.config.gain {
-                    self.rebase();
-                }
-            } else {
-                self.starting = false;
+            self.starting = false;
+            if followed < FOLLOWS_UP / 2.0 {
+                self.set(trial.from);
                 self.up.try_later(now);
-                if followed < -0.2 || swollen > self.config.gain {
-                    self.set(trial.from);
-                }
+                self.probe_down = true;
             }
         }
     }
@@ -357,7 +364,9 @@ impl LimitLaw for Adaptive {
         }
         let (span, length) = (self.window.span, self.config.window.as_secs_f64());
         let calls = self.kinds.iter().map(|kind| kind.window.calls).sum::<f64>();
-        if span >= length && (calls >= f64::from(self.config.window_calls) || span >= length * EXTENDED) {
+        let enough = f64::from(self.config.window_calls);
+        let complete = span >= length && calls >= enough;
+        if complete || span >= length * EXTENDED || span >= length / 4.0 && calls >= 10.0 * enough {
             self.judge(tick.now);
         }
         self.limit()

@@ -39,6 +39,7 @@ fn explore() {
         ("pool 1000", POOL, 0.05, 1000.0),
         ("sleep 50ms", SLEEP, 0.05, 4000.0),
     ] {
+        if std::env::var("ONLY").is_ok_and(|only| only != name) { continue; }
         for bimodal in [false, true] {
             let mut world = World::new(Scenario { bimodal, ..scenario(speed, work) });
             println!("== {name} bimodal {bimodal}");
@@ -59,6 +60,7 @@ fn explore() {
                     view.capacity.map(|c| c as u32),
                     view.queued,
                 );
+                if x == 0.9 { println!("   {:?}", counts.reasons); }
             }
         }
     }

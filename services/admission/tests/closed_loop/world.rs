@@ -68,6 +68,7 @@ pub(crate) struct Counts {
     /// Answered within the deadline.
     pub(crate) good: [u64; 8],
     pub(crate) refused: [u64; 8],
+    pub(crate) reasons: BTreeMap<(&'static str, &'static str), u64>,
     /// Milliseconds from arrival to answer.
     pub(crate) latencies: [Vec<f64>; 8],
 }
@@ -91,6 +92,11 @@ impl Waiter for Woken {
 }
 
 impl Counts {
+    fn refuse(&mut self, tier: Tier, refusal: &Refusal) {
+        self.refused[tier as usize] += 1;
+        *self.reasons.entry((tier.name(), refusal.reason.name())).or_default() += 1;
+    }
+
     pub(crate) fn total(&self, counts: &[u64; 8]) -> u64 {
         counts.iter().sum()
     }
@@ -181,7 +187,7 @@ impl World {
                 self.timers.push(Reverse((ticket.expires().max(self.now), number)));
                 self.waiting.insert(number, (ticket, self.now, tier));
             }
-            Arrival::Refused(_) => self.counts.refused[tier as usize] += 1,
+            Arrival::Refused(refusal) => self.counts.refuse(tier, &refusal),
         }
         self.hear();
     }
@@ -210,7 +216,7 @@ impl World {
                 drop(ticket);
                 match verdict {
                     Ok(seat) => self.serve(seat, arrived, tier, tier.deadline(arrived, None)),
-                    Err(_) => self.counts.refused[tier as usize] += 1,
+                    Err(refusal) => self.counts.refuse(tier, &refusal),
                 }
             }
         }
@@ -220,7 +226,7 @@ impl World {
         let Some(Reverse((_, number))) = self.timers.pop() else { return };
         if let Some((ticket, arrived, tier)) = self.waiting.remove(&number) {
             match ticket.give_up() {
-                Some(_) => self.counts.refused[tier as usize] += 1,
+                Some(refusal) => self.counts.refuse(tier, &refusal),
                 None => panic!("{number}, which came at {arrived:?}, was told and did not hear"),
             }
         }
