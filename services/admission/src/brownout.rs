@@ -170,7 +170,11 @@ mod tests {
     }
 
     /// The rungs it was on, one after the other, with the second each began.
-    fn walk(ladder: &mut Ladder, seconds: u32, mut input: impl FnMut(u8) -> (Option<Tier>, bool)) -> Vec<(u32, u8)> {
+    fn walk(
+        ladder: &mut Ladder,
+        seconds: u32,
+        mut input: impl FnMut(u8) -> (Option<Tier>, bool),
+    ) -> Vec<(u32, u8)> {
         let mut rungs = vec![(0, ladder.rung)];
         for tick in 0..seconds * 10 {
             let (cut, fits) = input(ladder.rung);
@@ -204,8 +208,14 @@ mod tests {
     fn a_ladder_that_was_wrong_to_go_down_waits_longer_each_time() {
         let mut ladder = ladder();
         // The load comes back whenever background is on, and nobody can tell before.
-        let rungs = walk(&mut ladder, 3_600, |rung| if rung == 0 { (Some(Tier::Background), false) } else { (None, true) });
-        let downs: Vec<u32> = rungs.iter().filter(|(_, rung)| *rung == 0).map(|(second, _)| *second).collect();
+        let rungs =
+            walk(
+                &mut ladder,
+                3_600,
+                |rung| if rung == 0 { (Some(Tier::Background), false) } else { (None, true) },
+            );
+        let downs: Vec<u32> =
+            rungs.iter().filter(|(_, rung)| *rung == 0).map(|(second, _)| *second).collect();
         let waits: Vec<u32> = downs.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert_eq!(waits[1..6], [22, 42, 82, 162, 302], "{waits:?}");
     }

@@ -164,9 +164,13 @@ pub enum AdmissionConfigError {
     Share(&'static str),
     #[error("admission: {least} must not be more than {most}; lower the first or raise the second")]
     Order { least: &'static str, most: &'static str },
-    #[error("admission: limiter.gain must be from 1.1 to 10; at 1 the limit never grows, and 2 is a good value")]
+    #[error(
+        "admission: limiter.gain must be from 1.1 to 10; at 1 the limit never grows, and 2 is a good value"
+    )]
     Gain,
-    #[error("admission: gate.rho_max must be at least 0 and less than 1; at 1 nothing is let through and recovery is not seen")]
+    #[error(
+        "admission: gate.rho_max must be at least 0 and less than 1; at 1 nothing is let through and recovery is not seen"
+    )]
     RhoMax,
 }
 
@@ -350,7 +354,9 @@ mod tests {
         assert_eq!(wrong("[limiter]\ngain = 1.0"), Gain);
         let (least, most) = ("limiter.least", "limiter.most");
         assert_eq!(wrong("[limiter]\nleast = 9\nmost = 8"), Order { least, most });
-        assert!(wrong("[limiter]\nleast = 9\nmost = 8").to_string().contains("limiter.least must not be more"));
+        assert!(
+            wrong("[limiter]\nleast = 9\nmost = 8").to_string().contains("limiter.least must not be more")
+        );
     }
 
     #[test]

@@ -130,6 +130,15 @@ impl<W> Queue<W> {
         Place { index, generation: self.slots.generation(index) }
     }
 
+    /// Pushes out until no more than `seats_max` wait.
+    pub(crate) fn trim(&mut self, seats_max: u64, evicted: &mut Vec<Entry<W>>) {
+        while self.seats > seats_max {
+            let Some(worst) = self.worst() else { break };
+            let newest = self.levels[worst.index()].tail();
+            evicted.extend(self.take(newest));
+        }
+    }
+
     /// Takes the next one out, if `fits` says that its seats are free.
     pub(crate) fn pop(&mut self, now: Duration, fits: impl Fn(u32) -> bool) -> Next<W> {
         let Some((tier, index, owed)) = self.choose() else { return Next::Empty };

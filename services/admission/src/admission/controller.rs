@@ -12,7 +12,7 @@ use crate::config::{AdmissionConfig, Mode};
 use crate::gate::balance::{FlowBalance, Flows};
 use crate::gate::histogram::Arrivals;
 use crate::gate::{Refused, Threshold};
-use crate::pushback::Sizer;
+use crate::pushback::{Reason, Sizer};
 use crate::signals::Signals;
 
 pub(super) struct Controller {
@@ -199,11 +199,17 @@ pub(super) fn tick<W: Waiter>(shared: &Arc<Shared<W>>, now: Duration, signals: &
     shared.rung.store(view.rung | held, Relaxed);
     let hold_back = &controller.config.hold_back;
     let span = hold_back.ttl_max.saturating_sub(hold_back.ttl_min);
-    shared.advice_ms.store((hold_back.ttl_min + span.mul_f64(view.rho.clamp(0.0, 1.0))).as_millis() as u32, Relaxed);
-    shared.core().set_overload(view.overloaded && view.rho > 0.0, view.capacity);
+    shared
+        .advice_ms
+        .store((hold_back.ttl_min + span.mul_f64(view.rho.clamp(0.0, 1.0))).as_millis() as u32, Relaxed);
+    let mut evicted = Vec::new();
+    shared.core().set_overload(view.overloaded && view.rho > 0.0, view.capacity, &mut evicted);
     shared.metrics.tick(view, &taken.meter.admitted, &refused);
     drop(controller);
 
+    for entry in evicted {
+        shared.refuse_waiting(entry, Reason::PushedOut);
+    }
     for entry in taken.expired {
         shared.refuse_expired(entry);
     }

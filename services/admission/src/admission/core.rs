@@ -82,6 +82,8 @@ pub(super) struct Taken<W> {
 
 /// Queued calls that are always allowed: what chance makes of a load below capacity, twice.
 const QUEUE_LEAST: u64 = 2 * CHANCE_CALLS as u64;
+/// In overload as many as keep the seats of a small server in use from one arrival to the next.
+const QUEUE_LEAST_OVERLOADED: u64 = 32;
 /// The longest queue age of any tier, which the queue is dimensioned for.
 const QUEUE_AGE_MAX_S: f64 = 0.5;
 /// The longest wait while nothing is refused.
@@ -268,8 +270,19 @@ impl<W> Core<W> {
         }
     }
 
-    pub(super) fn set_overload(&mut self, overloaded: bool, capacity: Option<f64>) {
+    /// Takes up what the tick decided. In overload the queue is short: those who are too many in it now are moved into
+    /// `evicted`, the least important first. Otherwise the gate would have to refuse the important until the backlog
+    /// of the others has drained.
+    pub(super) fn set_overload(
+        &mut self,
+        overloaded: bool,
+        capacity: Option<f64>,
+        evicted: &mut Vec<Entry<W>>,
+    ) {
         (self.overloaded, self.capacity) = (overloaded, capacity);
+        if overloaded {
+            self.queue.trim(self.queue_seats_max(), evicted);
+        }
     }
 
     pub(super) fn publish_estimates(&mut self, now: Duration, published: &Published) {
@@ -297,11 +310,17 @@ impl<W> Core<W> {
         self.inflight == 0 || self.inflight.saturating_add(seats) <= self.limit
     }
 
-    /// Half of the limit or what can be served within the longest queue age, whichever is more: half of a limit of 10
-    /// would refuse calls of a small server by mere chance.
+    /// In overload half of the limit or what is served within twice CoDel's target; before, as much as is served within the
+    /// longest queue age, because half of a limit of 10 would refuse calls of a small server by mere chance.
     fn queue_seats_max(&self) -> u64 {
-        let within_age = self.capacity.unwrap_or(0.0) * QUEUE_AGE_MAX_S;
-        u64::from(self.limit / 2).max(within_age as u64).max(QUEUE_LEAST).min(self.config.calls_max.into())
+        let capacity = self.capacity.unwrap_or(0.0);
+        let (seconds, least) = if self.overloaded {
+            (2.0 * self.config.codel_target.as_secs_f64(), QUEUE_LEAST_OVERLOADED)
+        } else {
+            (QUEUE_AGE_MAX_S, QUEUE_LEAST)
+        };
+        let seats = u64::from(self.limit / 2).max((capacity * seconds) as u64).max(least);
+        seats.min(self.config.calls_max.into())
     }
 
     /// How long a call of this tier may wait for a seat from now on.

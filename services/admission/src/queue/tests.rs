@@ -104,7 +104,9 @@ fn a_wide_call_is_not_overtaken() {
     push(&mut queue, Entry { seats: 40, ..call(1, Tier::Send, 0) }, 100).unwrap();
     push(&mut queue, call(2, Tier::Lookup, 0), 100).unwrap();
     assert!(matches!(queue.pop(Duration::ZERO, |seats| seats <= 39), Next::Blocked));
-    assert!(matches!(queue.pop(Duration::ZERO, |seats| seats <= 40), Next::Serve(entry) if entry.waiter == 1));
+    assert!(
+        matches!(queue.pop(Duration::ZERO, |seats| seats <= 40), Next::Serve(entry) if entry.waiter == 1)
+    );
 }
 
 #[test]

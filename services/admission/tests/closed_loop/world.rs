@@ -10,8 +10,8 @@ use prometheus::Registry;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use spillway_admission::{
-    Admission, AdmissionConfig, AdmissionMetrics, Arrival, Call, Kind, Level, Outcome, Refusal, Seat, Signals, TICK, Ticket,
-    Tier, User, Waiter,
+    Admission, AdmissionConfig, AdmissionMetrics, Arrival, Call, Kind, Level, Outcome, Refusal, Seat,
+    Signals, TICK, Ticket, Tier, User, Waiter,
 };
 
 /// How fast a server works when so many calls are in it: the sum over them, in calls of unit work.
@@ -143,7 +143,12 @@ impl World {
         self.run_with(rates, length, |_| {})
     }
 
-    pub(crate) fn run_with(&mut self, rates: &[(Tier, f64)], length: Duration, mut each_tick: impl FnMut(&mut Self)) -> Counts {
+    pub(crate) fn run_with(
+        &mut self,
+        rates: &[(Tier, f64)],
+        length: Duration,
+        mut each_tick: impl FnMut(&mut Self),
+    ) -> Counts {
         self.counts = Counts::default();
         let end = self.now + length;
         let total: f64 = rates.iter().map(|(_, rate)| rate).sum();
@@ -164,7 +169,13 @@ impl World {
                 each_tick(self);
             } else if next == next_arrival {
                 let mut at = self.rng.random_range(0.0..total);
-                let tier = rates.iter().find(|(_, rate)| { at -= rate; at < 0.0 }).map_or(rates[0].0, |(tier, _)| *tier);
+                let tier = rates
+                    .iter()
+                    .find(|(_, rate)| {
+                        at -= rate;
+                        at < 0.0
+                    })
+                    .map_or(rates[0].0, |(tier, _)| *tier);
                 self.arrive(tier);
                 next_arrival = self.now + self.exponential(1.0 / total);
             }
