@@ -24,8 +24,8 @@ use crate::metrics::AdmissionMetrics;
 use crate::pushback::{Reason, Refusal, Waiting};
 use crate::signals::Signals;
 use controller::Controller;
-use core::{Core, Offer};
 pub use controller::View;
+use core::{Core, Offer};
 pub use seat::{Outcome, Seat, Ticket};
 
 /// What is known of a call from its headers.
@@ -82,7 +82,7 @@ pub(crate) struct Shared<W: Waiter> {
     seats_max: AtomicU32,
     exempt_max: AtomicU32,
     exempt: AtomicU32,
-    /// The rung of the brownout ladder.
+    /// The rung of the brownout ladder, with [`HELD`] when the operator holds it there.
     rung: AtomicU8,
     /// Milliseconds that hold-back advice holds.
     advice_ms: AtomicU32,
@@ -119,7 +119,7 @@ impl<W: Waiter> Admission<W> {
     ) -> Result<Self, AdmissionConfigError> {
         config.validate()?;
         let cores = config.cores();
-        let initial = config.limiter.initial.unwrap_or(32 * cores).min(config.limiter.most);
+        let initial = config.limiter.initial(cores);
         Ok(Self(Arc::new(Shared {
             gate: Gate::new(cores as usize),
             waiting: Waiting::new(),
@@ -173,7 +173,9 @@ impl<W: Waiter> Admission<W> {
             Some(Reason::Deadline)
         } else if shared.gate.pass(call.level, call.user, seats) {
             None
-        } else if shared.rung.load(Relaxed) >= Steering::closes(call.level.tier()) {
+        } else if shared.gate.threshold(call.level.tier()) == Threshold::closed(call.level.tier())
+            && shared.steering().closes(call.level.tier())
+        {
             Some(Reason::Brownout)
         } else {
             Some(Reason::Overload)
@@ -196,9 +198,10 @@ impl<W: Waiter> Admission<W> {
 
     /// What a cooperating client may be told with any answer: `None` when it has nothing to hold back.
     pub fn hold_back(&self, level: Level, user: User) -> Option<HoldBack> {
-        let worst = Tier::ALL.into_iter().skip(1).find(|&tier| {
-            !self.0.gate.threshold(tier).admits(level.with_tier(tier), user)
-        })?;
+        let worst = Tier::ALL
+            .into_iter()
+            .skip(1)
+            .find(|&tier| !self.0.gate.threshold(tier).admits(level.with_tier(tier), user))?;
         let open = Tier::from_index(worst as usize - 1)?;
         let ttl = Duration::from_millis(self.0.advice_ms.load(Relaxed).into());
         Some(HoldBack { open, ttl })
@@ -211,7 +214,7 @@ impl<W: Waiter> Admission<W> {
 
     /// The rung of the brownout ladder: see [`brownout`](crate::Steering).
     pub fn rung(&self) -> u8 {
-        self.0.rung.load(Relaxed)
+        self.0.rung.load(Relaxed) & !HELD
     }
 
     /// Lets the operator hold the ladder at a rung, or gives it back to the controller. Takes effect with the next tick.
@@ -255,7 +258,7 @@ impl<W: Waiter> Admission<W> {
     }
 
     fn run_at_once(&self, now: Duration, call: &Call) -> Seat<W> {
-        self.0.core().start(now, call.level.tier(), call.seats, Duration::ZERO);
+        self.0.core().start(now, call.level.tier(), call.seats);
         Seat::new(&self.0, call, now, Duration::ZERO)
     }
 }
@@ -267,6 +270,11 @@ impl<W: Waiter> Shared<W> {
             mode if mode == Mode::Off as u8 => Mode::Off,
             _ => Mode::On,
         }
+    }
+
+    fn steering(&self) -> Steering {
+        let rung = self.rung.load(Relaxed);
+        if rung & HELD == 0 { Steering::Auto } else { Steering::Set(rung & !HELD) }
     }
 
     fn take_exempt_seat(&self) -> bool {
@@ -295,6 +303,8 @@ impl<W: Waiter> fmt::Debug for Admission<W> {
         f.debug_tuple("Admission").field(&self.view()).finish()
     }
 }
+
+const HELD: u8 = 0x80;
 
 /// How often [`Admission::tick`] is to be called.
 pub const TICK: Duration = Duration::from_millis(100);

@@ -1,13 +1,13 @@
 //! The brownout ladder: what is switched off so that the rest goes on.
 //!
-//! | rung | off |
-//! |---|---|
-//! | 0 | nothing |
-//! | 1 | background |
-//! | 2 | discovery answers from its filter only, last-resort keys only; nothing is refused for it |
-//! | 3 | new sign-ups: they are held in the room |
-//! | 4 | all but acks, resumes and sends |
-//! | 5 | sends too: read-only. Only by the operator |
+//! | rung | off | refused, if the operator set it |
+//! |---|---|---|
+//! | 0 | nothing | |
+//! | 1 | fan-out of presence and typing | background |
+//! | 2 | discovery beyond its filter, one-time keys | |
+//! | 3 | new sign-ups: they are held in the room | starting a sign-up |
+//! | 4 | all but acks, resumes and sends | look-ups, finishing a sign-up |
+//! | 5 | sends too: read-only. Only by the operator | sends |
 //!
 //! It goes up when the gate has had to cut for some seconds, one rung at a time, and down when what is off would fit
 //! again. A switch that changes the very load by which it is judged flaps; against that, what is off still counts as
@@ -36,7 +36,7 @@ pub struct NoRung;
 pub const RUNG_MAX: u8 = 5;
 const RUNG_MAX_AUTOMATIC: u8 = 4;
 /// Going down was right if it lasts for as many times the wait before it.
-const PROBATION: u32 = 2;
+const PROBATION: u32 = 3;
 
 #[derive(Debug)]
 pub(crate) struct Ladder {
@@ -51,15 +51,18 @@ pub(crate) struct Ladder {
 }
 
 impl Steering {
-    /// The rung from which on calls of a tier are refused; above all rungs for those that never are.
-    pub const fn closes(tier: Tier) -> u8 {
-        match tier {
-            Tier::Exempt | Tier::Ack | Tier::Resume => RUNG_MAX + 1,
+    /// Whether calls of a tier are refused outright. Only at a rung that the operator has set: left to itself the ladder
+    /// makes work cheaper and holds people in the room, while the gate refuses exactly what does not fit, and stops as
+    /// soon as it fits.
+    pub const fn closes(self, tier: Tier) -> bool {
+        let from = match tier {
+            Tier::Exempt | Tier::Ack | Tier::Resume => return false,
             Tier::Send => 5,
             Tier::Lookup | Tier::FinishSignUp => 4,
             Tier::StartSignUp => 3,
             Tier::Background => 1,
-        }
+        };
+        matches!(self, Self::Set(rung) if rung >= from)
     }
 }
 
@@ -167,7 +170,11 @@ mod tests {
     }
 
     /// The rungs it was on, one after the other, with the second each began.
-    fn walk(ladder: &mut Ladder, seconds: u32, mut input: impl FnMut(u8) -> (Option<Tier>, bool)) -> Vec<(u32, u8)> {
+    fn walk(
+        ladder: &mut Ladder,
+        seconds: u32,
+        mut input: impl FnMut(u8) -> (Option<Tier>, bool),
+    ) -> Vec<(u32, u8)> {
         let mut rungs = vec![(0, ladder.rung)];
         for tick in 0..seconds * 10 {
             let (cut, fits) = input(ladder.rung);
@@ -185,7 +192,7 @@ mod tests {
         let up = walk(&mut ladder, 20, |_| (Some(Tier::Send), false));
         assert_eq!(up, [(0, 0), (1, 1), (3, 2), (5, 3), (7, 4)]);
         let down = walk(&mut ladder, 130, |_| (None, true));
-        assert_eq!(down, [(0, 4), (29, 3), (59, 2), (89, 1), (119, 0)]);
+        assert_eq!(down, [(0, 4), (9, 3), (19, 2), (29, 1), (39, 0)]);
     }
 
     #[test]
@@ -201,15 +208,21 @@ mod tests {
     fn a_ladder_that_was_wrong_to_go_down_waits_longer_each_time() {
         let mut ladder = ladder();
         // The load comes back whenever background is on, and nobody can tell before.
-        let rungs = walk(&mut ladder, 3_600, |rung| if rung == 0 { (Some(Tier::Background), false) } else { (None, true) });
-        let downs: Vec<u32> = rungs.iter().filter(|(_, rung)| *rung == 0).map(|(second, _)| *second).collect();
+        let rungs =
+            walk(
+                &mut ladder,
+                3_600,
+                |rung| if rung == 0 { (Some(Tier::Background), false) } else { (None, true) },
+            );
+        let downs: Vec<u32> =
+            rungs.iter().filter(|(_, rung)| *rung == 0).map(|(second, _)| *second).collect();
         let waits: Vec<u32> = downs.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert_eq!(waits[1..6], [62, 122, 242, 482, 602], "{waits:?}");
+        assert_eq!(waits[1..6], [22, 42, 82, 162, 302], "{waits:?}");
     }
 
     proptest! {
         /// Walked up and down under noise: while it is bad, the gate's word is wrong in a fifth of all ticks; while it is
-        /// well, once in 45 seconds.
+        /// well, once in 15 seconds.
         #[test]
         fn noise_does_not_make_it_flap(seed: u64) {
             let mut rng = SmallRng::seed_from_u64(seed);
@@ -220,7 +233,7 @@ mod tests {
                 let rungs = walk(&mut ladder, if cut.is_some() { 120 } else { 600 }, |_| {
                     tick += 1;
                     match (cut, rng.random_range(0..10)) {
-                        (Some(_), 0) | (None, _) if cut.is_some() || tick % 450 == 0 => (Some(Tier::Send), false),
+                        (Some(_), 0) | (None, _) if cut.is_some() || tick % 150 == 0 => (Some(Tier::Send), false),
                         (Some(_), 1) => (None, true),
                         _ => (cut, cut.is_none()),
                     }
@@ -237,7 +250,7 @@ mod tests {
         ladder.steer("5".parse().unwrap());
         assert_eq!(walk(&mut ladder, 60, |_| (None, true)), [(0, 0), (0, 5)]);
         ladder.steer("auto".parse().unwrap());
-        assert_eq!(walk(&mut ladder, 31, |_| (None, true)), [(0, 5), (0, 4), (29, 3)]);
+        assert_eq!(walk(&mut ladder, 11, |_| (None, true)), [(0, 5), (0, 4), (9, 3)]);
         ladder.steer(Steering::Set(0));
         assert_eq!(walk(&mut ladder, 60, |_| (Some(Tier::Ack), false)), [(0, 3), (0, 0)]);
         for text in ["6", "-1", "", "up"] {
@@ -247,7 +260,8 @@ mod tests {
 
     #[test]
     fn each_rung_closes_what_the_table_says() {
-        let closed = |rung| Tier::ALL.into_iter().filter(|&tier| rung >= Steering::closes(tier)).count();
+        let closed = |rung| Tier::ALL.into_iter().filter(|&tier| Steering::Set(rung).closes(tier)).count();
         assert_eq!([0, 1, 2, 3, 4, 5].map(closed), [0, 1, 1, 2, 4, 5]);
+        assert!(Tier::ALL.into_iter().all(|tier| !Steering::Auto.closes(tier)));
     }
 }

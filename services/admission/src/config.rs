@@ -65,7 +65,8 @@ pub struct GateConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimiterConfig {
-    /// The first limit, in seats. Unset: 32 for each processor.
+    /// The first limit, in seats. Unset: 32 for each processor, and 256 at least: too much is cut within a second, too
+    /// little takes longer to be found, and refuses meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial: Option<u32>,
     /// The least limit, in seats. Unset: 2 for each processor.
@@ -163,9 +164,13 @@ pub enum AdmissionConfigError {
     Share(&'static str),
     #[error("admission: {least} must not be more than {most}; lower the first or raise the second")]
     Order { least: &'static str, most: &'static str },
-    #[error("admission: limiter.gain must be from 1.1 to 10; at 1 the limit never grows, and 2 is a good value")]
+    #[error(
+        "admission: limiter.gain must be from 1.1 to 10; at 1 the limit never grows, and 2 is a good value"
+    )]
     Gain,
-    #[error("admission: gate.rho_max must be at least 0 and less than 1; at 1 nothing is let through and recovery is not seen")]
+    #[error(
+        "admission: gate.rho_max must be at least 0 and less than 1; at 1 nothing is let through and recovery is not seen"
+    )]
     RhoMax,
 }
 
@@ -248,9 +253,15 @@ impl Default for BrownoutConfig {
         Self {
             automatic: true,
             up_after: Duration::from_secs(2),
-            down_after: Duration::from_secs(30),
-            down_after_max: Duration::from_secs(600),
+            down_after: Duration::from_secs(10),
+            down_after_max: Duration::from_secs(300),
         }
+    }
+}
+
+impl LimiterConfig {
+    pub(crate) fn initial(&self, cores: u32) -> u32 {
+        self.initial.unwrap_or((32 * cores).max(256)).min(self.most)
     }
 }
 
@@ -343,7 +354,9 @@ mod tests {
         assert_eq!(wrong("[limiter]\ngain = 1.0"), Gain);
         let (least, most) = ("limiter.least", "limiter.most");
         assert_eq!(wrong("[limiter]\nleast = 9\nmost = 8"), Order { least, most });
-        assert!(wrong("[limiter]\nleast = 9\nmost = 8").to_string().contains("limiter.least must not be more"));
+        assert!(
+            wrong("[limiter]\nleast = 9\nmost = 8").to_string().contains("limiter.least must not be more")
+        );
     }
 
     #[test]

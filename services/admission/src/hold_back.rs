@@ -66,7 +66,9 @@ mod tests {
     fn later_servers_may_say_more_and_nonsense_says_nothing() {
         let advice = HoldBack { open: Tier::Send, ttl: Duration::from_secs(2) };
         assert_eq!("open=3; ttl=2000;room=17".parse(), Ok(advice));
-        for text in ["", "open=3", "ttl=2000", "open=8;ttl=1", "open=send;ttl=1", "open=3;ttl=-1", "open=3;ttl"] {
+        for text in
+            ["", "open=3", "ttl=2000", "open=8;ttl=1", "open=send;ttl=1", "open=3;ttl=-1", "open=3;ttl"]
+        {
             assert_eq!(text.parse::<HoldBack>(), Err(NoAdvice), "{text}");
         }
         assert_eq!("open=0;ttl=99999999999".parse::<HoldBack>().unwrap().ttl, TTL_MAX);

@@ -4,5 +4,5 @@ mod overload;
 mod quota;
 
 pub use overload::AdmissionMetrics;
-pub use quota::QuotaMetrics;
 pub(crate) use quota::Outcome;
+pub use quota::QuotaMetrics;

@@ -66,14 +66,6 @@ pub(crate) enum Next<W> {
     Empty,
 }
 
-/// What a tick sees of the queue.
-#[derive(Debug)]
-pub(crate) struct Sweep<W> {
-    pub(crate) expired: Vec<Entry<W>>,
-    /// When the oldest of each tier's entries came.
-    pub(crate) oldest: [Option<Duration>; Tier::COUNT],
-}
-
 /// A tier can be owed at most this much, so that one which waited long does not block all others after.
 const OWED_MAX: f64 = 64.0;
 
@@ -138,6 +130,15 @@ impl<W> Queue<W> {
         Place { index, generation: self.slots.generation(index) }
     }
 
+    /// Pushes out until no more than `seats_max` wait.
+    pub(crate) fn trim(&mut self, seats_max: u64, evicted: &mut Vec<Entry<W>>) {
+        while self.seats > seats_max {
+            let Some(worst) = self.worst() else { break };
+            let newest = self.levels[worst.index()].tail();
+            evicted.extend(self.take(newest));
+        }
+    }
+
     /// Takes the next one out, if `fits` says that its seats are free.
     pub(crate) fn pop(&mut self, now: Duration, fits: impl Fn(u32) -> bool) -> Next<W> {
         let Some((tier, index, owed)) = self.choose() else { return Next::Empty };
@@ -169,22 +170,21 @@ impl<W> Queue<W> {
         if self.slots.generation(place.index) == place.generation { self.take(place.index) } else { None }
     }
 
-    /// Takes out all whose time is over.
-    pub(crate) fn sweep(&mut self, now: Duration) -> Sweep<W> {
-        let mut sweep = Sweep { expired: Vec::new(), oldest: [None; Tier::COUNT] };
+    /// Takes out all whose time is over, and those who have waited longer than the age of their tier.
+    pub(crate) fn sweep(&mut self, now: Duration, age: impl Fn(Tier) -> Duration) -> Vec<Entry<W>> {
+        let mut expired = Vec::new();
         if self.is_empty() {
-            return sweep;
+            return expired;
         }
+        let ages = Tier::ALL.map(age);
         for index in 0..self.slots.capacity() {
             let Some(entry) = self.slots.get(index) else { continue };
-            if entry.expires <= now {
-                sweep.expired.extend(self.take(index));
-            } else {
-                let oldest = &mut sweep.oldest[entry.level.tier() as usize];
-                *oldest = Some(oldest.map_or(entry.arrived, |oldest: Duration| oldest.min(entry.arrived)));
+            let waited = now.saturating_sub(entry.arrived);
+            if entry.expires <= now || waited >= ages[entry.level.tier() as usize] {
+                expired.extend(self.take(index));
             }
         }
-        sweep
+        expired
     }
 
     /// Whose turn it is, and whether it is because of the floor.

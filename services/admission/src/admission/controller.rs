@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::admission::core::{Meter, Taken};
-use crate::admission::{Shared, Waiter};
+use crate::admission::{HELD, Shared, Waiter};
 use crate::brownout::{Ladder, Steering};
 use crate::class::Tier;
 use crate::config::{AdmissionConfig, Mode};
 use crate::gate::balance::{FlowBalance, Flows};
 use crate::gate::histogram::Arrivals;
 use crate::gate::{Refused, Threshold};
-use crate::pushback::Sizer;
+use crate::pushback::{Reason, Sizer};
 use crate::signals::Signals;
 
 pub(super) struct Controller {
@@ -62,11 +62,13 @@ struct Capacity {
 
 /// So many calls measure the capacity; fewer are kept for the next tick.
 const CAPACITY_CALLS: f64 = 16.0;
-/// So many count in full, fewer by their share: their deviation is an eighth.
-const CAPACITY_CALLS_FULL: f64 = 64.0;
+/// So many count in full, fewer by their share: their deviation is a twelfth.
+const CAPACITY_CALLS_FULL: f64 = 128.0;
 /// Down slower than up: a pause is no loss of capacity. brpc takes a tenth; with a tenth the noise of small servers
 /// would settle a whole deviation above the truth.
-const CAPACITY_DOWN: f64 = 0.2;
+const CAPACITY_DOWN: f64 = 0.3;
+/// Calls that were kept for a later tick are too old after so many seconds at the limit.
+const PENDING_S: f64 = 10.0;
 /// Of the capacity: below it, what the ladder has switched off would fit again.
 const FITS: f64 = 0.9;
 
@@ -114,13 +116,13 @@ impl Controller {
         self.view.clone()
     }
 
-    fn decide<W>(&mut self, now: Duration, length: Duration, taken: &Taken<W>, signals: &Signals) {
+    fn decide<W>(&mut self, length: Duration, taken: &Taken<W>, signals: &Signals) {
         let gate = self.config.gate;
-        self.capacity.take_in(&taken.meter);
+        self.capacity.take_in(&taken.meter, length);
         let capacity = self.capacity.value;
         let window = self.arrivals.window(gate.window_seats.into(), gate.window_thin.into());
         // What the ladder has closed is not offered to the gate.
-        let closed = Tier::ALL.into_iter().filter(|&tier| self.view.rung >= Steering::closes(tier));
+        let closed = Tier::ALL.into_iter().filter(|&tier| self.ladder.steering().closes(tier));
         let kept_out: f64 = closed.map(|tier| window.seats_of(tier)).sum();
         let pressures = signals.pressures(&self.config.pressure);
         let pressure = pressures.into_iter().fold(0.0, f64::max);
@@ -131,9 +133,10 @@ impl Controller {
             thin: window.thin,
             capacity,
             limit: taken.limit.into(),
-            inflight: taken.inflight.into(),
+            inflight: taken.meter.inflight / length.as_secs_f64(),
+            finished: taken.meter.finished as f64,
             queued: taken.queued_seats as f64,
-            min_wait: worst_min_wait(now, taken),
+            queued_min: taken.meter.queued_min as f64,
             overflowed: taken.meter.overflowed,
             full: taken.meter.full > 0.5 * length.as_secs_f64(),
             pressure,
@@ -147,7 +150,7 @@ impl Controller {
         let offered = window.seats / window.ticks.max(1.0) / length.as_secs_f64().max(1e-9);
         let fits = pressure <= 1.0 && capacity.is_none_or(|capacity| offered <= FITS * capacity);
         let rung = self.ladder.tick(length, cut.map(|(tier, _)| tier), fits);
-        for tier in Tier::ALL.into_iter().filter(|&tier| rung >= Steering::closes(tier)) {
+        for tier in Tier::ALL.into_iter().filter(|&tier| self.ladder.steering().closes(tier)) {
             thresholds[tier as usize] = Threshold::closed(tier);
         }
         self.view = View {
@@ -186,50 +189,58 @@ pub(super) fn tick<W: Waiter>(shared: &Arc<Shared<W>>, now: Duration, signals: &
         shared.gate.drain(slot, &mut refused);
         shared.metrics.offered(slot);
     });
-    controller.decide(now, length, &taken, signals);
+    controller.decide(length, &taken, signals);
     let share = controller.config.pushback.share;
     controller.sizer.tick(now, length, &shared.waiting, &taken.meter.granted, share);
 
     let view = &controller.view;
     shared.gate.set(&view.thresholds);
-    shared.rung.store(view.rung, Relaxed);
+    let held = if view.steering == Steering::Auto { 0 } else { HELD };
+    shared.rung.store(view.rung | held, Relaxed);
     let hold_back = &controller.config.hold_back;
     let span = hold_back.ttl_max.saturating_sub(hold_back.ttl_min);
-    shared.advice_ms.store((hold_back.ttl_min + span.mul_f64(view.rho.clamp(0.0, 1.0))).as_millis() as u32, Relaxed);
-    shared.core().set_overload(view.overloaded, view.capacity);
+    shared
+        .advice_ms
+        .store((hold_back.ttl_min + span.mul_f64(view.rho.clamp(0.0, 1.0))).as_millis() as u32, Relaxed);
+    let mut evicted = Vec::new();
+    shared.core().set_overload(view.overloaded && view.rho > 0.0, view.capacity, &mut evicted);
     shared.metrics.tick(view, &taken.meter.admitted, &refused);
     drop(controller);
 
-    for entry in taken.sweep.expired {
+    for entry in evicted {
+        shared.refuse_waiting(entry, Reason::PushedOut);
+    }
+    for entry in taken.expired {
         shared.refuse_expired(entry);
     }
     // The limit may have risen.
     shared.serve_waiting(now);
 }
 
-/// The shortest wait of each tier in this tick; the worst of them, because an important tier never waits.
-fn worst_min_wait<W>(now: Duration, taken: &Taken<W>) -> Duration {
-    let waits = taken.meter.min_wait.iter().zip(&taken.sweep.oldest);
-    waits.filter_map(|(served, oldest)| served.or(oldest.map(|oldest| now.saturating_sub(oldest)))).max().unwrap_or_default()
-}
-
 impl Capacity {
-    fn take_in(&mut self, meter: &Meter) {
+    fn take_in(&mut self, meter: &Meter, length: Duration) {
+        // What finished could be served, whether the limit was reached or not.
+        let finished = meter.finished as f64 / length.as_secs_f64();
+        self.approach(meter.calls as f64, finished, true);
         self.pending_seats += meter.finished_full as f64;
         self.pending_calls += meter.calls_full as f64;
         self.pending_time += meter.full;
-        if self.pending_calls < CAPACITY_CALLS || self.pending_time <= 0.0 {
-            // What is older was another time.
-            if self.pending_time > 10.0 {
-                (self.pending_seats, self.pending_calls, self.pending_time) = (0.0, 0.0, 0.0);
-            }
+        if self.pending_calls >= CAPACITY_CALLS && self.pending_time > 0.0 {
+            self.value.get_or_insert(self.pending_seats / self.pending_time);
+            self.approach(self.pending_calls, self.pending_seats / self.pending_time, false);
+        } else if self.pending_time < PENDING_S {
             return;
         }
-        let sample = self.pending_seats / self.pending_time;
-        let weight = (self.pending_calls / CAPACITY_CALLS_FULL).min(1.0);
-        self.value = Some(self.value.map_or(sample, |value| {
-            value + weight * if sample > value { 1.0 } else { CAPACITY_DOWN } * (sample - value)
-        }));
         (self.pending_seats, self.pending_calls, self.pending_time) = (0.0, 0.0, 0.0);
+    }
+
+    fn approach(&mut self, calls: f64, sample: f64, only_up: bool) {
+        let Some(value) = &mut self.value else { return };
+        let weight = (calls / CAPACITY_CALLS_FULL).min(1.0);
+        if sample > *value {
+            *value += weight * (sample - *value);
+        } else if !only_up {
+            *value += weight * CAPACITY_DOWN * (sample - *value);
+        }
     }
 }

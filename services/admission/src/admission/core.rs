@@ -9,7 +9,7 @@ use crate::gate::balance::CHANCE_CALLS;
 use crate::limiter::estimates::{Estimates, Published};
 use crate::limiter::{Kind, LimitLaw, LimitTick, Sample};
 use crate::pushback::Reason;
-use crate::queue::{Entry, Next, Place, Queue, Sweep};
+use crate::queue::{Entry, Next, Place, Queue};
 
 pub(super) struct Core<W> {
     config: QueueConfig,
@@ -21,7 +21,7 @@ pub(super) struct Core<W> {
     inflight: u32,
     /// The latest time that was told.
     now: Duration,
-    /// As of the last tick.
+    /// The gate refuses, as of the last tick.
     overloaded: bool,
     /// Seats a second, once known.
     capacity: Option<f64>,
@@ -38,6 +38,7 @@ pub(super) struct Meter {
     /// Seconds in which the limit was reached.
     pub(super) full: f64,
     pub(super) finished: u64,
+    pub(super) calls: u64,
     pub(super) useful: u64,
     /// Calls and seats that finished while the limit was reached, and the useful ones of the seats.
     pub(super) finished_full: u64,
@@ -47,8 +48,8 @@ pub(super) struct Meter {
     pub(super) granted: [u64; Tier::COUNT],
     /// Calls that were given a seat, by tier.
     pub(super) admitted: [u64; Tier::COUNT],
-    /// The shortest wait of those who got a seat.
-    pub(super) min_wait: [Option<Duration>; Tier::COUNT],
+    /// The fewest seats that were queued.
+    pub(super) queued_min: u64,
     /// Somebody found no place in the queue, or lost it.
     pub(super) overflowed: bool,
 }
@@ -72,7 +73,7 @@ pub(super) struct Finished {
 /// A tick's view of the core.
 pub(super) struct Taken<W> {
     pub(super) meter: Meter,
-    pub(super) sweep: Sweep<W>,
+    pub(super) expired: Vec<Entry<W>>,
     pub(super) limit: u32,
     pub(super) inflight: u32,
     pub(super) queued_calls: usize,
@@ -81,8 +82,12 @@ pub(super) struct Taken<W> {
 
 /// Queued calls that are always allowed: what chance makes of a load below capacity, twice.
 const QUEUE_LEAST: u64 = 2 * CHANCE_CALLS as u64;
+/// In overload as many as keep the seats of a small server in use from one arrival to the next.
+const QUEUE_LEAST_OVERLOADED: u64 = 32;
 /// The longest queue age of any tier, which the queue is dimensioned for.
 const QUEUE_AGE_MAX_S: f64 = 0.5;
+/// The longest wait while nothing is refused.
+const QUEUE_AGE_CALM: Duration = Duration::from_secs(2);
 /// The shortest wait that CoDel may impose, in calls. Shorter ones leave seats of small servers empty.
 const CODEL_CALLS: f64 = 16.0;
 
@@ -118,7 +123,7 @@ impl<W> Core<W> {
     ) -> Offer {
         let (tier, seats) = (call.level.tier(), call.seats);
         if self.queue.is_empty() && self.fits(seats) {
-            self.start(now, tier, seats, Duration::ZERO);
+            self.start(now, tier, seats);
             return Offer::Run;
         }
         let now = self.advance(now);
@@ -160,19 +165,17 @@ impl<W> Core<W> {
     /// Runs it in any case, and says whether it would have been refused. Nobody waits in shadow.
     pub(super) fn offer_in_shadow(&mut self, now: Duration, call: &Call) -> Offer {
         let fits = u64::from(self.inflight) < u64::from(self.limit) + self.queue_seats_max();
-        self.start(now, call.level.tier(), call.seats, Duration::ZERO);
+        self.start(now, call.level.tier(), call.seats);
         if fits { Offer::Run } else { Offer::Refused(Reason::QueueFull) }
     }
 
-    pub(super) fn start(&mut self, now: Duration, tier: Tier, seats: u32, waited: Duration) {
+    pub(super) fn start(&mut self, now: Duration, tier: Tier, seats: u32) {
         self.advance(now);
         self.inflight = self.inflight.saturating_add(seats);
         let meter = &mut self.meter;
         meter.inflight_max = meter.inflight_max.max(self.inflight);
         meter.granted[tier as usize] += u64::from(seats);
         meter.admitted[tier as usize] += 1;
-        let min = &mut meter.min_wait[tier as usize];
-        *min = Some(min.map_or(waited, |min| min.min(waited)));
     }
 
     pub(super) fn finish(&mut self, now: Duration, call: &Finished) {
@@ -180,6 +183,7 @@ impl<W> Core<W> {
         let seats = u64::from(call.seats);
         let useful = if call.useful { seats } else { 0 };
         self.meter.finished += seats;
+        self.meter.calls += 1;
         self.meter.useful += useful;
         if self.is_full() {
             self.meter.finished_full += seats;
@@ -211,7 +215,9 @@ impl<W> Core<W> {
     }
 
     pub(super) fn leave(&mut self, place: Place) -> Option<Entry<W>> {
-        self.queue.remove(place)
+        let left = self.queue.remove(place);
+        self.meter.queued_min = self.meter.queued_min.min(self.queue.seats());
+        left
     }
 
     /// The next who can be told: given a seat, or that it is too late.
@@ -223,18 +229,23 @@ impl<W> Core<W> {
         let (inflight, limit) = (self.inflight, self.limit);
         let next = self.queue.pop(now, |seats| inflight == 0 || inflight.saturating_add(seats) <= limit);
         if let Next::Serve(entry) = &next {
-            let (tier, seats, waited) = (entry.level.tier(), entry.seats, now.saturating_sub(entry.arrived));
-            self.start(now, tier, seats, waited);
+            self.start(now, entry.level.tier(), entry.seats);
         }
+        self.meter.queued_min = self.meter.queued_min.min(self.queue.seats());
         next
     }
 
     /// Ends a tick: hands out what was measured and moves the limit.
     pub(super) fn take(&mut self, now: Duration, length: Duration, run_queue_delay: Duration) -> Taken<W> {
         let now = self.advance(now);
-        let sweep = self.queue.sweep(now);
-        let meter = std::mem::take(&mut self.meter);
+        // In overload those are too old who were let in with more patience.
+        let capacity = self.capacity;
+        let age = |tier: Tier| if self.overloaded { overload_age(tier, capacity) } else { Duration::MAX };
+        let expired = self.queue.sweep(now, age);
+        let mut meter = std::mem::take(&mut self.meter);
+        meter.queued_min = meter.queued_min.min(self.queue.seats());
         self.meter.inflight_max = self.inflight;
+        self.meter.queued_min = self.queue.seats();
         let seconds = length.as_secs_f64().max(1e-9);
         self.limit = self.law.tick(&LimitTick {
             now,
@@ -251,7 +262,7 @@ impl<W> Core<W> {
         self.limit = self.limit.max(1);
         Taken {
             meter,
-            sweep,
+            expired,
             limit: self.limit,
             inflight: self.inflight,
             queued_calls: self.queue.len(),
@@ -259,8 +270,19 @@ impl<W> Core<W> {
         }
     }
 
-    pub(super) fn set_overload(&mut self, overloaded: bool, capacity: Option<f64>) {
+    /// Takes up what the tick decided. In overload the queue is short: those who are too many in it now are moved into
+    /// `evicted`, the least important first. Otherwise the gate would have to refuse the important until the backlog
+    /// of the others has drained.
+    pub(super) fn set_overload(
+        &mut self,
+        overloaded: bool,
+        capacity: Option<f64>,
+        evicted: &mut Vec<Entry<W>>,
+    ) {
         (self.overloaded, self.capacity) = (overloaded, capacity);
+        if overloaded {
+            self.queue.trim(self.queue_seats_max(), evicted);
+        }
     }
 
     pub(super) fn publish_estimates(&mut self, now: Duration, published: &Published) {
@@ -288,21 +310,42 @@ impl<W> Core<W> {
         self.inflight == 0 || self.inflight.saturating_add(seats) <= self.limit
     }
 
-    /// Half of the limit or what can be served within the longest queue age, whichever is more: half of a limit of 10
-    /// would refuse calls of a small server by mere chance.
+    /// In overload half of the limit or what is served within twice CoDel's target; before, as much as is served within the
+    /// longest queue age, because half of a limit of 10 would refuse calls of a small server by mere chance.
     fn queue_seats_max(&self) -> u64 {
-        let within_age = self.capacity.unwrap_or(0.0) * QUEUE_AGE_MAX_S;
-        u64::from(self.limit / 2).max(within_age as u64).max(QUEUE_LEAST).min(self.config.calls_max.into())
+        let capacity = self.capacity.unwrap_or(0.0);
+        let (seconds, least) = if self.overloaded {
+            (2.0 * self.config.codel_target.as_secs_f64(), QUEUE_LEAST_OVERLOADED)
+        } else {
+            (QUEUE_AGE_MAX_S, QUEUE_LEAST)
+        };
+        let seats = u64::from(self.limit / 2).max((capacity * seconds) as u64).max(least);
+        seats.min(self.config.calls_max.into())
     }
 
     /// How long a call of this tier may wait for a seat from now on.
+    ///
+    /// While nothing is refused, a third of the time that it has: the queue is short then, and who waits in it is the
+    /// least important of a burst that will pass.
     fn queue_age(&self, tier: Tier, now: Duration, deadline: Duration) -> Duration {
-        let of_calls = |calls: f64| Duration::from_secs_f64((calls / self.capacity.unwrap_or(1.0).max(1.0)).min(0.5));
-        let spec = tier.spec();
-        if self.overloaded && self.queue.standing(tier, now) >= self.config.codel_interval {
-            return self.config.codel_target.max(of_calls(CODEL_CALLS));
+        let third = deadline.saturating_sub(now) / 3;
+        if !self.overloaded {
+            return third.min(QUEUE_AGE_CALM);
         }
-        let age = spec.queue_age.max(of_calls(CHANCE_CALLS));
-        if spec.queue_age_third { age.min(deadline.saturating_sub(now) / 3) } else { age }
+        if self.queue.standing(tier, now) >= self.config.codel_interval {
+            return self.config.codel_target.max(time_of(CODEL_CALLS, self.capacity));
+        }
+        let age = overload_age(tier, self.capacity);
+        if tier.spec().queue_age_third { age.min(third) } else { age }
     }
+}
+
+/// A tier's queue age, and as long as chance needs on a small server.
+fn overload_age(tier: Tier, capacity: Option<f64>) -> Duration {
+    tier.spec().queue_age.max(time_of(CHANCE_CALLS, capacity))
+}
+
+/// In which so many calls are served, half a second at most.
+fn time_of(calls: f64, capacity: Option<f64>) -> Duration {
+    Duration::from_secs_f64((calls / capacity.unwrap_or(1.0).max(1.0)).min(QUEUE_AGE_MAX_S))
 }

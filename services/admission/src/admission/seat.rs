@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::admission::core::Finished;
 use crate::admission::{Call, Shared, Waiter};
-use crate::class::{Level, Tier};
 use crate::class::cohort::User;
+use crate::class::{Level, Tier};
 use crate::limiter::Kind;
 use crate::pushback::{Reason, Refusal};
 use crate::queue::{Entry, Next, Place};

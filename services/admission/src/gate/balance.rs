@@ -21,10 +21,12 @@ pub(crate) struct Flows {
     /// Seats a second that finish while the limiter is full; `None` before it ever was.
     pub(crate) capacity: Option<f64>,
     pub(crate) limit: f64,
+    /// Seats in use, the mean of the tick, and those that were given back in it.
     pub(crate) inflight: f64,
+    pub(crate) finished: f64,
     pub(crate) queued: f64,
-    /// The worst, over the tiers, of the shortest wait for a seat in this tick.
-    pub(crate) min_wait: Duration,
+    /// The fewest seats that were queued at any time in the tick.
+    pub(crate) queued_min: f64,
     /// Somebody was pushed out or found the queue full.
     pub(crate) overflowed: bool,
     /// The limiter was full for most of the tick.
@@ -53,7 +55,8 @@ const STEP: f64 = 0.3;
 /// Towards more refusing fast, towards less slowly: 95 % in 2.8 s. Whether there is room now is seen at once elsewhere.
 const RISE: f64 = 0.5;
 const FALL: f64 = 0.1;
-/// How much of the free seats and of the queue's distance from its target is corrected in a tick.
+/// How much of the queue's distance from its target is corrected in a tick. Free seats are filled at once. Neither moves
+/// what is admitted by more than this share of the capacity, or the gate would swing between shut and open.
 const CORRECTION: f64 = 0.5;
 const CALM_RHO: f64 = 0.01;
 const CALM_TICKS: u32 = 10;
@@ -86,22 +89,18 @@ impl FlowBalance {
         }
         let capacity = flows.capacity.map(|per_second| per_second * tick_s);
         let ratio = |admit: f64| (1.0 - admit / offered.max(1e-9)).clamp(0.0, self.config.rho_max);
-        let target = match capacity {
-            Some(capacity) => {
-                let queue_target = self.queue_target(capacity / tick_s);
-                let free = (flows.limit - flows.inflight).max(0.0);
-                let admit = capacity + CORRECTION * (free - (flows.queued - queue_target));
-                // Without a queue and with seats to spare nobody needs to be refused, whatever the flows say.
-                if free > 0.1 * flows.limit && flows.queued == 0.0 && !flows.full { 0.0 } else { ratio(admit.max(0.0)) }
-            }
-            None => 0.0,
-        };
+        let target = capacity.map_or(0.0, |capacity| {
+            let free = (flows.limit - flows.inflight).max(0.0);
+            // A free seat could serve as much as each of the others did.
+            let spare = (flows.finished / flows.inflight.max(1.0)).max(CORRECTION) * free;
+            let excess = CORRECTION * (flows.queued - self.queue_target(capacity / tick_s));
+            let most = CORRECTION * capacity;
+            ratio(capacity + spare.min(most) - excess.clamp(-most, most))
+        });
         let mut rho = self.approach(target);
-        if flows.queued == 0.0
-            && let Some(capacity) = capacity
-        {
-            // No wait and an offer that fits: the overload is over, and waiting for a filter would refuse in vain.
-            rho = rho.min(ratio(capacity).max(target));
+        if flows.queued == 0.0 {
+            // Nobody waits: what fits now must not wait for a filter.
+            rho = rho.min(target);
         }
         if flows.pressure > 1.0 {
             rho = rho.max(1.0 - 1.0 / flows.pressure).min(self.config.rho_max);
@@ -127,8 +126,7 @@ impl FlowBalance {
             return true;
         }
         let Some(capacity) = flows.capacity else { return false };
-        let chance = Duration::from_secs_f64((CHANCE_CALLS / capacity.max(1.0)).min(10.0));
-        if flows.min_wait > self.config.queue_target.max(chance) {
+        if flows.queued_min > CHANCE_CALLS + capacity * self.config.queue_target.as_secs_f64() {
             return true;
         }
         // More is offered than randomness explains, and it does wait.
@@ -162,8 +160,9 @@ mod tests {
             capacity: Some(10_000.0),
             limit: 100.0,
             inflight: 100.0,
+            finished: 1_000.0,
             queued: 50.0,
-            min_wait: Duration::ZERO,
+            queued_min: 0.0,
             overflowed: false,
             full: true,
             pressure: 0.0,
@@ -179,7 +178,10 @@ mod tests {
         for load in [1.5, 2.0, 4.0, 10.0, 100.0] {
             let rho = balance().tick(&at(load)).rho;
             let exact = 1.0 - 1.0 / load;
-            assert!((rho - exact).abs() < 0.01 || (exact < STEP + 0.1 && rho > 0.0), "{load}: {rho}, not {exact}");
+            assert!(
+                (rho - exact).abs() < 0.01 || (exact < STEP + 0.1 && rho > 0.0),
+                "{load}: {rho}, not {exact}"
+            );
         }
     }
 
@@ -210,14 +212,10 @@ mod tests {
         // The server stands still for a tick: nothing finishes, the queue is full, what it can do is as before.
         let mut balance = balance();
         balance.tick(&at(2.0));
-        let stalled = Flows { queued: 500.0, ..at(2.0) };
-        balance.tick(&stalled);
+        let stalled = balance.tick(&Flows { queued: 500.0, finished: 0.0, ..at(2.0) }).rho;
         let free = Flows { inflight: 20.0, queued: 0.0, full: false, ..at(2.0) };
-        let first = balance.tick(&free).rho;
-        for _ in 0..30 {
-            balance.tick(&free);
-        }
-        assert!(balance.now.rho < 0.05 && first < 0.6, "{first}, then {:?}", balance.now);
+        let after = balance.tick(&free).rho;
+        assert!(stalled > 0.5 && after <= 0.25, "{stalled}, then {after}");
     }
 
     #[test]
@@ -237,10 +235,13 @@ mod tests {
     }
 
     #[test]
-    fn a_small_server_is_given_the_time_that_chance_needs() {
-        let small = Flows { capacity: Some(300.0), offered: 30.0, min_wait: Duration::from_millis(300), ..at(1.0) };
+    fn a_small_server_is_given_the_queue_that_chance_needs() {
+        let small = Flows { capacity: Some(300.0), offered: 30.0, queued_min: 120.0, ..at(1.0) };
         assert!(!balance().tick(&small).overloaded);
-        assert!(balance().tick(&Flows { min_wait: Duration::from_millis(450), ..small }).overloaded);
-        assert!(balance().tick(&Flows { offered: 90.0, ..small }).overloaded, "three times is seen in a tick");
+        assert!(balance().tick(&Flows { queued_min: 135.0, ..small }).overloaded);
+        assert!(
+            balance().tick(&Flows { offered: 90.0, ..small }).overloaded,
+            "three times is seen in a tick"
+        );
     }
 }

@@ -63,7 +63,9 @@ impl Arrivals {
     pub(crate) fn window(&self, enough: f64, thin: f64) -> Window {
         let mut window = Window { by_level: [0.0; Level::COUNT], ticks: 0.0, seats: 0.0, thin: false };
         for back in 0..self.filled {
-            for (sum, &count) in window.by_level.iter_mut().zip(&self.ticks[(self.newest + TICKS - back) % TICKS]) {
+            for (sum, &count) in
+                window.by_level.iter_mut().zip(&self.ticks[(self.newest + TICKS - back) % TICKS])
+            {
                 *sum += count as f32;
                 window.seats += f64::from(count);
             }
@@ -86,7 +88,10 @@ impl Arrivals {
 
 impl Window {
     pub(crate) fn seats_of(&self, tier: Tier) -> f64 {
-        self.by_level[Level::new(tier, 0).index()..][..usize::from(Level::COHORTS)].iter().map(|&n| f64::from(n)).sum()
+        self.by_level[Level::new(tier, 0).index()..][..usize::from(Level::COHORTS)]
+            .iter()
+            .map(|&n| f64::from(n))
+            .sum()
     }
 
     /// How far each tier may be open so that of this window's arrivals the best `budget` seats would have been
@@ -165,9 +170,8 @@ mod tests {
             (0..128)
                 .map(|cohort| {
                     let level = Level::new(tier, cohort);
-                    let users = (0..500).filter(|&user| {
-                        thresholds[tier as usize].admits(level, crate::User(user))
-                    });
+                    let users =
+                        (0..500).filter(|&user| thresholds[tier as usize].admits(level, crate::User(user)));
                     f64::from(window.by_level[level.index()]) * users.count() as f64 / 500.0
                 })
                 .sum()

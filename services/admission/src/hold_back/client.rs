@@ -19,7 +19,9 @@ pub struct HeldBack {
 pub enum Advice {
     Send,
     /// Keep it until then, or tell the user now: it would be refused.
-    Hold { until: Duration },
+    Hold {
+        until: Duration,
+    },
 }
 
 /// Of the calls that should be held this share goes out, so that a client learns that the server is well before it is
@@ -32,14 +34,17 @@ impl HeldBack {
     /// The advice holds for one to one and a half times as long as told, drawn at random, so that those who held do not
     /// come back together.
     pub fn told(&mut self, now: Duration, advice: Option<HoldBack>, rng: &mut impl Rng) {
-        self.advice = advice
-            .map(|HoldBack { open, ttl }| (open, now.saturating_add(ttl.mul_f64(rng.random_range(1.0..=1.5)))));
+        self.advice = advice.map(|HoldBack { open, ttl }| {
+            (open, now.saturating_add(ttl.mul_f64(rng.random_range(1.0..=1.5))))
+        });
     }
 
     /// Exempt calls are never held.
     pub fn ask(&self, now: Duration, tier: Tier, rng: &mut impl Rng) -> Advice {
         match self.advice {
-            Some((open, until)) if tier > open && now < until && !rng.random_bool(PROBES) => Advice::Hold { until },
+            Some((open, until)) if tier > open && now < until && !rng.random_bool(PROBES) => {
+                Advice::Hold { until }
+            }
             _ => Advice::Send,
         }
     }
@@ -64,7 +69,9 @@ mod tests {
     fn worse_tiers_wait_but_for_one_in_a_hundred() {
         let mut rng = SmallRng::seed_from_u64(1);
         let held = told(&mut rng);
-        let sent = |tier, rng: &mut SmallRng| (0..10_000).filter(|_| held.ask(NOW, tier, rng) == Advice::Send).count();
+        let sent = |tier, rng: &mut SmallRng| {
+            (0..10_000).filter(|_| held.ask(NOW, tier, rng) == Advice::Send).count()
+        };
         assert_eq!(sent(Tier::Exempt, &mut rng), 10_000);
         assert_eq!(sent(Tier::Send, &mut rng), 10_000);
         let probes = sent(Tier::Lookup, &mut rng);

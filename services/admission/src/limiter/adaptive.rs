@@ -30,10 +30,11 @@ pub struct Adaptive {
     limit: f64,
     kinds: Box<[Baseline; Kind::COUNT]>,
     window: Window,
-    fast: Ratio,
-    /// Throughput that was reached lately, in seats a second, fading by half in 14 s.
-    reached: f64,
+    fast: Fast,
     trial: Option<Trial>,
+    /// A fast cut that has not been judged yet.
+    cut: Option<Trial>,
+    cuts: Patience,
     /// The last trial upwards was answered by throughput.
     follows: bool,
     starting: bool,
@@ -42,32 +43,44 @@ pub struct Adaptive {
     /// After a move was taken back, another in its direction waits, longer each time.
     down: Patience,
     up: Patience,
+    /// Throughput did not follow upwards, so less may do as well.
+    probe_down: bool,
     full_for: Duration,
     dip_after: Duration,
     last_delay_cut: Duration,
 }
 
-/// The uncongested service time of a kind, in seconds.
+/// The uncongested service time of a kind, in seconds; 0 until it is known.
 #[derive(Clone, Copy, Debug, Default)]
 struct Baseline {
     mean: f64,
-    window: Ratio,
-    tick: Ratio,
+    window: Sum,
+    tick: Sum,
 }
 
-/// A sum of times, and how many.
+/// Seconds of service, and over how many seats. A call of two seats counts twice in both.
 #[derive(Clone, Copy, Debug, Default)]
-struct Ratio {
+struct Sum {
     sum: f64,
-    of: f64,
-    calls: f64,
+    seats: f64,
+}
+
+/// Of the ticks since the fast part last had enough to see.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fast {
+    span: f64,
+    /// Of kinds with a baseline: seconds that they took, that they need, and how many.
+    sum: f64,
+    needed: f64,
+    seats: f64,
+    /// Seconds that kinds without a baseline took.
+    unknown: f64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
     span: f64,
     full: f64,
-    finished: f64,
     finished_full: f64,
     inflight_full: f64,
     inflight: f64,
@@ -104,17 +117,17 @@ const STEP_UP_STARTING: f64 = 1.5;
 const CLOSE: f64 = 0.1;
 /// Twice the uncongested time is what a gain of two costs; this much more means queues inside.
 const SWOLLEN: f64 = 3.0;
-const FAST_CALLS: f64 = 10.0;
-const REACHED_FADE: f64 = 0.995;
-/// Of the throughput that was reached; below it the backend has slowed, and the slow law must find out.
+const FAST_SEATS: f64 = 5.0;
+/// The most that one tick cuts.
+const CUT: f64 = 0.25;
+/// Of the throughput before a cut: less is a loss and not noise.
 const STILL_REACHED: f64 = 0.7;
 /// A baseline sinks to a faster window at once, by half, and rises by 2 % a minute, or faster when so little runs
 /// that it cannot be congestion.
 const BASELINE_SINKS: f64 = 0.5;
 const BASELINE_RISES_PER_S: f64 = 0.02 / 60.0;
 const BASELINE_RISES_IDLE: f64 = 0.1;
-const BASELINE_CALLS: f64 = 50.0;
-const FIRST_CALLS: f64 = 5.0;
+const BASELINE_SEATS: f64 = 50.0;
 const DELAY_CUT_ABOVE: Duration = Duration::from_millis(50);
 const DELAY_CUT_EVERY: Duration = Duration::from_millis(250);
 const PATIENCE_FIRST: Duration = Duration::from_secs(5);
@@ -128,7 +141,7 @@ impl Adaptive {
     pub fn new(config: LimiterConfig, cores: u32) -> Self {
         let least = f64::from(config.least.unwrap_or(2 * cores).min(config.most));
         let most = f64::from(config.most);
-        let limit = f64::from(config.initial.unwrap_or(32 * cores)).clamp(least, most);
+        let limit = f64::from(config.initial(cores)).clamp(least, most);
         Self {
             config,
             least,
@@ -136,14 +149,16 @@ impl Adaptive {
             limit,
             kinds: Box::new([Baseline::default(); Kind::COUNT]),
             window: Window::default(),
-            fast: Ratio::default(),
-            reached: 0.0,
+            fast: Fast::default(),
             trial: None,
+            cut: None,
+            cuts: Patience::default(),
             follows: false,
             starting: true,
             late_windows: 0,
             down: Patience::default(),
             up: Patience::default(),
+            probe_down: false,
             full_for: Duration::ZERO,
             dip_after: config.dip_every,
             last_delay_cut: Duration::ZERO,
@@ -154,55 +169,61 @@ impl Adaptive {
         self.limit as u32
     }
 
-    /// Closes the tick's sums over all kinds: the time that calls took over the time they need.
+    /// Closes the tick's sums over all kinds.
     fn gather(&mut self, tick: &LimitTick) {
-        for kind in self.kinds.iter_mut().filter(|kind| kind.tick.calls > 0.0) {
-            if kind.mean == 0.0 {
-                if kind.tick.calls < FIRST_CALLS {
-                    continue;
-                }
-                kind.mean = kind.tick.sum / kind.tick.calls;
-            }
-            self.fast.sum += kind.tick.sum;
-            self.fast.of += kind.tick.calls * kind.mean;
-            self.fast.calls += kind.tick.calls;
-            kind.window.sum += kind.tick.sum;
-            kind.window.calls += kind.tick.calls;
-            kind.tick = Ratio::default();
-        }
         let length = tick.length.as_secs_f64();
+        for kind in self.kinds.iter_mut().filter(|kind| kind.tick.seats > 0.0) {
+            if kind.mean > 0.0 {
+                self.fast.sum += kind.tick.sum;
+                self.fast.needed += kind.tick.seats * kind.mean;
+                self.fast.seats += kind.tick.seats;
+            } else {
+                self.fast.unknown += kind.tick.sum;
+            }
+            kind.window.sum += kind.tick.sum;
+            kind.window.seats += kind.tick.seats;
+            kind.tick = Sum::default();
+        }
+        self.fast.span += length;
         let window = &mut self.window;
         window.span += length;
         window.full += length * tick.full;
-        window.finished += tick.finished as f64;
         window.finished_full += tick.finished_full as f64;
         window.inflight += tick.inflight_mean * length;
         window.inflight_full += tick.inflight_mean * length * tick.full;
         window.inflight_max = window.inflight_max.max(tick.inflight_max);
         self.full_for = if tick.full > 0.5 { self.full_for + tick.length } else { Duration::ZERO };
-        let throughput = tick.finished as f64 / length.max(1e-3);
-        self.reached = (self.reached * REACHED_FADE).max(self.reached + 0.3 * (throughput - self.reached));
     }
 
-    /// Calls take several times what they need, and throughput is no less for it: they queue inside.
+    /// Calls take several times what they need: they queue inside. Within some ticks the limit is cut to what throughput
+    /// needs; if throughput falls with it, the time was the backend's own, and the cut is taken back.
     fn cut_if_swollen(&mut self, tick: &LimitTick) {
-        if self.fast.calls < FAST_CALLS {
+        let throughput = tick.finished as f64 / tick.length.as_secs_f64().max(1e-3);
+        if let Some(cut) = self.cut.filter(|cut| tick.now >= cut.settled) {
+            self.cut = None;
+            if throughput < STILL_REACHED * cut.before && tick.full > 0.5 {
+                self.set(cut.from);
+                self.cuts.try_later(tick.now);
+                self.begin_window();
+                return;
+            }
+        }
+        if self.fast.seats < FAST_SEATS {
             return;
         }
-        let swollen = self.fast.sum / self.fast.of;
-        self.fast = Ratio::default();
-        let throughput = tick.finished as f64 / tick.length.as_secs_f64().max(1e-3);
-        let aim = self.config.gain * tick.inflight_mean / swollen + SPARE;
-        if swollen > SWOLLEN
-            && self.limit > aim
-            && tick.inflight_mean > aim
-            && !self.follows
-            && throughput >= STILL_REACHED * self.reached
-        {
-            self.set(aim.max(self.limit / 2.0));
+        let Fast { sum, needed, unknown, span, .. } = std::mem::take(&mut self.fast);
+        let swollen = sum / needed;
+        let aim = self.config.gain * (needed + unknown / swollen) / span + SPARE;
+        let queues_inside = swollen > SWOLLEN && tick.inflight_mean > aim && self.limit > aim;
+        if queues_inside && !self.follows && self.cuts.is_over(tick.now) {
+            let Trial { from, before, .. } =
+                self.cut.unwrap_or(Trial { from: self.limit, before: throughput, settled: tick.now });
+            self.set(aim.max(self.limit * CUT));
+            let mean = tick.inflight_mean / throughput.max(1.0);
+            self.cut = Some(Trial { from, before, settled: tick.now + settling(mean) });
             self.starting = false;
-            self.begin_window();
             self.trial = None;
+            self.begin_window();
         }
     }
 
@@ -220,7 +241,14 @@ impl Adaptive {
         let late = window.acks_late > 0.01 * window.acks;
         self.late_windows = if late && window.acks > 0.0 { self.late_windows + 1 } else { 0 };
         // Throughput says something about the limit only while the limit was reached.
-        let throughput = (window.full > window.span / 2.0).then(|| window.finished_full / window.full.max(1e-9));
+        let throughput =
+            (window.full > window.span / 2.0).then(|| window.finished_full / window.full.max(1e-9));
+        if std::env::var("TRACE").is_ok() {
+            eprintln!(
+                "{now:?} L {} thr {throughput:?} x {swollen:.2} trial {:?} follows {} late {} full {:.2} of {:.2}",
+                self.limit, self.trial, self.follows, self.late_windows, window.full, window.span
+            );
+        }
         match (self.trial.take(), throughput) {
             (Some(trial), Some(throughput)) => self.conclude(now, trial, throughput, swollen),
             // The load went away in the middle of it. What was lowered without proof is raised again.
@@ -243,7 +271,7 @@ impl Adaptive {
         let from = self.limit;
         if self.follows {
             self.set(from * STEP_UP);
-        } else if self.late_windows >= 2 && self.down.is_over(now) {
+        } else if (self.probe_down || self.late_windows >= 2) && self.down.is_over(now) {
             self.set(from * STEP_DOWN);
         } else if aim < from * (1.0 - CLOSE) && self.down.is_over(now) {
             self.set(aim.max(from * STEP_DOWN));
@@ -253,13 +281,13 @@ impl Adaptive {
             self.set(from * STEP_DOWN);
             self.full_for = Duration::ZERO;
             // Half to one and a half times, so that the processes of a fleet do not dip together.
-            let jitter = 0.5 + (now.as_nanos() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) as f64 / u64::MAX as f64;
+            let jitter =
+                0.5 + (now.as_nanos() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) as f64 / u64::MAX as f64;
             self.dip_after = self.config.dip_every.mul_f64(jitter);
         }
         if (self.limit - from).abs() >= 1.0 {
             let mean = inflight / throughput.max(1e-9);
-            let settling = Duration::from_secs_f64((SETTLING_CALLS * mean).clamp(0.1, 1.0));
-            self.trial = Some(Trial { from, before: throughput, settled: now + settling });
+            self.trial = Some(Trial { from, before: throughput, settled: now + settling(mean) });
         }
     }
 
@@ -270,24 +298,26 @@ impl Adaptive {
             self.follows = followed > FOLLOWS_DOWN;
             if self.follows {
                 self.starting = false;
+                self.probe_down = false;
                 self.set(trial.from);
                 self.down.try_later(now);
             } else {
                 self.down = Patience::default();
             }
+            return;
+        }
+        self.follows = followed > FOLLOWS_UP;
+        if self.follows {
+            self.up = Patience::default();
+            if swollen > self.config.gain {
+                self.rebase();
+            }
         } else {
-            self.follows = followed > FOLLOWS_UP;
-            if self.follows {
-                self.up = Patience::default();
-                if swollen > self.config.gain {
-                    self.rebase();
-                }
-            } else {
-                self.starting = false;
+            self.starting = false;
+            if followed < FOLLOWS_UP / 2.0 {
+                self.set(trial.from);
                 self.up.try_later(now);
-                if followed < -0.2 || swollen > self.config.gain {
-                    self.set(trial.from);
-                }
+                self.probe_down = true;
             }
         }
     }
@@ -297,16 +327,17 @@ impl Adaptive {
         let window = &self.window;
         let idle = window.full == 0.0 && window.inflight / window.span.max(1e-9) < self.least / 4.0;
         let rises = 1.0 + BASELINE_RISES_PER_S * window.span;
-        let (mut sum, mut of) = (0.0, 0.0);
-        for kind in self.kinds.iter_mut().filter(|kind| kind.window.calls > 0.0) {
-            let Ratio { sum: time, calls, .. } = kind.window;
-            sum += time;
-            of += calls * kind.mean;
-            if calls < BASELINE_CALLS {
-                continue;
-            }
-            let mean = time / calls;
-            if mean < kind.mean {
+        let known = self.kinds.iter().filter(|kind| kind.mean > 0.0 && kind.window.seats > 0.0);
+        let (sum, needed) = known.fold((0.0, 0.0), |(sum, needed), Baseline { mean, window, .. }| {
+            (sum + window.sum, needed + window.seats * mean)
+        });
+        let swollen = if needed > 0.0 { (sum / needed).max(1.0) } else { 1.0 };
+        for kind in self.kinds.iter_mut().filter(|kind| kind.window.seats >= BASELINE_SEATS) {
+            let mean = kind.window.sum / kind.window.seats;
+            if kind.mean == 0.0 {
+                // It is probably as swollen as those that are known.
+                kind.mean = mean / swollen;
+            } else if mean < kind.mean {
                 kind.mean += BASELINE_SINKS * (mean - kind.mean);
             } else if idle {
                 kind.mean += BASELINE_RISES_IDLE * (mean - kind.mean);
@@ -314,20 +345,20 @@ impl Adaptive {
                 kind.mean = (kind.mean * rises).min(mean);
             }
         }
-        if of > 0.0 { (sum / of).max(1.0) } else { 1.0 }
+        swollen
     }
 
     /// Throughput followed the limit although times were long: they are the backend's own.
     fn rebase(&mut self) {
-        for kind in self.kinds.iter_mut().filter(|kind| kind.window.calls >= BASELINE_CALLS) {
-            kind.mean = kind.window.sum / kind.window.calls;
+        for kind in self.kinds.iter_mut().filter(|kind| kind.window.seats >= BASELINE_SEATS) {
+            kind.mean = kind.window.sum / kind.window.seats;
         }
     }
 
     fn begin_window(&mut self) {
         self.window = Window::default();
         for kind in self.kinds.iter_mut() {
-            kind.window = Ratio::default();
+            kind.window = Sum::default();
         }
     }
 
@@ -336,12 +367,17 @@ impl Adaptive {
     }
 }
 
+/// How long calls of this mean time finish that began before a move.
+fn settling(mean_s: f64) -> Duration {
+    Duration::from_secs_f64((SETTLING_CALLS * mean_s).clamp(0.1, 1.0))
+}
+
 impl LimitLaw for Adaptive {
     fn finished(&mut self, sample: &Sample) {
-        let service = sample.service.as_secs_f64();
+        let seats = f64::from(sample.seats);
         let tick = &mut self.kinds[sample.kind.index()].tick;
-        tick.sum += service;
-        tick.calls += 1.0;
+        tick.sum += sample.service.as_secs_f64() * seats;
+        tick.seats += seats;
         if sample.tier == Tier::Ack {
             self.window.acks += 1.0;
             self.window.acks_late += f64::from(u8::from(sample.service > self.config.ceiling));
@@ -356,8 +392,10 @@ impl LimitLaw for Adaptive {
             self.begin_window();
         }
         let (span, length) = (self.window.span, self.config.window.as_secs_f64());
-        let calls = self.kinds.iter().map(|kind| kind.window.calls).sum::<f64>();
-        if span >= length && (calls >= f64::from(self.config.window_calls) || span >= length * EXTENDED) {
+        let calls = self.kinds.iter().map(|kind| kind.window.seats).sum::<f64>();
+        let enough = f64::from(self.config.window_calls);
+        let complete = span >= length && calls >= enough;
+        if complete || span >= length * EXTENDED || span >= length / 4.0 && calls >= 10.0 * enough {
             self.judge(tick.now);
         }
         self.limit()

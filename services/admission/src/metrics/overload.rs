@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use prometheus::{Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
+};
 
 use crate::admission::View;
 use crate::class::{Level, Tier};
@@ -44,16 +46,23 @@ impl AdmissionMetrics {
     pub fn register(registry: &Registry, hop: &str) -> prometheus::Result<Self> {
         let make = Make { registry, hop };
         let tiers = Tier::ALL.map(Tier::name);
-        let offered = make.counters("offered_seats_total", "Seats asked for, those refused included.", &["tier"])?;
+        let offered =
+            make.counters("offered_seats_total", "Seats asked for, those refused included.", &["tier"])?;
         let admitted = make.counters("admitted_total", "Calls that were given a seat.", &["tier"])?;
         let refused = make.counters("refused_total", "Calls that were refused.", &["tier", "reason"])?;
-        let shadow =
-            make.counters("shadow_refused_total", "Calls that would have been refused, in shadow.", &["tier", "reason"])?;
-        let opts = HistogramOpts::from(make.opts("queue_age_seconds", "How long calls waited that were given a seat."));
+        let shadow = make.counters(
+            "shadow_refused_total",
+            "Calls that would have been refused, in shadow.",
+            &["tier", "reason"],
+        )?;
+        let opts = HistogramOpts::from(
+            make.opts("queue_age_seconds", "How long calls waited that were given a seat."),
+        );
         let queue_age = HistogramVec::new(opts.buckets(QUEUE_AGE_S.to_vec()), &["tier"])?;
         registry.register(Box::new(queue_age.clone()))?;
         let open = make.gauges("tau_open_ratio", "How much of a tier the gate lets through.", "tier")?;
-        let distinct = make.gauges("distinct_waiting", "About how many users were refused lately.", "tier")?;
+        let distinct =
+            make.gauges("distinct_waiting", "About how many users were refused lately.", "tier")?;
         let pressure = make.gauges("pressure_ratio", "A signal over its target.", "signal")?;
         let by_reason = |counters: &IntCounterVec| {
             tiers.map(|tier| Reason::ALL.map(|reason| counters.with_label_values(&[tier, reason.name()])))
@@ -72,7 +81,8 @@ impl AdmissionMetrics {
             inflight: make.gauge("inflight_seats", "Seats in use.")?,
             queued: make.gauge("queued_calls", "Calls that wait for a seat.")?,
             offered_rate: make.gauge("offered_seats_per_second", "Seats asked for a second.")?,
-            capacity: make.gauge("mu_seats_per_second", "Seats that can be served a second; 0 until it is known.")?,
+            capacity: make
+                .gauge("mu_seats_per_second", "Seats that can be served a second; 0 until it is known.")?,
             rung: make.gauge("ladder_rung", "The rung of the brownout ladder, 0 to 5.")?,
         })
     }

@@ -104,7 +104,9 @@ fn a_wide_call_is_not_overtaken() {
     push(&mut queue, Entry { seats: 40, ..call(1, Tier::Send, 0) }, 100).unwrap();
     push(&mut queue, call(2, Tier::Lookup, 0), 100).unwrap();
     assert!(matches!(queue.pop(Duration::ZERO, |seats| seats <= 39), Next::Blocked));
-    assert!(matches!(queue.pop(Duration::ZERO, |seats| seats <= 40), Next::Serve(entry) if entry.waiter == 1));
+    assert!(
+        matches!(queue.pop(Duration::ZERO, |seats| seats <= 40), Next::Serve(entry) if entry.waiter == 1)
+    );
 }
 
 #[test]
@@ -125,11 +127,13 @@ fn who_waited_too_long_is_not_served() {
     push(&mut queue, Entry { expires: ms(50), arrived: ms(3), ..call(2, Tier::Send, 0) }, 10).unwrap();
     push(&mut queue, Entry { expires: ms(7), ..call(3, Tier::Ack, 0) }, 10).unwrap();
     assert!(matches!(queue.pop(ms(7), |_| true), Next::Expired(entry) if entry.waiter == 3));
-    let sweep = queue.sweep(ms(8));
-    assert_eq!(sweep.expired.iter().map(|entry| entry.waiter).collect::<Vec<_>>(), [1]);
-    assert_eq!(sweep.oldest[Tier::Send as usize], Some(ms(3)));
+    let ages = |age| move |_| ms(age);
+    let numbers = |entries: Vec<Entry<u32>>| entries.iter().map(|entry| entry.waiter).collect::<Vec<_>>();
+    assert_eq!(numbers(queue.sweep(ms(8), ages(1_000))), [1]);
+    assert_eq!(numbers(queue.sweep(ms(9), ages(7))), [0; 0]);
     assert_eq!(queue.standing(Tier::Send, ms(8)), ms(8));
     assert_eq!(queue.standing(Tier::Ack, ms(8)), Duration::ZERO);
+    assert_eq!(numbers(queue.sweep(ms(10), ages(7))), [2]);
 }
 
 #[derive(Clone, Debug)]
@@ -200,7 +204,7 @@ proptest! {
                     gone.push(entry);
                 }
                 Step::Remove { .. } => {}
-                Step::Sweep => gone.extend(queue.sweep(now).expired),
+                Step::Sweep => gone.extend(queue.sweep(now, |_| Duration::MAX)),
                 Step::Wait { time } => now += Duration::from_millis(time),
             }
             for entry in gone {

@@ -10,8 +10,8 @@ use prometheus::Registry;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use spillway_admission::{
-    Admission, AdmissionConfig, AdmissionMetrics, Arrival, Call, Kind, Level, Outcome, Refusal, Seat, Signals, TICK, Ticket,
-    Tier, User, Waiter,
+    Admission, AdmissionConfig, AdmissionMetrics, Arrival, Call, Kind, Level, Outcome, Refusal, Seat,
+    Signals, TICK, Ticket, Tier, User, Waiter,
 };
 
 /// How fast a server works when so many calls are in it: the sum over them, in calls of unit work.
@@ -68,6 +68,7 @@ pub(crate) struct Counts {
     /// Answered within the deadline.
     pub(crate) good: [u64; 8],
     pub(crate) refused: [u64; 8],
+    pub(crate) reasons: BTreeMap<(&'static str, &'static str), u64>,
     /// Milliseconds from arrival to answer.
     pub(crate) latencies: [Vec<f64>; 8],
 }
@@ -91,6 +92,11 @@ impl Waiter for Woken {
 }
 
 impl Counts {
+    fn refuse(&mut self, tier: Tier, refusal: &Refusal) {
+        self.refused[tier as usize] += 1;
+        *self.reasons.entry((tier.name(), refusal.reason.name())).or_default() += 1;
+    }
+
     pub(crate) fn total(&self, counts: &[u64; 8]) -> u64 {
         counts.iter().sum()
     }
@@ -137,7 +143,12 @@ impl World {
         self.run_with(rates, length, |_| {})
     }
 
-    pub(crate) fn run_with(&mut self, rates: &[(Tier, f64)], length: Duration, mut each_tick: impl FnMut(&mut Self)) -> Counts {
+    pub(crate) fn run_with(
+        &mut self,
+        rates: &[(Tier, f64)],
+        length: Duration,
+        mut each_tick: impl FnMut(&mut Self),
+    ) -> Counts {
         self.counts = Counts::default();
         let end = self.now + length;
         let total: f64 = rates.iter().map(|(_, rate)| rate).sum();
@@ -158,7 +169,13 @@ impl World {
                 each_tick(self);
             } else if next == next_arrival {
                 let mut at = self.rng.random_range(0.0..total);
-                let tier = rates.iter().find(|(_, rate)| { at -= rate; at < 0.0 }).map_or(rates[0].0, |(tier, _)| *tier);
+                let tier = rates
+                    .iter()
+                    .find(|(_, rate)| {
+                        at -= rate;
+                        at < 0.0
+                    })
+                    .map_or(rates[0].0, |(tier, _)| *tier);
                 self.arrive(tier);
                 next_arrival = self.now + self.exponential(1.0 / total);
             }
@@ -181,7 +198,7 @@ impl World {
                 self.timers.push(Reverse((ticket.expires().max(self.now), number)));
                 self.waiting.insert(number, (ticket, self.now, tier));
             }
-            Arrival::Refused(_) => self.counts.refused[tier as usize] += 1,
+            Arrival::Refused(refusal) => self.counts.refuse(tier, &refusal),
         }
         self.hear();
     }
@@ -210,7 +227,7 @@ impl World {
                 drop(ticket);
                 match verdict {
                     Ok(seat) => self.serve(seat, arrived, tier, tier.deadline(arrived, None)),
-                    Err(_) => self.counts.refused[tier as usize] += 1,
+                    Err(refusal) => self.counts.refuse(tier, &refusal),
                 }
             }
         }
@@ -220,7 +237,7 @@ impl World {
         let Some(Reverse((_, number))) = self.timers.pop() else { return };
         if let Some((ticket, arrived, tier)) = self.waiting.remove(&number) {
             match ticket.give_up() {
-                Some(_) => self.counts.refused[tier as usize] += 1,
+                Some(refusal) => self.counts.refuse(tier, &refusal),
                 None => panic!("{number}, which came at {arrived:?}, was told and did not hear"),
             }
         }
