@@ -9,6 +9,7 @@ mod population;
 pub(crate) use population::Population;
 
 use serde::{Deserialize, Serialize};
+use spillway_admission::{Failure, InCall, RetryBudget};
 
 use crate::policy::Pushback;
 use crate::random::Stream;
@@ -43,16 +44,14 @@ pub enum Cohort {
     RstStreamFlood,
 }
 
-/// When a failed call is made again.
+/// When a failed call is made again by those who have no budget.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Pause {
     Immediate,
     Fixed(Nanos),
-    /// Full jitter under a ceiling that doubles; or the ceiling itself.
     Doubling {
         base: Nanos,
         cap: Nanos,
-        jitter: bool,
     },
 }
 
@@ -61,6 +60,7 @@ enum Pause {
 pub(crate) struct Behaviour {
     tries_max: u32,
     pause: Pause,
+    /// Retries as [`RetryBudget`] says, the very code of the shipped client.
     budget: bool,
     pub(crate) hears_pushback: bool,
     pub(crate) hears_hold_back: bool,
@@ -76,10 +76,10 @@ pub(crate) struct Behaviour {
     pub(crate) patience: Nanos,
 }
 
-/// `services/client/src/retry.rs`: three tries, base 0.5 s, cap 60 s.
+/// Three tries at most, as `RetryPolicy` of `services/admission` has it.
 const SHIPPED: Behaviour = Behaviour {
     tries_max: 3,
-    pause: Pause::Doubling { base: Nanos::from_millis(500), cap: Nanos::from_secs(60), jitter: true },
+    pause: Pause::Immediate,
     budget: true,
     hears_pushback: true,
     hears_hold_back: true,
@@ -110,11 +110,7 @@ impl Cohort {
             }
             Self::NoJitter => Behaviour {
                 tries_max: u32::MAX,
-                pause: Pause::Doubling {
-                    base: Nanos::from_millis(500),
-                    cap: Nanos::from_secs(60),
-                    jitter: false,
-                },
+                pause: Pause::Doubling { base: Nanos::from_millis(500), cap: Nanos::from_secs(60) },
                 ..DEAF
             },
             Self::FixedOneSecond => {
@@ -138,27 +134,12 @@ impl Cohort {
     }
 }
 
-/// Tenths of a token of gRFC A6: 10 tokens at most, a failure costs one, a success gives back a tenth.
-const TENTHS_MAX: i16 = 100;
-const FAILURE_COST: i16 = 10;
-const SUCCESS_GAIN: i16 = 1;
-
-/// The retry throttle of gRFC A6 of one client.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Budget(i16);
-
-impl Budget {
-    pub(crate) const FULL: Self = Self(TENTHS_MAX);
-
-    pub(crate) fn succeeded(&mut self) {
-        self.0 = (self.0 + SUCCESS_GAIN).min(TENTHS_MAX);
-    }
-
-    /// Counts a failure; answers whether it may be retried.
-    fn failed(&mut self) -> bool {
-        self.0 = (self.0 - FAILURE_COST).max(0);
-        self.0 > TENTHS_MAX / 2
-    }
+/// Why an attempt came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failed {
+    /// Refused, or failed, and what came with it.
+    Told(Pushback),
+    TimedOut,
 }
 
 impl Behaviour {
@@ -166,62 +147,58 @@ impl Behaviour {
     pub(crate) fn pause(
         &self,
         tries: u32,
-        told: Pushback,
-        budget: &mut Budget,
+        failed: Failed,
+        budget: &mut RetryBudget,
         chance: &mut Stream,
     ) -> Option<Nanos> {
-        let affordable = budget.failed() || !self.budget;
-        if tries >= self.tries_max || !affordable {
+        if tries >= self.tries_max {
             return None;
         }
-        match told {
-            Pushback::Never if self.hears_pushback => return None,
-            Pushback::After(pause) if self.hears_pushback => return Some(pause),
-            _ => {}
+        if self.budget {
+            let failure = match failed {
+                Failed::TimedOut => Failure::Timeout,
+                Failed::Told(Pushback::After(pause)) if self.hears_pushback => {
+                    Failure::Told(InCall::RetryAfter(pause.duration()))
+                }
+                Failed::Told(Pushback::Never) if self.hears_pushback => Failure::Told(InCall::DoNotRetry),
+                Failed::Told(_) => Failure::Retryable,
+            };
+            return budget.failed(tries, failure, chance.rng()).map(Nanos::from);
         }
         Some(match self.pause {
             Pause::Immediate => Nanos::ZERO,
             Pause::Fixed(pause) => pause,
-            Pause::Doubling { base, cap, jitter } => {
-                let ceiling = Nanos(base.0.saturating_mul(1 << tries.min(16))).min(cap);
-                if jitter { chance.within(ceiling) } else { ceiling }
-            }
+            Pause::Doubling { base, cap } => Nanos(base.0.saturating_mul(1 << tries.min(16))).min(cap),
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use spillway_admission::RetryPolicy;
+
     use super::*;
 
-    #[test]
-    fn the_shipped_client_stops_when_everything_fails() {
-        let (mut budget, mut chance) = (Budget::FULL, Stream::new(1, 1));
-        let mut retry = || SHIPPED.pause(1, Pushback::Silent, &mut budget, &mut chance).is_some();
-        assert_eq!((0..100).filter(|_| retry()).count(), 4, "10 tokens: failures 1 to 4 leave more than 5");
+    fn pause(cohort: Cohort, tries: u32, told: Pushback) -> Option<Nanos> {
+        let mut budget = RetryBudget::new(RetryPolicy::default());
+        cohort.behaviour().pause(tries, Failed::Told(told), &mut budget, &mut Stream::new(1, 1))
     }
 
     #[test]
     fn only_those_who_listen_do_as_they_are_told() {
-        let mut chance = Stream::new(1, 1);
-        let mut pause = |cohort: Cohort, told| {
-            cohort.behaviour().pause(1, told, &mut { Budget::FULL }, &mut chance)
-        };
         let told = Pushback::After(Nanos::from_secs(7));
-        assert_eq!(pause(Cohort::Polite, told), Some(Nanos::from_secs(7)));
-        assert_eq!(pause(Cohort::Polite, Pushback::Never), None);
-        assert_eq!(pause(Cohort::HotLoop, told), Some(Nanos::ZERO));
-        assert_eq!(pause(Cohort::FixedOneSecond, Pushback::Never), Some(Nanos::SECOND));
-        assert_eq!(pause(Cohort::NoJitter, told), Some(Nanos::SECOND));
-        assert_eq!(pause(Cohort::OpenLoop, told), None);
+        assert_eq!(pause(Cohort::Polite, 1, told), Some(Nanos::from_secs(7)));
+        assert_eq!(pause(Cohort::Polite, 1, Pushback::Never), None);
+        assert!(pause(Cohort::IgnoresPushback, 1, told).unwrap() <= Nanos::SECOND);
+        assert_eq!(pause(Cohort::HotLoop, 1, told), Some(Nanos::ZERO));
+        assert_eq!(pause(Cohort::FixedOneSecond, 1, Pushback::Never), Some(Nanos::SECOND));
+        assert_eq!(pause(Cohort::NoJitter, 1, told), Some(Nanos::SECOND));
+        assert_eq!(pause(Cohort::OpenLoop, 1, told), None);
     }
 
     #[test]
     fn naive_means_three_more() {
-        let mut chance = Stream::new(1, 1);
-        let tries = (1..10).filter(|tries| {
-            Cohort::Naive.behaviour().pause(*tries, Pushback::Silent, &mut { Budget::FULL }, &mut chance).is_some()
-        });
+        let tries = (1..10).filter(|tries| pause(Cohort::Naive, *tries, Pushback::Silent).is_some());
         assert_eq!(tries.count(), 3);
     }
 }

@@ -61,6 +61,8 @@ enum Event {
         stamp: u32,
     },
     Connect(u32),
+    /// The accept queue of a gateway may have its turn.
+    Accept(u32),
     Processor(u32),
     Leave {
         server: u32,
@@ -205,6 +207,7 @@ impl<'a> World<'a> {
             Event::Timeout { call, stamp } => self.timed_out(call, stamp),
             Event::Retry { call, stamp } => self.retry(call, stamp),
             Event::Connect(client) => self.connect(client),
+            Event::Accept(gateway) => self.accept(gateway),
             Event::Processor(server) => self.processor(server),
             Event::Leave { server, epoch, attempt } => self.leave_station(server, epoch, attempt),
             Event::Tick { server, epoch } => self.tick(server, epoch),

@@ -1,21 +1,21 @@
-//! Everybody who calls. A million of them are a hundred megabytes, so what is kept of each is small.
+//! Everybody who calls. A million of them are two hundred megabytes, so what is kept of each is small.
 
-use super::{Behaviour, Budget};
+use spillway_admission::{Advice, HeldBack, HoldBack as Told, RetryBudget, RetryPolicy, Tier};
+
+use super::Behaviour;
 use crate::policy::{HoldBack, TIERS};
 use crate::random::{Stream, mix};
 use crate::time::Nanos;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Client {
-    pub(crate) budget: Budget,
+    pub(crate) budget: RetryBudget,
+    held_back: HeldBack,
     behaviour: u8,
     pub(crate) connected: bool,
     pub(crate) connecting: bool,
     pub(crate) reconnects: u8,
-    worst_open: u8,
     pub(crate) gateway: u32,
-    /// Milliseconds of the run.
-    held_until: u32,
 }
 
 #[derive(Debug)]
@@ -28,9 +28,6 @@ pub(crate) struct Population {
     elephant_weight: f64,
     seed: u64,
 }
-
-/// How often a call goes out although it should be held back, so that a recovery is noticed (`overload.md` b.8).
-const PROBE: f64 = 0.01;
 
 impl Population {
     /// The first `elephants` of `count` clients call `elephant_weight` times as often as the others. `shares` says how
@@ -51,14 +48,13 @@ impl Population {
             chosen.unwrap_or(shares.len().saturating_sub(1)) as u8
         };
         let clients = (0..count.max(1)).map(|client| Client {
-            budget: Budget::FULL,
+            budget: RetryBudget::new(RetryPolicy::default()),
+            held_back: HeldBack::default(),
             behaviour: behave(client),
             connected: true,
             connecting: false,
             reconnects: 0,
-            worst_open: 0,
             gateway: mix(u64::from(client) ^ seed) as u32,
-            held_until: 0,
         });
         let listens = shares.iter().any(|(behaviour, _)| behaviour.hears_pushback);
         Self {
@@ -106,24 +102,22 @@ impl Population {
 
     /// Whether the client keeps a call of this tier to itself.
     pub(crate) fn holds_back(&self, client: u32, tier: u8, now: Nanos, chance: &mut Stream) -> bool {
-        let state = &self.clients[client as usize];
-        let millis = millis(now);
-        let told = tier > state.worst_open && millis < state.held_until;
-        let pushed = self.not_before.get(slot(client, tier)).is_some_and(|until| millis < *until);
-        (told && !chance.chance(PROBE)) || pushed
+        let pushed = self.not_before.get(slot(client, tier)).is_some_and(|until| millis(now) < *until);
+        let Some(tier) = Tier::from_index(usize::from(tier)) else { return pushed };
+        let advice = self.clients[client as usize].held_back.ask(now.duration(), tier, chance.rng());
+        pushed || matches!(advice, Advice::Hold { .. })
     }
 
     /// The client hears what came with an answer.
-    pub(crate) fn hear(&mut self, client: u32, hold_back: Option<HoldBack>, now: Nanos) {
-        let hears = self.behaviour(client).hears_hold_back;
-        let state = &mut self.clients[client as usize];
-        match hold_back {
-            Some(told) if hears => {
-                state.worst_open = told.worst_open;
-                state.held_until = millis(now + told.ttl);
-            }
-            _ => state.held_until = 0,
+    pub(crate) fn hear(&mut self, client: u32, hold_back: Option<HoldBack>, now: Nanos, chance: &mut Stream) {
+        if !self.behaviour(client).hears_hold_back {
+            return;
         }
+        let told = hold_back.and_then(|told| {
+            let open = Tier::from_index(usize::from(told.worst_open))?;
+            Some(Told { open, ttl: told.ttl.duration() })
+        });
+        self.clients[client as usize].held_back.told(now.duration(), told, chance.rng());
     }
 
     /// One timer for each tier and not for each call.
@@ -166,13 +160,13 @@ mod tests {
         let mut population = Population::new(2, (0, 1.0), &shares, 1);
         let mut chance = Stream::new(1, 1);
         let told = HoldBack { worst_open: 3, ttl: Nanos::from_secs(2) };
-        population.hear(0, Some(told), Nanos::SECOND);
+        population.hear(0, Some(told), Nanos::SECOND, &mut chance);
         let mut held = |tier, at| {
             (0..1_000).filter(|_| population.holds_back(0, tier, Nanos::from_millis(at), &mut chance)).count()
         };
         assert_eq!(held(3, 1_500), 0);
         assert!((970..1_000).contains(&held(4, 1_500)), "all but some probes");
-        assert_eq!(held(4, 3_000), 0);
+        assert_eq!(held(4, 4_000), 0);
         population.push_back(1, 4, Nanos::from_secs(9));
         assert!(population.holds_back(1, 4, Nanos::from_secs(8), &mut chance));
         assert!(!population.holds_back(1, 3, Nanos::from_secs(8), &mut chance));

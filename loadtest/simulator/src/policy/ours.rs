@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use prometheus::Registry;
 use spillway_admission::{
-    Admission, AdmissionConfig, AdmissionMetrics, Arrival as Decided, Call, InCall, Kind, Level, Outcome, Seat,
-    Signals as ToldSignals, TICK, Ticket, Tier, User, Waiter,
+    Admission, AdmissionConfig, AdmissionMetrics, Arrival as Decided, Call, InCall, Kind, Level, Outcome, Pacer, Seat,
+    Signals as ToldSignals, TICK, Ticket, Tier, User, Waiter, handshakes_per_second,
 };
 
 use super::{
@@ -20,6 +20,9 @@ use crate::time::Nanos;
 /// A pressure that was told longer ago than this is forgotten.
 const PRESSURE_KEPT: Nanos = Nanos::SECOND;
 
+/// Of a gateway's processors, for handshakes (`overload.md` b.9).
+const HANDSHAKE_SHARE: f64 = 0.3;
+
 pub(super) struct Ours {
     admission: Admission<Waiting>,
     inbox: Rc<RefCell<Inbox>>,
@@ -30,6 +33,7 @@ pub(super) struct Ours {
     /// Pressure of the servers behind this one, and when it was told.
     downstream: HashMap<usize, (f64, Nanos)>,
     advice: Advice,
+    handshakes: Option<Pacer>,
     chance: Stream,
 }
 
@@ -67,8 +71,19 @@ impl Ours {
             tickets: HashMap::new(),
             downstream: HashMap::new(),
             advice: Advice { open_level: u16::MAX, pressure: 0.0 },
+            handshakes: site.handshake.map(|handshake| {
+                let rate = handshakes_per_second(site.cores, handshake.duration(), HANDSHAKE_SHARE);
+                Pacer::new(rate, (rate / 10.0) as u32)
+            }),
             chance: Stream::new(site.seed, 0x0075),
         }
+    }
+
+    /// The mean over the servers behind this one. A call goes to any of them, so one that is busier than the others is not
+    /// relieved by refusing here what would have gone to all; it refuses by itself.
+    fn downstream_pressure(&self) -> f64 {
+        let sum: f64 = self.downstream.values().map(|(pressure, _)| *pressure).sum();
+        sum / self.downstream.len().max(1) as f64
     }
 
     /// Passes on what was told since the last time.
@@ -149,7 +164,7 @@ impl Policy for Ours {
         self.downstream.retain(|_, (_, told)| now.since(*told) <= PRESSURE_KEPT);
         let signals = ToldSignals {
             run_queue_delay: signals.run_queue.duration(),
-            downstream: self.downstream.values().map(|(pressure, _)| *pressure).fold(0.0, f64::max),
+            downstream: self.downstream_pressure(),
             ..ToldSignals::default()
         };
         self.admission.tick(now.duration(), &signals);
@@ -165,6 +180,10 @@ impl Policy for Ours {
         let level = Level::try_from(level).ok()?;
         let told = self.admission.hold_back(level, User(user))?;
         Some(HoldBack { worst_open: told.open as u8, ttl: told.ttl.into() })
+    }
+
+    fn accept(&mut self, now: Nanos) -> Option<Nanos> {
+        self.handshakes.as_mut()?.take(now.duration()).err().map(Nanos::from)
     }
 
     fn advice(&self) -> Option<Advice> {

@@ -2,6 +2,7 @@
 
 use super::record::{Attempt, Call, CallEnd, Place, Verdict};
 use super::{Event, World};
+use crate::client::Failed;
 use crate::policy::Pushback;
 use crate::time::Nanos;
 
@@ -94,7 +95,7 @@ impl World<'_> {
         if attempt.close {
             self.disconnect(attempt.client);
         }
-        self.population.hear(attempt.client, attempt.hold_back, now);
+        self.population.hear(attempt.client, attempt.hold_back, now, &mut self.streams.clients);
         let waits = self.calls.get(attempt.call).is_some_and(|call| call.stamp == attempt.stamp);
         if !waits {
             self.measure.late += u64::from(attempt.verdict == Verdict::Ok);
@@ -114,17 +115,17 @@ impl World<'_> {
                 if let Some(pause) = attempt.come_back.or(told) {
                     self.population.push_back(attempt.client, attempt.tier, now + pause);
                 }
-                self.failed(attempt.call, attempt.pushback, CallEnd::Refused);
+                self.failed(attempt.call, Failed::Told(attempt.pushback), CallEnd::Refused);
             }
             Verdict::Failed | Verdict::Unreachable => {
-                self.failed(attempt.call, attempt.pushback, CallEnd::Failed);
+                self.failed(attempt.call, Failed::Told(attempt.pushback), CallEnd::Failed);
             }
         }
     }
 
     pub(super) fn reset(&mut self, call: u32, stamp: u32) {
         if self.calls.get(call).is_some_and(|call| call.stamp == stamp) {
-            self.failed(call, Pushback::Silent, CallEnd::Failed);
+            self.failed(call, Failed::Told(Pushback::Silent), CallEnd::Failed);
         }
     }
 
@@ -133,16 +134,16 @@ impl World<'_> {
         if self.population.behaviour(call.client).hangs_up.is_some() {
             self.end_call(id, CallEnd::HungUp);
         } else {
-            self.failed(id, Pushback::Silent, CallEnd::TimedOut);
+            self.failed(id, Failed::TimedOut, CallEnd::TimedOut);
         }
     }
 
     /// An attempt came to nothing: another one later, or the end.
-    fn failed(&mut self, id: u32, told: Pushback, end: CallEnd) {
+    fn failed(&mut self, id: u32, failed: Failed, end: CallEnd) {
         let now = self.now();
         let Some(call) = self.calls.get_mut(id) else { return };
         let (state, behaviour) = self.population.client_and_behaviour(call.client);
-        let pause = behaviour.pause(call.tries, told, &mut state.budget, &mut self.streams.clients);
+        let pause = behaviour.pause(call.tries, failed, &mut state.budget, &mut self.streams.clients);
         let worth_it = pause.filter(|pause| (now + *pause).since(call.born) <= behaviour.patience);
         let Some(pause) = worth_it else {
             self.end_call(id, end);

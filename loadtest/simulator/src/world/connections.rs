@@ -3,14 +3,11 @@
 //! A client without a connection makes one as soon as it wants something, or when it was told that the old one is
 //! gone. The handshake is paid before anything can be refused.
 
+use spillway_admission::Reconnect;
+
 use super::record::CallEnd;
 use super::{Event, World};
 use crate::time::Nanos;
-
-/// gRPC's connection backoff: 1 s, times 1.6, at most 120 s, jitter of a fifth.
-const BACKOFF_BASE: f64 = 1.0;
-const BACKOFF_FACTOR: f64 = 1.6;
-const BACKOFF_MAX: f64 = 120.0;
 
 impl World<'_> {
     /// The client begins to connect, unless it has or does already.
@@ -36,12 +33,7 @@ impl World<'_> {
             state.reconnects = tries.saturating_add(1);
             // Perhaps another gateway is better off.
             state.gateway = state.gateway.wrapping_add(1);
-            let pause = if self.population.behaviour(client).spreads_reconnects {
-                let ceiling = (BACKOFF_BASE * BACKOFF_FACTOR.powi(i32::from(tries))).min(BACKOFF_MAX);
-                Nanos::from_secs_f64(ceiling * (0.8 + 0.4 * self.streams.clients.share()))
-            } else {
-                Nanos::SECOND
-            };
+            let pause = self.reconnect_pause(client, u32::from(tries) + 1, Nanos::SECOND);
             self.events.at(self.now() + pause, Event::Connect(client));
             return;
         }
@@ -56,19 +48,30 @@ impl World<'_> {
 
     /// The connection is gone, and the client knows.
     pub(super) fn disconnect(&mut self, client: u32) {
-        let Some(connections) = self.plan.connections else { return };
+        if self.plan.connections.is_none() {
+            return;
+        }
         let state = self.population.client(client);
         if !state.connected {
             return;
         }
         state.connected = false;
         state.gateway = state.gateway.wrapping_add(1);
-        let pause = if self.population.behaviour(client).spreads_reconnects {
-            self.streams.clients.within(connections.spread)
-        } else {
-            // The time that a device needs to notice.
-            self.streams.clients.within(Nanos::from_millis(200))
-        };
+        // Who does not spread still needs a moment to notice.
+        let noticed = self.streams.clients.within(Nanos::from_millis(200));
+        let pause = self.reconnect_pause(client, 0, noticed);
         self.events.at(self.now() + pause, Event::Connect(client));
+    }
+
+    /// As the shipped client has it, for those who spread their return.
+    fn reconnect_pause(&mut self, client: u32, tries: u32, deaf: Nanos) -> Nanos {
+        match self.plan.connections {
+            Some(connections) if self.population.behaviour(client).spreads_reconnects => {
+                let reconnect =
+                    Reconnect { spread: connections.spread.duration(), ..Reconnect::default() };
+                reconnect.pause(tries, self.streams.clients.rng()).into()
+            }
+            _ => deaf,
+        }
     }
 }

@@ -150,6 +150,9 @@ impl World<'_> {
         let now = self.now();
         let hop = self.servers[id as usize].hop;
         self.servers[id as usize].up = false;
+        for knocking in std::mem::take(&mut self.servers[id as usize].knocking) {
+            self.answer_closed(knocking);
+        }
         self.servers[id as usize].restart(self.plan.law, now);
         let here = if hop == 0 { Place::Gateway } else { Place::Worker };
         let hit: Vec<_> = self

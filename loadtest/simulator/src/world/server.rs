@@ -1,5 +1,7 @@
 //! A gateway or a worker.
 
+use std::collections::VecDeque;
+
 use crate::cpu::Cpu;
 use crate::plan::{Plan, ServerPlan};
 use crate::policy::{Policy, Signals, Site};
@@ -26,6 +28,8 @@ pub(super) struct Server {
     pub(super) epoch: u32,
     /// Attempts that are here, whatever they do.
     pub(super) present: u32,
+    /// Connections in the accept queue of the kernel.
+    pub(super) knocking: VecDeque<u32>,
     /// Attempts that the policy let run.
     pub(super) running: u32,
     busy_since: Nanos,
@@ -40,7 +44,12 @@ impl Server {
     pub(super) fn new(plan: &Plan, hop: usize, id: u32) -> Self {
         let server = if hop == 0 { plan.gateway } else { plan.worker };
         let cores = server.cores.ceil() as u32;
-        let site = Site { limit: plan.limits[hop], cores, seed: mix(plan.seed ^ u64::from(id)) };
+        let site = Site {
+            limit: plan.limits[hop],
+            cores,
+            handshake: plan.connections.map(|connections| Nanos(connections.handshake as u64)),
+            seed: mix(plan.seed ^ u64::from(id)),
+        };
         Self {
             hop,
             plan: server,
@@ -51,6 +60,7 @@ impl Server {
             paused: false,
             epoch: 0,
             present: 0,
+            knocking: VecDeque::new(),
             running: 0,
             busy_since: Nanos::ZERO,
             waits: Vec::new(),

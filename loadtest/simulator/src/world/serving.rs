@@ -13,7 +13,6 @@ const WORKER_TRIES: u8 = 2;
 
 impl World<'_> {
     pub(super) fn at_gateway(&mut self, id: u32) {
-        let (now, told) = (self.now(), self.told(self.now()));
         let Some(attempt) = self.attempts.get_mut(id) else { return };
         let gateway = attempt.server[0];
         let server = &mut self.servers[gateway as usize];
@@ -26,16 +25,48 @@ impl World<'_> {
             return;
         }
         let class = &self.plan.classes[usize::from(attempt.class)];
-        let mut front = server.plan.refusal;
         if class.connects {
+            server.knocking.push_back(id);
+            if server.knocking.len() == 1 {
+                self.accept(gateway);
+            }
+            return;
+        }
+        let front = server.plan.refusal;
+        self.enter_gateway(id, gateway, front);
+    }
+
+    /// Takes connections out of the kernel's accept queue for as long as the policy wants any.
+    pub(super) fn accept(&mut self, gateway: u32) {
+        let now = self.now();
+        let told = self.told(now);
+        let handshake = self.plan.connections.map_or(0.0, |connections| connections.handshake);
+        while let Some(id) = self.servers[gateway as usize].knocking.front().copied() {
+            let waits = self.attempts.get(id).and_then(|attempt| {
+                Some(self.calls.get(attempt.call)?.stamp == attempt.stamp)
+            });
+            if waits != Some(true) {
+                // Whoever gave up is not in the queue any more.
+                self.servers[gateway as usize].knocking.pop_front();
+                self.lose(id);
+                continue;
+            }
+            let server = &mut self.servers[gateway as usize];
             if let Some(wait) = server.policy.accept(told) {
-                self.events.at(now + wait.max(Nanos(1)), Event::AtGateway(id));
+                self.events.at(now + wait.max(Nanos(1_000)), Event::Accept(gateway));
                 return;
             }
-            front += self.plan.connections.map_or(0.0, |connections| connections.handshake);
+            server.knocking.pop_front();
+            let front = server.plan.refusal + handshake;
+            self.enter_gateway(id, gateway, front);
         }
-        attempt.place = Place::Gateway;
-        attempt.epoch[0] = server.epoch;
+    }
+
+    fn enter_gateway(&mut self, id: u32, gateway: u32, front: f64) {
+        if let Some(attempt) = self.attempts.get_mut(id) {
+            attempt.place = Place::Gateway;
+            attempt.epoch[0] = self.servers[gateway as usize].epoch;
+        }
         self.read_headers(id, 0, gateway, front);
     }
 
@@ -353,6 +384,11 @@ impl World<'_> {
         } else {
             self.travel(self.lanes.network, self.plan.network, Event::Answer(id));
         }
+    }
+
+    /// A connection that nobody will take any more.
+    pub(super) fn answer_closed(&mut self, id: u32) {
+        self.answer(id, Verdict::Unreachable, Refusal::default());
     }
 
     /// Nobody hears of it again.
