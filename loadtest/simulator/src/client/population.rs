@@ -109,7 +109,14 @@ impl Population {
     }
 
     /// The client hears what came with an answer.
-    pub(crate) fn hear(&mut self, client: u32, hold_back: Option<HoldBack>, now: Nanos, chance: &mut Stream) {
+    pub(crate) fn hear(
+        &mut self,
+        client: u32,
+        served: bool,
+        hold_back: Option<HoldBack>,
+        now: Nanos,
+        chance: &mut Stream,
+    ) {
         if !self.behaviour(client).hears_hold_back {
             return;
         }
@@ -118,6 +125,13 @@ impl Population {
             Some(Told { open, ttl: told.ttl.duration() })
         });
         self.clients[client as usize].held_back.told(now.duration(), told, chance.rng());
+        if told.is_none() && served {
+            // All is open again, what was closed with a pause too.
+            let slots = slot(client, 0)..slot(client, 0) + TIERS;
+            if let Some(slots) = self.not_before.get_mut(slots) {
+                slots.fill(0);
+            }
+        }
     }
 
     /// One timer for each tier and not for each call.
@@ -160,7 +174,7 @@ mod tests {
         let mut population = Population::new(2, (0, 1.0), &shares, 1);
         let mut chance = Stream::new(1, 1);
         let told = HoldBack { worst_open: 3, ttl: Nanos::from_secs(2) };
-        population.hear(0, Some(told), Nanos::SECOND, &mut chance);
+        population.hear(0, true, Some(told), Nanos::SECOND, &mut chance);
         let mut held = |tier, at| {
             (0..1_000).filter(|_| population.holds_back(0, tier, Nanos::from_millis(at), &mut chance)).count()
         };

@@ -95,7 +95,8 @@ impl World<'_> {
         if attempt.close {
             self.disconnect(attempt.client);
         }
-        self.population.hear(attempt.client, attempt.hold_back, now, &mut self.streams.clients);
+        let served = attempt.verdict == Verdict::Ok;
+        self.population.hear(attempt.client, served, attempt.hold_back, now, &mut self.streams.clients);
         let waits = self.calls.get(attempt.call).is_some_and(|call| call.stamp == attempt.stamp);
         if !waits {
             self.measure.late += u64::from(attempt.verdict == Verdict::Ok);
