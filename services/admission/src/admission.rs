@@ -44,7 +44,6 @@ pub struct Call {
 }
 
 /// What happens to a call that arrives.
-#[derive(Debug)]
 #[must_use]
 pub enum Arrival<W: Waiter> {
     /// It may run for as long as it holds the seat.
@@ -295,6 +294,16 @@ impl<W: Waiter> Shared<W> {
 impl<W: Waiter> Clone for Admission<W> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
+    }
+}
+
+impl<W: Waiter> fmt::Debug for Arrival<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run(seat) => seat.fmt(f),
+            Self::Queued(ticket) => ticket.fmt(f),
+            Self::Refused(refusal) => refusal.fmt(f),
+        }
     }
 }
 

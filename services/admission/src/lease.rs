@@ -37,12 +37,13 @@ pub struct Lender<H> {
     holders: HashMap<H, Loan>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Loan {
-    share: f64,
+    /// Parts that are not over yet, and when they are: an answer with a smaller part may be lost, and then the holder goes
+    /// by the larger one of before. The larger first.
+    shares: Vec<(f64, Duration)>,
     /// Permits a second that its callers asked for.
     wanted: f64,
-    until: Duration,
 }
 
 /// A process's side, for one key.
@@ -73,29 +74,43 @@ impl<H: Eq + Hash> Lender<H> {
     /// in proportion to what all want. Never more than others have left, so a process that comes new to a busy key gets its
     /// part as the leases of others are renewed.
     pub fn lend(&mut self, now: Duration, holder: H, wanted: f64) -> Lease {
-        self.holders.retain(|_, loan| loan.until > now);
+        self.holders.retain(|_, loan| loan.forget(now));
         let wanted = if wanted.is_finite() { wanted.max(0.0) } else { self.limit };
         let (mut lent, mut all_wanted) = (0.0, wanted);
-        for (other, loan) in &self.holders {
-            if *other != holder {
-                lent += loan.share;
-                all_wanted += loan.wanted;
-            }
+        for (_, loan) in self.holders.iter().filter(|(other, _)| **other != holder) {
+            lent += loan.share(now);
+            all_wanted += loan.wanted;
         }
         let fair = if all_wanted > self.limit {
             self.limit * wanted / all_wanted
         } else {
-            // What nobody wants is lent by the same proportion, for those who come before the next refresh.
+            // Half of what nobody wants is lent too, for those who come before the next refresh.
             wanted + (self.limit - all_wanted) / (self.holders.len() + 1) as f64 / 2.0
         };
         let share = fair.min(self.limit - lent).max(0.0);
-        self.holders.insert(holder, Loan { share, wanted, until: now + self.terms.valid_for });
+        let loan = self.holders.entry(holder).or_insert_with(|| Loan { shares: Vec::new(), wanted });
+        loan.wanted = wanted;
+        loan.shares.retain(|(larger, _)| *larger > share);
+        loan.shares.push((share, now + self.terms.valid_for));
         Lease { share, valid_for: self.terms.valid_for }
     }
 
     /// What is lent and not yet over, in permits a second.
     pub fn lent(&self, now: Duration) -> f64 {
-        self.holders.values().filter(|loan| loan.until > now).map(|loan| loan.share).sum()
+        self.holders.values().map(|loan| loan.share(now)).sum()
+    }
+}
+
+impl Loan {
+    /// Answers whether anything is left.
+    fn forget(&mut self, now: Duration) -> bool {
+        self.shares.retain(|(_, until)| *until > now);
+        !self.shares.is_empty()
+    }
+
+    /// The most that the holder may go by.
+    fn share(&self, now: Duration) -> f64 {
+        self.shares.iter().find(|(_, until)| *until > now).map_or(0.0, |(share, _)| *share)
     }
 }
 

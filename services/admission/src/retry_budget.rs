@@ -94,8 +94,8 @@ impl RetryBudget {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use rand::SeedableRng;
     use rand::rngs::SmallRng;
+    use rand::{Rng, SeedableRng};
 
     use super::*;
 
@@ -131,7 +131,7 @@ mod tests {
         fn a_call_costs_at_most_1_1_attempts_at_any_rate_of_failure(rate in 0.0..=1.0, timeouts in 0.0..=1.0, seed: u64) {
             let mut rng = SmallRng::seed_from_u64(seed);
             let calls = 5_000;
-            let attempts = attempts(calls, &mut rng, |rng| {
+            let attempts = attempts(calls, &mut rng, |rng: &mut SmallRng| {
                 rng.random_bool(rate).then(|| failure(rng.random_bool(timeouts)))
             });
             prop_assert!(f64::from(attempts) <= 1.1 * f64::from(calls) + 5.0, "{attempts}");
@@ -143,7 +143,7 @@ mod tests {
             let mut rng = SmallRng::seed_from_u64(1);
             for calls in [1, 10, 100, 1_000] {
                 let mut next = fails.iter().cycle();
-                let attempts = attempts(calls, &mut rng, |_| next.next().unwrap().map(failure));
+                let attempts = attempts(calls, &mut rng, |_: &mut SmallRng| next.next().unwrap().map(failure));
                 prop_assert!(f64::from(attempts) <= 1.1 * f64::from(calls) + 5.0, "{attempts} for {calls}");
             }
         }

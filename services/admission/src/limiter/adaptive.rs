@@ -28,6 +28,10 @@ pub struct Adaptive {
     least: f64,
     most: f64,
     limit: f64,
+    /// Not lowered to less than this only because little runs.
+    quiet: f64,
+    /// The most that ran at once lately, fading by half in 30 s.
+    peak: f64,
     kinds: Box<[Baseline; Kind::COUNT]>,
     window: Window,
     fast: Fast,
@@ -113,6 +117,9 @@ const FOLLOWS_UP: f64 = 0.5;
 const STEP_DOWN: f64 = 0.75;
 const STEP_UP: f64 = 1.25;
 const STEP_UP_STARTING: f64 = 1.5;
+/// A limit above so many times the peak says nothing, and would let in too much at once when a surge comes.
+const UNUSED: f64 = 5.0;
+const PEAK_HALVES_S: f64 = 30.0;
 /// Within a tenth of the aim is there.
 const CLOSE: f64 = 0.1;
 /// Twice the uncongested time is what a gain of two costs; this much more means queues inside.
@@ -147,6 +154,8 @@ impl Adaptive {
             least,
             most,
             limit,
+            quiet: f64::from(32 * cores).clamp(least, limit),
+            peak: 0.0,
             kinds: Box::new([Baseline::default(); Kind::COUNT]),
             window: Window::default(),
             fast: Fast::default(),
@@ -192,6 +201,8 @@ impl Adaptive {
         window.inflight += tick.inflight_mean * length;
         window.inflight_full += tick.inflight_mean * length * tick.full;
         window.inflight_max = window.inflight_max.max(tick.inflight_max);
+        let fade = 0.5f64.powf(length / PEAK_HALVES_S);
+        self.peak = (self.peak * fade).max(tick.inflight_max.into());
         self.full_for = if tick.full > 0.5 { self.full_for + tick.length } else { Duration::ZERO };
     }
 
@@ -243,12 +254,6 @@ impl Adaptive {
         // Throughput says something about the limit only while the limit was reached.
         let throughput =
             (window.full > window.span / 2.0).then(|| window.finished_full / window.full.max(1e-9));
-        if std::env::var("TRACE").is_ok() {
-            eprintln!(
-                "{now:?} L {} thr {throughput:?} x {swollen:.2} trial {:?} follows {} late {} full {:.2} of {:.2}",
-                self.limit, self.trial, self.follows, self.late_windows, window.full, window.span
-            );
-        }
         match (self.trial.take(), throughput) {
             (Some(trial), Some(throughput)) => self.conclude(now, trial, throughput, swollen),
             // The load went away in the middle of it. What was lowered without proof is raised again.
@@ -256,8 +261,11 @@ impl Adaptive {
             (None, Some(throughput)) => self.begin_trial(now, throughput, swollen),
             (None, None) => {
                 self.follows = false;
+                let unused = self.limit > self.quiet.max(UNUSED * self.peak);
                 if f64::from(window.inflight_max) > self.limit / 2.0 && swollen < self.config.gain {
                     self.set(self.limit + self.limit.log10().max(1.0));
+                } else if unused {
+                    self.set((self.limit * 0.9).max(self.quiet));
                 }
             }
         }

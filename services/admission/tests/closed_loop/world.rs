@@ -119,6 +119,7 @@ impl Counts {
 
 impl World {
     pub(crate) fn new(scenario: Scenario) -> Self {
+        println!("seed {}", scenario.seed);
         let metrics = AdmissionMetrics::register(&Registry::new(), "test").unwrap();
         let admission = Admission::new(scenario.config.clone(), metrics).unwrap();
         admission.tick(Duration::ZERO, &Signals::default());
