@@ -21,7 +21,8 @@ use crate::time::Nanos;
 pub enum Cohort {
     /// Asks once and takes no for an answer: load that does not depend on what the server does.
     OpenLoop,
-    /// Asks once, and holds back what it was told not to send.
+    /// Asks once, holds back what it was told not to send, and does not ask for a tier again before the time that it
+    /// was told (`RetryInfo`).
     Cooperative,
     /// The shipped client: three tries, full jitter, the retry budget of gRFC A6, pushback and hold-back heard.
     Polite,
@@ -64,6 +65,8 @@ pub(crate) struct Behaviour {
     budget: bool,
     pub(crate) hears_pushback: bool,
     pub(crate) hears_hold_back: bool,
+    /// One timer for each tier: no new call before the time that a refused one was told.
+    pub(crate) hears_retry_info: bool,
     /// Waits a random part of the spread before it connects again.
     pub(crate) spreads_reconnects: bool,
     /// Own deadline for a try instead of the class's.
@@ -83,6 +86,7 @@ const SHIPPED: Behaviour = Behaviour {
     budget: true,
     hears_pushback: true,
     hears_hold_back: true,
+    hears_retry_info: false,
     spreads_reconnects: true,
     deadline: None,
     tells_deadline: true,
@@ -103,7 +107,7 @@ impl Cohort {
     pub(crate) fn behaviour(self) -> Behaviour {
         match self {
             Self::OpenLoop => Behaviour { tries_max: 1, ..DEAF },
-            Self::Cooperative => Behaviour { tries_max: 1, ..SHIPPED },
+            Self::Cooperative => Behaviour { tries_max: 1, hears_retry_info: true, ..SHIPPED },
             Self::Polite => SHIPPED,
             Self::IgnoresPushback => {
                 Behaviour { budget: true, patience: SHIPPED.patience, spreads_reconnects: true, ..DEAF }

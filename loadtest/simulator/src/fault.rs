@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::time::Nanos;
+
+/// How long a pause of the garbage collector lasts.
+pub(crate) const PAUSE: Nanos = Nanos::from_secs(2);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {

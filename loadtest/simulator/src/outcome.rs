@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::capacity::Capacity;
-use crate::measure::{EXISTING, Measure};
+use crate::measure::{Bucket, EXISTING, Measure};
 use crate::policy::Law;
 use crate::scenario::{Key, Metric};
 use crate::time::Nanos;
@@ -131,7 +131,7 @@ pub struct Row {
 }
 
 impl RunOutcome {
-    pub(crate) fn new(key: Key, measure: &Measure, fault_end: Option<Nanos>) -> Self {
+    pub(crate) fn new(key: Key, measure: &Measure, fault: Option<(Nanos, Nanos)>) -> Self {
         let tiers = tiers(measure);
         let offered: u64 = tiers.iter().map(|tier| tier.offered).sum();
         let attempts: u64 = tiers.iter().map(|tier| tier.attempts).sum();
@@ -151,7 +151,7 @@ impl RunOutcome {
             attempts_per_call: attempts as f64 / offered.max(1) as f64,
             jain_index: jain(&measure.clients),
             refused_share: refused as f64 / attempts.max(1) as f64,
-            return_s: fault_end.and_then(|end| returned(measure, end)),
+            return_s: fault.and_then(|(from, until)| returned(measure, from, until)),
             unaccounted: (born as i64 - ended as i64).abs() + (made as i64 - attempts_gone as i64).abs(),
             events: measure.events,
             ..Figures::default()
@@ -228,24 +228,33 @@ fn jain(clients: &[(u32, u32)]) -> Option<f64> {
     (squares > 0.0).then(|| sum * sum / (wanting.len() as f64 * squares))
 }
 
-/// Windows in which goodput is compared with what is offered, in buckets.
+/// Windows in which goodput is compared with what it was before, in buckets.
 const WINDOW: usize = 20;
 const BACK: f64 = 0.99;
 /// What all the rest of the run must reach, too: a run that comes back to fall again has not come back.
 const BACK_FOR_GOOD: f64 = 0.985;
+/// A law that served less than this of what was offered before the fault has nothing to come back to.
+const WELL_BEFORE: f64 = 0.9;
 
-/// Seconds from the end of a fault until goodput is what is offered again.
-fn returned(measure: &Measure, fault_end: Nanos) -> Option<f64> {
-    let first = (fault_end.0 / SAMPLE.0) as usize;
-    let buckets = measure.buckets.get(first..)?;
-    let ratio = |buckets: &[crate::measure::Bucket]| {
+/// Seconds from the end of a fault until goodput is what it was before.
+///
+/// Goodput is taken over what was offered at the same time, because arrivals vary by more than the hundredth that is
+/// looked for. What was before is measured in the second half of the time before the fault.
+fn returned(measure: &Measure, fault: Nanos, fault_end: Nanos) -> Option<f64> {
+    let bucket = |at: Nanos| (at.0 / SAMPLE.0) as usize;
+    let ratio = |buckets: &[Bucket]| {
         let born: u32 = buckets.iter().map(|bucket| bucket.born).sum();
         let ok: u32 = buckets.iter().map(|bucket| bucket.ok).sum();
         f64::from(ok) / f64::from(born.max(1))
     };
-    let starts = 0..buckets.len().checked_sub(WINDOW)?;
+    let before = ratio(measure.buckets.get(bucket(fault) / 2..bucket(fault))?).min(1.0);
+    if before < WELL_BEFORE {
+        return None;
+    }
+    let after = measure.buckets.get(bucket(fault_end)..)?;
+    let starts = 0..after.len().checked_sub(WINDOW)?;
     let back = starts.into_iter().find(|start| {
-        ratio(&buckets[*start..start + WINDOW]) >= BACK && ratio(&buckets[*start..]) >= BACK_FOR_GOOD
+        ratio(&after[*start..start + WINDOW]) >= BACK * before && ratio(&after[*start..]) >= BACK_FOR_GOOD * before
     });
     back.map(|start| start as f64 * Series::STEP_S)
 }

@@ -7,7 +7,7 @@ use std::thread;
 use serde::{Deserialize, Serialize};
 
 use crate::capacity;
-use crate::fault::Fault;
+use crate::fault::{Fault, PAUSE};
 use crate::judge::{self, Comparison};
 use crate::outcome::{Outcome, RunOutcome, ServiceCapacity};
 use crate::plan::Plan;
@@ -135,7 +135,7 @@ fn play_all(
                 while let Some((key, plan)) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let measure = World::new(plan).run();
                     // The receiver lives until all are done, and has room for all.
-                    sender.send(RunOutcome::new(key.clone(), &measure, fault_end(plan))).ok();
+                    sender.send(RunOutcome::new(key.clone(), &measure, fault_time(plan))).ok();
                 }
             });
         }
@@ -153,10 +153,10 @@ fn play_all(
     runs
 }
 
-/// When what the fault does is over.
-fn fault_end(plan: &Plan) -> Option<Nanos> {
+/// From when until when the fault does something.
+fn fault_time(plan: &Plan) -> Option<(Nanos, Nanos)> {
     plan.fault.map(|(fault, from, until)| match fault {
-        Fault::GcPause => from + Nanos::from_secs(2),
-        _ => until,
+        Fault::GcPause => (from, from + PAUSE),
+        _ => (from, until),
     })
 }

@@ -56,7 +56,7 @@ impl Population {
             reconnects: 0,
             gateway: mix(u64::from(client) ^ seed) as u32,
         });
-        let listens = shares.iter().any(|(behaviour, _)| behaviour.hears_pushback);
+        let listens = shares.iter().any(|(behaviour, _)| behaviour.hears_retry_info);
         Self {
             clients: clients.collect(),
             behaviours: shares.iter().map(|(behaviour, _)| *behaviour).collect(),
@@ -136,7 +136,7 @@ impl Population {
 
     /// One timer for each tier and not for each call.
     pub(crate) fn push_back(&mut self, client: u32, tier: u8, until: Nanos) {
-        if self.behaviour(client).hears_pushback
+        if self.behaviour(client).hears_retry_info
             && let Some(slot) = self.not_before.get_mut(slot(client, tier))
         {
             *slot = millis(until);
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_client_holds_back_what_it_was_told_until_the_time_is_over() {
-        let shares = [(Cohort::Polite.behaviour(), 1.0)];
+        let shares = [(Cohort::Cooperative.behaviour(), 1.0)];
         let mut population = Population::new(2, (0, 1.0), &shares, 1);
         let mut chance = Stream::new(1, 1);
         let told = HoldBack { worst_open: 3, ttl: Nanos::from_secs(2) };

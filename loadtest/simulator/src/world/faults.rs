@@ -3,15 +3,12 @@
 use super::record::{Place, Verdict};
 use super::{Event, World};
 use crate::events::Lane;
-use crate::fault::Fault;
+use crate::fault::{Fault, PAUSE};
 use crate::time::Nanos;
 
 /// Linux's least retransmission timeout; it doubles with each loss in a row.
 const RETRANSMISSION: Nanos = Nanos::from_millis(200);
 const LOSS: f64 = 0.3;
-
-/// How long a pause of the garbage collector lasts.
-const PAUSE: Nanos = Nanos::from_secs(2);
 
 /// What the network and the machines are like at present.
 #[derive(Debug)]
