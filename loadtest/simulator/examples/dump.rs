@@ -18,7 +18,8 @@ fn main() {
         let series = &run.series;
         for (second, start) in (0..series.ok.len()).step_by(10).enumerate() {
             let sum = |values: &[u32]| values[start..(start + 10).min(values.len())].iter().sum::<u32>();
-            let p99 = series.existing_p99_ms[start..(start + 10).min(series.ok.len())].iter().flatten().copied();
+            let p99 =
+                series.existing_p99_ms[start..(start + 10).min(series.ok.len())].iter().flatten().copied();
             println!(
                 "{second:3} s offered {:6} attempts {:6} ok {:6} refused {:6} p99 {:.0}",
                 sum(&series.offered),

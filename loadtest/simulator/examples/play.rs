@@ -15,7 +15,8 @@ fn main() -> ExitCode {
             .map_err(|error| error.to_string())
             .and_then(|text| Scenario::parse(&text, &name).map_err(|error| error.to_string()))
             .map(|scenario| {
-                let mut progress = |p: spillway_simulator::Progress<'_>| eprint!("\r{} {}/{}  ", p.scenario, p.done, p.of);
+                let mut progress =
+                    |p: spillway_simulator::Progress<'_>| eprint!("\r{} {}/{}  ", p.scenario, p.done, p.of);
                 play(&name, &[scenario], seed, &mut progress)
             })
     };

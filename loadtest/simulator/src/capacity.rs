@@ -50,8 +50,10 @@ fn of_fleet(fleet: &Plan) -> Capacity {
 /// The best limit of one server, and the calls per second that it serves then.
 fn of_server(fleet: &Plan, server: ServerPlan) -> (u32, f64) {
     let computed = computed(server);
-    let tried: Vec<_> =
-        candidates(server).into_iter().map(|limit| (limit, goodput(fleet, server, limit, computed, STEP))).collect();
+    let tried: Vec<_> = candidates(server)
+        .into_iter()
+        .map(|limit| (limit, goodput(fleet, server, limit, computed, STEP)))
+        .collect();
     let best = tried.iter().map(|(_, goodput)| *goodput).fold(0.0, f64::max);
     let chosen = tried.iter().find(|(_, goodput)| *goodput >= AS_GOOD * best).map_or(1, |(limit, _)| *limit);
     // The best of many short runs was lucky, too; a long one is not.
@@ -77,7 +79,13 @@ fn candidates(server: ServerPlan) -> Vec<u32> {
     limits
 }
 
-fn goodput(fleet: &Plan, server: ServerPlan, limit: u32, computed: f64, (seconds, before): (u64, u64)) -> f64 {
+fn goodput(
+    fleet: &Plan,
+    server: ServerPlan,
+    limit: u32,
+    computed: f64,
+    (seconds, before): (u64, u64),
+) -> f64 {
     let warmup = Nanos::from_secs(before);
     let class = Class { tier: 3, deadline: Nanos::SECOND, cost: 1.0, connects: false, tenant: None };
     let plan = Plan {

@@ -50,10 +50,7 @@ pub enum Cohort {
 enum Pause {
     Immediate,
     Fixed(Nanos),
-    Doubling {
-        base: Nanos,
-        cap: Nanos,
-    },
+    Doubling { base: Nanos, cap: Nanos },
 }
 
 /// What a cohort does.
@@ -128,12 +125,13 @@ impl Cohort {
                 deadline: Some(Nanos::from_millis(500)),
                 ..DEAF
             },
-            Self::NoDeadline => {
-                Behaviour { tells_deadline: false, tries_max: u32::MAX, pause: Pause::Fixed(Nanos::SECOND), ..DEAF }
-            }
-            Self::RstStreamFlood => {
-                Behaviour { tries_max: 1, hangs_up: Some(Nanos::from_millis(1)), ..DEAF }
-            }
+            Self::NoDeadline => Behaviour {
+                tells_deadline: false,
+                tries_max: u32::MAX,
+                pause: Pause::Fixed(Nanos::SECOND),
+                ..DEAF
+            },
+            Self::RstStreamFlood => Behaviour { tries_max: 1, hangs_up: Some(Nanos::from_millis(1)), ..DEAF },
         }
     }
 }

@@ -23,9 +23,12 @@ pub struct Comparison {
 pub(crate) fn relate(runs: &mut [RunOutcome], capacities: &[ServiceCapacity]) {
     let peers: Vec<_> = runs.iter().map(|run| (run.key.clone(), run.figures.goodput_per_s)).collect();
     for run in runs {
-        let Some(service) = capacities.iter().find(|known| known.service == run.key.service) else { continue };
+        let Some(service) = capacities.iter().find(|known| known.service == run.key.service) else {
+            continue;
+        };
         let capacity = service.capacity.per_s;
-        let own = peers.iter().filter(|(key, _)| key.policy == run.key.policy && key.service == run.key.service);
+        let own =
+            peers.iter().filter(|(key, _)| key.policy == run.key.policy && key.service == run.key.service);
         let peak = own.map(|(_, goodput)| *goodput).fold(capacity, f64::max);
         let figures = &mut run.figures;
         figures.goodput_over_peak = figures.goodput_per_s / peak;
@@ -142,14 +145,22 @@ impl Comparison {
 }
 
 fn against(law: Law, outcomes: &[(&Scenario, &Outcome)]) -> Comparison {
-    let mut found =
-        Comparison { policy: law, ours_better: 0, equal: 0, ours_worse: 0, worse_in: Vec::new(), pass: false };
+    let mut found = Comparison {
+        policy: law,
+        ours_better: 0,
+        equal: 0,
+        ours_worse: 0,
+        worse_in: Vec::new(),
+        pass: false,
+    };
     for (scenario, outcome) in outcomes {
         let metric = scenario.compare;
         let ours = outcome.runs.iter().filter(|run| run.key.policy == Law::OURS && run.key.factor > 0.0);
         for run in ours {
-            let theirs =
-                outcome.runs.iter().find(|other| other.key.policy == law && other.key.same_but_policy(&run.key));
+            let theirs = outcome
+                .runs
+                .iter()
+                .find(|other| other.key.policy == law && other.key.same_but_policy(&run.key));
             let value = |run| figure(scenario, metric, None, run, &outcome.runs);
             let Some((ours, theirs)) = value(run).zip(theirs.and_then(value)) else { continue };
             let gain = if metric.more_is_better() { ours - theirs } else { theirs - ours };

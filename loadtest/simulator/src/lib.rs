@@ -35,7 +35,8 @@ pub use fault::Fault;
 pub use judge::Comparison;
 pub use outcome::{Figures, Outcome, Row, RunOutcome, Series, ServiceCapacity, TierOutcome};
 pub use policy::{
-    Arrival, Decision, Departure, Effects, Ending, HoldBack, LEVELS, Law, Policy, Pushback, Refusal, Signals, TIERS,
+    Arrival, Decision, Departure, Effects, Ending, HoldBack, LEVELS, Law, Policy, Pushback, Refusal, Signals,
+    TIERS,
 };
 pub use scenario::{
     Autoscaler, Bursts, Cache, Check, Clients, Cohorts, Gateways, Key, Metric, Network, Reduced, Scenario,

@@ -142,7 +142,11 @@ impl Measure {
             self.ok_in_time += u64::from(self.counted(now));
         }
         if EXISTING.contains(&self.tier_of[usize::from(class)]) && end != CallEnd::HungUp {
-            self.existing.push(if ok { u32::try_from(micros / 10).unwrap_or(u32::MAX - 1) } else { u32::MAX });
+            self.existing.push(if ok {
+                u32::try_from(micros / 10).unwrap_or(u32::MAX - 1)
+            } else {
+                u32::MAX
+            });
         }
         let tier = self.tier(class);
         tier.ended_ever += 1;

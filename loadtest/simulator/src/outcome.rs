@@ -254,7 +254,8 @@ fn returned(measure: &Measure, fault: Nanos, fault_end: Nanos) -> Option<f64> {
     let after = measure.buckets.get(bucket(fault_end)..)?;
     let starts = 0..after.len().checked_sub(WINDOW)?;
     let back = starts.into_iter().find(|start| {
-        ratio(&after[*start..start + WINDOW]) >= BACK * before && ratio(&after[*start..]) >= BACK_FOR_GOOD * before
+        ratio(&after[*start..start + WINDOW]) >= BACK * before
+            && ratio(&after[*start..]) >= BACK_FOR_GOOD * before
     });
     back.map(|start| start as f64 * Series::STEP_S)
 }

@@ -11,9 +11,9 @@ mod resolve;
 
 pub use check::{Check, Metric};
 pub use error::ScenarioError;
+pub(crate) use error::likest;
 pub use files::shipped;
 pub use resolve::Key;
-pub(crate) use error::likest;
 pub(crate) use resolve::{base, plans};
 
 use std::collections::BTreeMap;
@@ -300,8 +300,9 @@ impl Scenario {
             ("workers.cores", self.workers.as_ref().map_or(1.0, |workers| workers.cores)),
             ("workers.count", self.workers.as_ref().map_or(1.0, |workers| f64::from(workers.count))),
         ];
-        if let Some((key, _)) =
-            positive.into_iter().find(|(_, value)| value.partial_cmp(&0.0) != Some(std::cmp::Ordering::Greater))
+        if let Some((key, _)) = positive
+            .into_iter()
+            .find(|(_, value)| value.partial_cmp(&0.0) != Some(std::cmp::Ordering::Greater))
         {
             return wrong(key, "must be above 0");
         }
@@ -315,11 +316,17 @@ impl Scenario {
             return wrong("classes.tier", "must be between 1 and 7");
         }
         if self.bursts.is_some_and(|bursts| !(bursts.share > 0.0 && bursts.factor * bursts.share <= 1.0)) {
-            return wrong("bursts.factor", "times bursts.share must not be above 1, or nothing is left between");
+            return wrong(
+                "bursts.factor",
+                "times bursts.share must not be above 1, or nothing is left between",
+            );
         }
         let scaling = self.classes.iter().any(|class| class.scales && class.share > 0.0);
         if !scaling && self.factors.iter().any(|factor| *factor > 0.0) {
-            return wrong("classes.scales", "must be true for one class with a share, for the factors to mean something");
+            return wrong(
+                "classes.scales",
+                "must be true for one class with a share, for the factors to mean something",
+            );
         }
         Ok(())
     }

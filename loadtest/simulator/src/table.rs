@@ -32,7 +32,8 @@ pub fn rows<'a>(rows: impl IntoIterator<Item = &'a Row>) -> String {
             (Some(least), _) => format!(">= {}", value(row.metric, Some(least))),
             (None, most) => format!("<= {}", value(row.metric, most)),
         };
-        let policy = if row.policy == Law::OURS { String::new() } else { format!(" ({})", row.policy.name()) };
+        let policy =
+            if row.policy == Law::OURS { String::new() } else { format!(" ({})", row.policy.name()) };
         lines.push([
             row.experiment.clone(),
             format!("{}{policy}", row.name),
@@ -78,7 +79,9 @@ pub fn curves(outcome: &Outcome) -> String {
     let capacities: Vec<_> = outcome
         .capacities
         .iter()
-        .map(|known| format!("{} {:.0}/s at {}", known.service, known.capacity.per_s, known.capacity.limits[1]))
+        .map(|known| {
+            format!("{} {:.0}/s at {}", known.service, known.capacity.per_s, known.capacity.limits[1])
+        })
         .collect();
     // Writing to a string cannot fail.
     writeln!(text, "{} {} (capacity: {})", outcome.experiment, outcome.scenario, capacities.join(", ")).ok();
@@ -96,7 +99,8 @@ pub fn curves(outcome: &Outcome) -> String {
         done.push(run);
         let mut line = vec![run.key.label()];
         line.extend(laws.iter().map(|law| {
-            let of_law = outcome.runs.iter().find(|r| r.key.policy == *law && r.key.same_but_policy(&run.key));
+            let of_law =
+                outcome.runs.iter().find(|r| r.key.policy == *law && r.key.same_but_policy(&run.key));
             of_law.map_or_else(String::new, |run| value(outcome.compare, brief(outcome.compare, run)))
         }));
         lines.push(line);
@@ -123,7 +127,8 @@ pub fn brief(metric: Metric, run: &RunOutcome) -> Option<f64> {
 fn comparisons(comparisons: &[Comparison]) -> String {
     let mut lines = vec![["against", "ours better", "equal", "worse", ""].map(str::to_owned)];
     for found in comparisons {
-        let verdict = if found.pass { "PASS".to_owned() } else { format!("worse in {}", found.worse_in.join("; ")) };
+        let verdict =
+            if found.pass { "PASS".to_owned() } else { format!("worse in {}", found.worse_in.join("; ")) };
         lines.push([
             found.policy.name().to_owned(),
             found.ours_better.to_string(),

@@ -47,7 +47,15 @@ fn every_call_and_every_attempt_ends_exactly_once() {
     for run in &run(&scenario, 1).runs {
         assert_eq!(run.figures.unaccounted, 0, "{} {}", run.key.policy.name(), run.key.label());
         for tier in &run.tiers {
-            let ends = [tier.ok, tier.refused, tier.timed_out, tier.failed, tier.held_back, tier.hung_up, tier.unfinished];
+            let ends = [
+                tier.ok,
+                tier.refused,
+                tier.timed_out,
+                tier.failed,
+                tier.held_back,
+                tier.hung_up,
+                tier.unfinished,
+            ];
             assert_eq!(tier.offered, ends.iter().sum::<u64>(), "{tier:?}");
         }
     }
@@ -90,7 +98,11 @@ fn who_does_not_know_of_priority_sacrifices_existing_users() {
     scenario.services.truncate(1);
     for run in &run(&scenario, 1).runs {
         let success = run.figures.existing_success.unwrap();
-        assert!(success < 0.2, "{}: one in twelve is served, whoever it is: {success}", run.key.policy.name());
+        assert!(
+            success < 0.2,
+            "{}: one in twelve is served, whoever it is: {success}",
+            run.key.policy.name()
+        );
     }
 }
 
@@ -103,7 +115,8 @@ fn fixed_steps_are_slow() {
     let outcome = run(&scenario, 1);
     let after = &outcome.runs[0].series;
     // A second after the step most existing users still wait too long or in vain; DAGOR needs dozens of windows.
-    let bad = (210..230).filter(|bucket| after.existing_p99_ms[*bucket].is_none_or(|p99| p99 > 250.0)).count();
+    let bad =
+        (210..230).filter(|bucket| after.existing_p99_ms[*bucket].is_none_or(|p99| p99 > 250.0)).count();
     assert!(bad > 10, "{bad} of 20");
 }
 

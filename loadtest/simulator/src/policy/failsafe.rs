@@ -228,8 +228,9 @@ mod tests {
     fn a_queue_of_thrice_the_limit_rejects_all() {
         let mut policy = Failsafe::new(1);
         let mut effects = Effects::default();
-        let mut ask =
-            |policy: &mut Failsafe, call| policy.arrive(&arrival(call, 500, Nanos::ZERO), Nanos::ZERO, &mut effects);
+        let mut ask = |policy: &mut Failsafe, call| {
+            policy.arrive(&arrival(call, 500, Nanos::ZERO), Nanos::ZERO, &mut effects)
+        };
         let waiting = (0..200).filter(|call| ask(&mut policy, *call) == Decision::Wait).count();
         assert_eq!(waiting, 60);
         assert!(policy.rejection_rate() >= 1.0);

@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use prometheus::Registry;
 use spillway_admission::{
-    Admission, AdmissionConfig, AdmissionMetrics, Arrival as Decided, Call, InCall, Kind, Level, Outcome, Pacer, Seat,
-    Signals as ToldSignals, TICK, Ticket, Tier, User, Waiter, handshakes_per_second,
+    Admission, AdmissionConfig, AdmissionMetrics, Arrival as Decided, Call, InCall, Kind, Level, Outcome,
+    Pacer, Seat, Signals as ToldSignals, TICK, Ticket, Tier, User, Waiter, handshakes_per_second,
 };
 
 use super::{

@@ -35,7 +35,9 @@ impl Metric {
     /// Whether more of it is better.
     pub fn more_is_better(self) -> bool {
         match self {
-            Self::GoodputOverPeak | Self::GoodputOverCeiling | Self::ExistingSuccess | Self::JainIndex => true,
+            Self::GoodputOverPeak | Self::GoodputOverCeiling | Self::ExistingSuccess | Self::JainIndex => {
+                true
+            }
             Self::SeenOverCapacity
             | Self::ExistingP99OverQuiet
             | Self::ExistingRecoveryMs

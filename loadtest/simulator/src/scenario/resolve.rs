@@ -6,9 +6,7 @@ use super::{Cohorts, Scenario, Service, Traffic};
 use crate::capacity::Capacity;
 use crate::client::Cohort;
 use crate::fault::Fault;
-use crate::plan::{
-    Autoscaler, Bursts, Cache, Class, Connections, Plan, ServerPlan, Spread, StationPlan,
-};
+use crate::plan::{Autoscaler, Bursts, Cache, Class, Connections, Plan, ServerPlan, Spread, StationPlan};
 use crate::policy::Law;
 use crate::time::Nanos;
 
@@ -115,7 +113,13 @@ fn plan(
         plan.warmup = warmup;
     }
     if plan.connections.is_some() {
-        plan.classes.push(Class { tier: 2, deadline: Nanos::from_secs(5), cost: 0.2, connects: true, tenant: None });
+        plan.classes.push(Class {
+            tier: 2,
+            deadline: Nanos::from_secs(5),
+            cost: 0.2,
+            connects: true,
+            tenant: None,
+        });
     }
     if key.fault == Some(Fault::PoisonTenant) {
         plan.poison = Some((plan.classes.len(), capacity.per_s / POISON_COST));
@@ -141,9 +145,7 @@ fn rates(classes: &[Traffic], factor: f64, capacity: f64) -> Vec<f64> {
     };
     let (fixed, scaling) = (sum(false), sum(true));
     let rest = (factor - fixed).max(0.0);
-    let rate = |class: &Traffic| {
-        capacity * class.share * if class.scales { rest / scaling } else { 1.0 }
-    };
+    let rate = |class: &Traffic| capacity * class.share * if class.scales { rest / scaling } else { 1.0 };
     classes.iter().map(rate).collect()
 }
 

@@ -67,8 +67,7 @@ impl World<'_> {
     fn reconnect_pause(&mut self, client: u32, tries: u32, deaf: Nanos) -> Nanos {
         match self.plan.connections {
             Some(connections) if self.population.behaviour(client).spreads_reconnects => {
-                let reconnect =
-                    Reconnect { spread: connections.spread.duration(), ..Reconnect::default() };
+                let reconnect = Reconnect { spread: connections.spread.duration(), ..Reconnect::default() };
                 reconnect.pause(tries, self.streams.clients.rng()).into()
             }
             _ => deaf,

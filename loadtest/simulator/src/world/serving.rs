@@ -42,9 +42,10 @@ impl World<'_> {
         let told = self.told(now);
         let handshake = self.plan.connections.map_or(0.0, |connections| connections.handshake);
         while let Some(id) = self.servers[gateway as usize].knocking.front().copied() {
-            let waits = self.attempts.get(id).and_then(|attempt| {
-                Some(self.calls.get(attempt.call)?.stamp == attempt.stamp)
-            });
+            let waits = self
+                .attempts
+                .get(id)
+                .and_then(|attempt| Some(self.calls.get(attempt.call)?.stamp == attempt.stamp));
             if waits != Some(true) {
                 // Whoever gave up is not in the queue any more.
                 self.servers[gateway as usize].knocking.pop_front();

@@ -187,8 +187,7 @@ impl Chart<'_> {
     }
 
     fn legend(&self) -> String {
-        let entry =
-            |class: &str, label: &str| format!("<span class=\"{class}\">{}</span>", escape(label));
+        let entry = |class: &str, label: &str| format!("<span class=\"{class}\">{}</span>", escape(label));
         let lines: String = self.lines.iter().map(|line| entry(line.class, &line.label)).collect();
         let area = self.area.as_ref().map_or_else(String::new, |area| entry("shape", &area.label));
         format!("<figcaption><em>{}</em>{lines}{area}</figcaption>", self.unit)

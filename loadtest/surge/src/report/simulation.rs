@@ -18,7 +18,11 @@ pub fn render(suite: &SuiteOutcome) -> String {
     let scenarios: String = suite.outcomes.iter().map(scenario).collect();
     let body = [
         header(suite, &headline, missed == 0),
-        section("Rows", "What must hold for our own controllers, and the worst of the runs it holds for.", &rows(suite)),
+        section(
+            "Rows",
+            "What must hold for our own controllers, and the worst of the runs it holds for.",
+            &rows(suite),
+        ),
         section(
             "Against other laws",
             "The same runs, the same seed, the figure that each scenario compares by.",
@@ -164,7 +168,10 @@ fn over_time(group: &[&RunOutcome]) -> String {
     let times: Vec<_> = (0..seconds).map(|second| second as f64).collect();
     let moments: Vec<_> = (0..seconds).map(|second| format!("{second} s")).collect();
     let sums = |values: &[u32]| -> Vec<Option<f64>> {
-        values.chunks_exact(per_second).map(|second| Some(second.iter().map(|n| f64::from(*n)).sum())).collect()
+        values
+            .chunks_exact(per_second)
+            .map(|second| Some(second.iter().map(|n| f64::from(*n)).sum()))
+            .collect()
     };
     let of = |law: Law| {
         let run = group.iter().find(|run| run.key.policy == law);
