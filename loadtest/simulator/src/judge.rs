@@ -10,13 +10,35 @@ use crate::scenario::{Check, Metric, Scenario};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     pub policy: Law,
-    pub ours_better: usize,
-    pub equal: usize,
-    pub ours_worse: usize,
+    /// Scenarios in which ours was better in some runs and worse in none; no better and no worse; worse in some run.
+    pub scenarios: Tally,
+    /// The same of single runs.
+    pub runs: Tally,
     /// The runs in which ours was worse.
     pub worse_in: Vec<String>,
-    /// Not worse in any, better in most.
+    /// Not worse in any run, better in most scenarios.
     pub pass: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    pub better: usize,
+    pub equal: usize,
+    pub worse: usize,
+}
+
+impl Tally {
+    pub fn all(self) -> usize {
+        self.better + self.equal + self.worse
+    }
+
+    fn add(&mut self, better: bool, worse: bool) {
+        match (better, worse) {
+            (_, true) => self.worse += 1,
+            (true, false) => self.better += 1,
+            (false, false) => self.equal += 1,
+        }
+    }
 }
 
 /// Fills in what a run can only know from the others.
@@ -135,48 +157,44 @@ fn recovery_ms(series: &Series, step_s: f64, objective_ms: f64) -> Option<f64> {
 /// Every law against ours.
 pub(crate) fn compare(outcomes: &[(&Scenario, &Outcome)]) -> Vec<Comparison> {
     let others = Law::ALL.into_iter().filter(|law| *law != Law::OURS);
-    others.map(|law| against(law, outcomes)).filter(|found| found.runs() > 0).collect()
-}
-
-impl Comparison {
-    pub fn runs(&self) -> usize {
-        self.ours_better + self.equal + self.ours_worse
-    }
+    others.map(|law| against(law, outcomes)).filter(|found| found.runs.all() > 0).collect()
 }
 
 fn against(law: Law, outcomes: &[(&Scenario, &Outcome)]) -> Comparison {
-    let mut found = Comparison {
-        policy: law,
-        ours_better: 0,
-        equal: 0,
-        ours_worse: 0,
-        worse_in: Vec::new(),
-        pass: false,
-    };
+    let (mut scenarios, mut runs) = (Tally::default(), Tally::default());
+    let mut worse_in = Vec::new();
     for (scenario, outcome) in outcomes {
-        let metric = scenario.compare;
-        let ours = outcome.runs.iter().filter(|run| run.key.policy == Law::OURS && run.key.factor > 0.0);
-        for run in ours {
-            let theirs = outcome
-                .runs
-                .iter()
-                .find(|other| other.key.policy == law && other.key.same_but_policy(&run.key));
-            let value = |run| figure(scenario, metric, None, run, &outcome.runs);
-            let Some((ours, theirs)) = value(run).zip(theirs.and_then(value)) else { continue };
-            let gain = if metric.more_is_better() { ours - theirs } else { theirs - ours };
-            // Never against never is equal.
-            if gain.is_nan() || gain.abs() <= metric.tolerance() {
-                found.equal += 1;
-            } else if gain > 0.0 {
-                found.ours_better += 1;
-            } else {
-                found.ours_worse += 1;
-                found.worse_in.push(format!("{}: {}", outcome.scenario, run.key.label()));
+        let gains = gains(law, scenario, outcome);
+        let tolerance = scenario.compare.tolerance();
+        for (gain, label) in &gains {
+            // Never against never is no number, and equal.
+            runs.add(*gain > tolerance, *gain < -tolerance);
+            if *gain < -tolerance {
+                worse_in.push(format!("{}: {label}", outcome.scenario));
             }
         }
+        if !gains.is_empty() {
+            let better = gains.iter().any(|(gain, _)| *gain > tolerance);
+            scenarios.add(better, gains.iter().any(|(gain, _)| *gain < -tolerance));
+        }
     }
-    found.pass = found.ours_worse == 0 && 2 * found.ours_better > found.runs();
-    found
+    let pass = runs.worse == 0 && 2 * scenarios.better > scenarios.all();
+    Comparison { policy: law, scenarios, runs, worse_in, pass }
+}
+
+/// By how much ours is better in each run that both had.
+fn gains(law: Law, scenario: &Scenario, outcome: &Outcome) -> Vec<(f64, String)> {
+    let metric = scenario.compare;
+    let value = |run: &RunOutcome| figure(scenario, metric, None, run, &outcome.runs);
+    let of = |law: Law| outcome.runs.iter().filter(move |run| run.key.policy == law && run.key.factor > 0.0);
+    of(Law::OURS)
+        .filter_map(|run| {
+            let other = of(law).find(|other| other.key.same_but_policy(&run.key))?;
+            let (ours, theirs) = (value(run)?, value(other)?);
+            let gain = if metric.more_is_better() { ours - theirs } else { theirs - ours };
+            Some((gain, run.key.label()))
+        })
+        .collect()
 }
 
 #[cfg(test)]

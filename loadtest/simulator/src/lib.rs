@@ -32,7 +32,7 @@ mod world;
 pub use capacity::Capacity;
 pub use client::Cohort;
 pub use fault::Fault;
-pub use judge::Comparison;
+pub use judge::{Comparison, Tally};
 pub use outcome::{Figures, Outcome, Row, RunOutcome, Series, ServiceCapacity, TierOutcome};
 pub use policy::{
     Arrival, Decision, Departure, Effects, Ending, HoldBack, LEVELS, Law, Policy, Pushback, Refusal, Signals,

@@ -125,17 +125,19 @@ pub fn brief(metric: Metric, run: &RunOutcome) -> Option<f64> {
 }
 
 fn comparisons(comparisons: &[Comparison]) -> String {
-    let mut lines = vec![["against", "ours better", "equal", "worse", ""].map(str::to_owned)];
+    let head = ["against", "scenarios: better", "equal", "worse", "runs: better", "equal", "worse", ""];
+    let mut lines = vec![head.map(str::to_owned)];
     for found in comparisons {
-        let verdict =
-            if found.pass { "PASS".to_owned() } else { format!("worse in {}", found.worse_in.join("; ")) };
-        lines.push([
-            found.policy.name().to_owned(),
-            found.ours_better.to_string(),
-            found.equal.to_string(),
-            found.ours_worse.to_string(),
-            if found.pass || found.ours_worse > 0 { verdict } else { "not better in most".to_owned() },
-        ]);
+        let verdict = match (found.pass, found.runs.worse) {
+            (true, _) => "PASS".to_owned(),
+            (false, 0) => "not better in most scenarios".to_owned(),
+            (false, _) => format!("worse in {}", found.worse_in.join("; ")),
+        };
+        let (scenarios, runs) = (found.scenarios, found.runs);
+        let counts =
+            [scenarios.better, scenarios.equal, scenarios.worse, runs.better, runs.equal, runs.worse];
+        let [a, b, c, d, e, f] = counts.map(|count| count.to_string());
+        lines.push([found.policy.name().to_owned(), a, b, c, d, e, f, verdict]);
     }
     aligned(&lines)
 }

@@ -5,7 +5,7 @@ use spillway_simulator::{Scenario, ScenarioError, shipped, suite};
 fn wrong(change: (&str, &str)) -> String {
     let text = include_str!("../scenarios/e5-priority.toml");
     assert!(text.contains(change.0), "{}", change.0);
-    Scenario::parse(&text.replacen(change.0, change.1, 1), "mine.toml").unwrap_err().to_string()
+    Scenario::parse(&text.replacen(change.0, change.1, 1), "mine.toml").expect_err("it is wrong").to_string()
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use spillway_simulator::{Cohort, Fault, Law, Outcome, RunOutcome, Scenario, run, shipped};
 
 fn scenario(name: &str) -> Scenario {
-    let mut scenario = shipped(Some(name)).unwrap().remove(0);
+    let mut scenario = shipped(Some(name)).expect("it ships").remove(0);
     (scenario.seconds, scenario.warmup_seconds) = (10.0, 5.0);
     scenario
 }
 
-fn of<'a>(outcome: &'a Outcome, law: Law, factor: f64) -> &'a RunOutcome {
-    outcome.runs.iter().find(|run| run.key.policy == law && run.key.factor == factor).unwrap()
+fn of(outcome: &Outcome, law: Law, factor: f64) -> &RunOutcome {
+    outcome.runs.iter().find(|run| run.key.policy == law && run.key.factor == factor).expect("it was played")
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The page of a simulation: rows, comparisons, and a curve for every law in every scenario.
 
-use spillway_simulator::{Comparison, Key, Law, Outcome, RunOutcome, Series, SuiteOutcome, table};
+use spillway_simulator::{Comparison, Key, Law, Outcome, RunOutcome, Series, SuiteOutcome, Tally, table};
 
 use super::chart::{Chart, Line, Mark, Tick};
 use super::text::{count, escape, number};
@@ -82,19 +82,22 @@ fn comparisons(comparisons: &[Comparison]) -> String {
         let (class, mark) = if found.pass { ("good", "✓") } else { ("bad", "✗") };
         format!(
             "<tr><td class=\"{class}\">{mark}</td><td>{}<small>{}</small></td><td class=\"n\">{}</td>\
-             <td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
+             <td class=\"n\">{}</td></tr>",
             found.policy.name(),
             escape(&found.worse_in.join("; ")),
-            found.ours_better,
-            found.equal,
-            found.ours_worse,
+            tally(found.scenarios),
+            tally(found.runs),
         )
     };
     let rows: String = comparisons.iter().map(row).collect();
     format!(
-        "<table class=\"gates simulation\"><thead><tr><th></th><th>law</th><th>ours better</th><th>equal</th>\
-         <th>ours worse</th></tr></thead><tbody>{rows}</tbody></table>"
+        "<table class=\"gates simulation\"><thead><tr><th></th><th>law</th>\
+         <th>scenarios: ours better, equal, worse</th><th>runs</th></tr></thead><tbody>{rows}</tbody></table>"
     )
+}
+
+fn tally(tally: Tally) -> String {
+    format!("{} · {} · {}", tally.better, tally.equal, tally.worse)
 }
 
 fn scenario(outcome: &Outcome) -> String {
