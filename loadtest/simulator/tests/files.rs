@@ -19,7 +19,7 @@ fn every_shipped_file_is_read_and_says_what_it_is_about() {
 #[test]
 fn an_unknown_key_is_named_with_its_line_and_the_likest_one() {
     let error = wrong(("refusal_us", "refuse_us"));
-    assert_eq!(error, "mine.toml, line 11: there is no key `refuse_us` here; did you mean `refusal_us`?");
+    assert_eq!(error, "mine.toml, line 12: there is no key `refuse_us` here; did you mean `refusal_us`?");
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn numbers_that_mean_nothing_are_refused() {
     assert_eq!(wrong(("cores = 4", "cores = 0")), "mine.toml: `gateways.cores` must be above 0");
     assert_eq!(wrong(("factors = [0, 12]", "factors = []")), "mine.toml: `factors` must not be empty");
     assert_eq!(wrong(("tier = 1", "tier = 8")), "mine.toml: `classes.tier` must be between 1 and 7");
-    assert!(wrong(("cores = 4", "cores = \"four\"")).starts_with("mine.toml, line 10: invalid type"));
+    assert!(wrong(("cores = 4", "cores = \"four\"")).starts_with("mine.toml, line 11: invalid type"));
 }
 
 #[test]
