@@ -122,6 +122,8 @@ const UNUSED: f64 = 5.0;
 const PEAK_HALVES_S: f64 = 30.0;
 /// Within a tenth of the aim is there.
 const CLOSE: f64 = 0.1;
+/// Acks above the ceiling that take no longer than they need are no queue; the dips see to those.
+const LATE_SWOLLEN: f64 = 1.25;
 /// Twice the uncongested time is what a gain of two costs; this much more means queues inside.
 const SWOLLEN: f64 = 3.0;
 const FAST_SEATS: f64 = 5.0;
@@ -129,6 +131,7 @@ const FAST_SEATS: f64 = 5.0;
 const CUT: f64 = 0.25;
 /// Of the throughput before a cut: less is a loss and not noise.
 const STILL_REACHED: f64 = 0.7;
+const COSTS_NOTHING: f64 = 0.9;
 /// A baseline sinks to a faster window at once, by half, and rises by 2 % a minute, or faster when so little runs
 /// that it cannot be congestion.
 const BASELINE_SINKS: f64 = 0.5;
@@ -226,7 +229,10 @@ impl Adaptive {
         let swollen = sum / needed;
         let aim = self.config.gain * (needed + unknown / swollen) / span + SPARE;
         let queues_inside = swollen > SWOLLEN && tick.inflight_mean > aim && self.limit > aim;
-        if queues_inside && !self.follows && self.cuts.is_over(tick.now) {
+        // What finishes after a cut began before it. Until that is over, one more is only for those whom the first has
+        // cost nothing.
+        let costs = self.cut.is_some_and(|cut| throughput < COSTS_NOTHING * cut.before);
+        if queues_inside && !costs && !self.follows && self.cuts.is_over(tick.now) {
             let Trial { from, before, .. } =
                 self.cut.unwrap_or(Trial { from: self.limit, before: throughput, settled: tick.now });
             self.set(aim.max(self.limit * CUT));
@@ -255,7 +261,10 @@ impl Adaptive {
         let throughput =
             (window.full > window.span / 2.0).then(|| window.finished_full / window.full.max(1e-9));
         match (self.trial.take(), throughput) {
-            (Some(trial), Some(throughput)) => self.conclude(now, trial, throughput, swollen),
+            (Some(trial), Some(throughput)) => {
+                let throughput = self.conclude(now, trial, throughput, swollen);
+                self.begin_trial(now, throughput, swollen);
+            }
             // The load went away in the middle of it. What was lowered without proof is raised again.
             (Some(trial), None) => self.set(self.limit.max(trial.from)),
             (None, Some(throughput)) => self.begin_trial(now, throughput, swollen),
@@ -279,7 +288,9 @@ impl Adaptive {
         let from = self.limit;
         if self.follows {
             self.set(from * STEP_UP);
-        } else if (self.probe_down || self.late_windows >= 2) && self.down.is_over(now) {
+        } else if (self.probe_down || self.late_windows >= 2 && swollen > LATE_SWOLLEN)
+            && self.down.is_over(now)
+        {
             self.set(from * STEP_DOWN);
         } else if aim < from * (1.0 - CLOSE) && self.down.is_over(now) {
             self.set(aim.max(from * STEP_DOWN));
@@ -299,35 +310,35 @@ impl Adaptive {
         }
     }
 
-    fn conclude(&mut self, now: Duration, trial: Trial, throughput: f64, swollen: f64) {
+    /// Keeps a move or takes it back; answers the throughput at the limit that is then in force.
+    fn conclude(&mut self, now: Duration, trial: Trial, throughput: f64, swollen: f64) -> f64 {
         let change = self.limit / trial.from - 1.0;
         let followed = (throughput / trial.before.max(1e-9) - 1.0) / change;
-        if change < 0.0 {
-            self.follows = followed > FOLLOWS_DOWN;
-            if self.follows {
-                self.starting = false;
-                self.probe_down = false;
-                self.set(trial.from);
-                self.down.try_later(now);
-            } else {
-                self.down = Patience::default();
-            }
-            return;
+        self.follows = followed > if change < 0.0 { FOLLOWS_DOWN } else { FOLLOWS_UP };
+        if change < 0.0 && !self.follows {
+            self.down = Patience::default();
+            return throughput;
         }
-        self.follows = followed > FOLLOWS_UP;
-        if self.follows {
+        if change < 0.0 {
+            self.starting = false;
+            self.probe_down = false;
+            self.down.try_later(now);
+        } else if self.follows {
             self.up = Patience::default();
             if swollen > self.config.gain {
                 self.rebase();
             }
+            return throughput;
         } else {
             self.starting = false;
-            if followed < FOLLOWS_UP / 2.0 {
-                self.set(trial.from);
-                self.up.try_later(now);
-                self.probe_down = true;
+            if followed > FOLLOWS_UP / 2.0 {
+                return throughput;
             }
+            self.up.try_later(now);
+            self.probe_down = true;
         }
+        self.set(trial.from);
+        trial.before
     }
 
     /// Takes the window's times up into the baselines; answers how swollen they were.
