@@ -240,6 +240,8 @@ pub(crate) struct Site {
     /// Calls at once that a sweep found best here: what a careful operator would have configured.
     pub(crate) limit: u32,
     pub(crate) cores: u32,
+    /// Its calls wait for servers behind it; its own processors do little.
+    pub(crate) passes_on: bool,
     /// Of a core, for a handshake; none where there are no connections.
     pub(crate) handshake: Option<Nanos>,
     pub(crate) seed: u64,

@@ -20,6 +20,10 @@ use crate::time::Nanos;
 /// A pressure that was told longer ago than this is forgotten.
 const PRESSURE_KEPT: Nanos = Nanos::SECOND;
 
+/// The least limit of a server whose calls wait for others, for each processor: its first limit. What it waits for is not
+/// its own, and a limit that follows the time of those behind it becomes a second bottleneck in front of theirs.
+const SEATS_TO_PASS_ON: u32 = 32;
+
 /// Of a gateway's processors, for handshakes (`overload.md` b.9).
 const HANDSHAKE_SHARE: f64 = 0.3;
 
@@ -62,7 +66,10 @@ impl Waiter for Waiting {
 
 impl Ours {
     pub(super) fn new(site: &Site) -> Self {
-        let config = AdmissionConfig { cores: Some(site.cores), ..AdmissionConfig::default() };
+        let mut config = AdmissionConfig { cores: Some(site.cores), ..AdmissionConfig::default() };
+        if site.passes_on {
+            config.limiter.least = Some(SEATS_TO_PASS_ON * site.cores);
+        }
         let metrics = AdmissionMetrics::register(&Registry::new(), "simulated").expect("the registry is new");
         Self {
             admission: Admission::new(config, metrics).expect("the defaults work"),

@@ -47,6 +47,7 @@ impl Server {
         let site = Site {
             limit: plan.limits[hop],
             cores,
+            passes_on: hop == 0 && plan.workers > 0,
             handshake: plan.connections.map(|connections| Nanos(connections.handshake as u64)),
             seed: mix(plan.seed ^ u64::from(id)),
         };
