@@ -14,6 +14,7 @@ mod admission;
 mod brownout;
 mod class;
 mod config;
+mod deaf;
 mod gate;
 mod hold_back;
 mod lease;
@@ -34,6 +35,7 @@ pub use config::{
     AdmissionConfig, AdmissionConfigError, BrownoutConfig, GateConfig, HoldBackConfig, LimiterConfig, Mode,
     PressureConfig, PushbackConfig, QueueConfig,
 };
+pub use deaf::{Deaf, HOLD_MAX};
 pub use gate::Threshold;
 pub use hold_back::client::{Advice, HeldBack};
 pub use hold_back::{HEADER as HOLD_BACK_HEADER, HoldBack, NoAdvice};
