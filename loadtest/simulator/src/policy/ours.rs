@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use prometheus::Registry;
 use spillway_admission::{
-    Admission, AdmissionConfig, AdmissionMetrics, Arrival as Decided, Call, InCall, Kind, Level, Outcome,
-    Pacer, Seat, Signals as ToldSignals, TICK, Ticket, Tier, User, Waiter, handshakes_per_second,
+    Admission, AdmissionConfig, AdmissionMetrics, Arrival as Decided, Call, Deaf, InCall, Kind, Level,
+    Outcome, Pacer, Seat, Signals as ToldSignals, TICK, Ticket, Tier, User, Waiter, handshakes_per_second,
 };
 
 use super::{
@@ -27,6 +27,9 @@ const SEATS_TO_PASS_ON: u32 = 32;
 /// Of a gateway's processors, for handshakes (`overload.md` b.9).
 const HANDSHAKE_SHARE: f64 = 0.3;
 
+/// Callers who are remembered as told to wait: 128 KiB.
+const DEAF_PLACES: usize = 16_384;
+
 pub(super) struct Ours {
     admission: Admission<Waiting>,
     inbox: Rc<RefCell<Inbox>>,
@@ -38,6 +41,7 @@ pub(super) struct Ours {
     downstream: HashMap<usize, (f64, Nanos)>,
     advice: Advice,
     handshakes: Option<Pacer>,
+    deaf: Deaf,
     chance: Stream,
 }
 
@@ -82,6 +86,7 @@ impl Ours {
                 let rate = handshakes_per_second(site.cores, handshake.duration(), HANDSHAKE_SHARE);
                 Pacer::new(rate, (rate / 10.0) as u32)
             }),
+            deaf: Deaf::new(DEAF_PLACES),
             chance: Stream::new(site.seed, 0x0075),
         }
     }
@@ -148,7 +153,14 @@ impl Policy for Ours {
                 Decision::Wait
             }
             Decided::Refused(refusal) => {
-                Decision::Refuse(self.refusal(&refusal, Nanos::from(deadline).since(now)))
+                let left = Nanos::from(deadline).since(now);
+                let mut told = self.refusal(&refusal, left);
+                if let Some(come_back) = told.come_back.filter(|_| !arrival.inner) {
+                    let (user, tier, left) = (User(arrival.user), level.tier(), left.duration());
+                    let hold = self.deaf.refused(user, tier, now.duration(), come_back.duration(), left);
+                    told.hold = hold.into();
+                }
+                Decision::Refuse(told)
             }
         };
         // Whoever was pushed out, and whoever has been given a seat at once.
