@@ -22,7 +22,7 @@ pub enum Fault {
     GcPause,
     /// Three in ten messages come late by a retransmission, or by several.
     PacketLoss,
-    /// The policies' clock is an hour ahead.
+    /// The policies' clock jumps an hour ahead, as a monotonic one does when a machine wakes up. It never goes back.
     ClockJump,
     /// What servers tell each other about their load does not arrive.
     CoordinatorLoss,

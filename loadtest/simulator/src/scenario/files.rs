@@ -17,6 +17,7 @@ const SHIPPED: &[(&str, &str)] = shipped![
     "e4-step",
     "e5-priority",
     "e7-metastability",
+    "e7-infinite",
     "e9-amplification",
     "e11-elephants",
     "e13-false-positives",

@@ -93,9 +93,8 @@ impl World<'_> {
             Fault::BackendKill => self.each_victim(Self::revive),
             Fault::GcPause => self.pause_all(false),
             Fault::PacketLoss => self.weather.lossy = false,
-            Fault::ClockJump => self.weather.clock_ahead = Nanos::ZERO,
             Fault::CoordinatorLoss => self.weather.coordination = true,
-            Fault::CacheFlush | Fault::Deploy | Fault::MassReconnect => {}
+            Fault::CacheFlush | Fault::ClockJump | Fault::Deploy | Fault::MassReconnect => {}
             Fault::PoisonTenant => {
                 self.arrivals.poison = 0.0;
                 self.draw_all();
