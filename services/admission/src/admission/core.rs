@@ -251,6 +251,7 @@ impl<W> Core<W> {
             now,
             length,
             limit: self.limit,
+            inflight: self.inflight,
             inflight_mean: meter.inflight / seconds,
             inflight_max: meter.inflight_max,
             full: (meter.full / seconds).min(1.0),

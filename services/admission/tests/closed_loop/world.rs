@@ -120,8 +120,8 @@ impl Counts {
 impl World {
     pub(crate) fn new(scenario: Scenario) -> Self {
         println!("seed {}", scenario.seed);
-        let metrics = AdmissionMetrics::register(&Registry::new(), "test").unwrap();
-        let admission = Admission::new(scenario.config.clone(), metrics).unwrap();
+        let metrics = AdmissionMetrics::register(&Registry::new(), "test").expect("a fresh registry");
+        let admission = Admission::new(scenario.config.clone(), metrics).expect("a valid configuration");
         admission.tick(Duration::ZERO, &Signals::default());
         Self {
             rng: SmallRng::seed_from_u64(scenario.seed),
