@@ -10,6 +10,7 @@ use crate::brownout::{Ladder, Steering};
 use crate::class::Tier;
 use crate::config::{AdmissionConfig, Mode};
 use crate::gate::balance::{FlowBalance, Flows};
+use crate::gate::fair::{Allowances, Portion};
 use crate::gate::histogram::Arrivals;
 use crate::gate::{Refused, Threshold};
 use crate::pushback::{Reason, Sizer};
@@ -21,6 +22,8 @@ pub(super) struct Controller {
     balance: FlowBalance,
     capacity: Capacity,
     sizer: Sizer,
+    allowances: Allowances,
+    portions: [Portion; Tier::COUNT],
     ladder: Ladder,
     last: Option<Duration>,
     view: View,
@@ -103,6 +106,8 @@ impl Controller {
             balance: FlowBalance::new(config.gate),
             capacity: Capacity::default(),
             sizer: Sizer::new(),
+            allowances: Allowances::new(),
+            portions: [Portion::default(); Tier::COUNT],
             ladder: Ladder::new(config.brownout),
             last: None,
             view,
@@ -155,7 +160,9 @@ impl Controller {
             Tier::ALL.map(Threshold::open)
         };
         let cut = Tier::ALL.into_iter().zip(&thresholds).find(|(tier, threshold)| !threshold.is_open(*tier));
-        let offered = window.seats / window.ticks.max(1.0) / length.as_secs_f64().max(1e-9);
+        let window_s = (window.ticks.max(1.0) * length.as_secs_f64()).max(1e-9);
+        self.portions = Tier::ALL.map(|tier| window.portion(tier, thresholds[tier as usize], window_s));
+        let offered = window.seats / window_s;
         let fits = pressure <= 1.0 && capacity.is_none_or(|capacity| offered <= FITS * capacity);
         let rung = self.ladder.tick(length, cut.map(|(tier, _)| tier), fits);
         for tier in Tier::ALL.into_iter().filter(|&tier| self.ladder.steering().closes(tier)) {
@@ -203,6 +210,9 @@ pub(super) fn tick<W: Waiter>(shared: &Arc<Shared<W>>, now: Duration, signals: &
 
     let view = &controller.view;
     shared.gate.set(&view.thresholds);
+    let (thresholds, portions) = (view.thresholds, controller.portions);
+    controller.allowances.tick(shared.gate.shares(), &thresholds, &portions);
+    let view = &controller.view;
     let held = if view.steering == Steering::Auto { 0 } else { HELD };
     shared.rung.store(view.rung | held, Relaxed);
     let hold_back = &controller.config.hold_back;

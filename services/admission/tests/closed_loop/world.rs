@@ -35,6 +35,8 @@ pub(crate) struct Scenario {
     pub(crate) bimodal: bool,
     pub(crate) config: AdmissionConfig,
     pub(crate) users: u64,
+    /// So many of the users make so large a share of the calls.
+    pub(crate) heavy: (u64, f64),
     pub(crate) seed: u64,
 }
 
@@ -49,7 +51,7 @@ pub(crate) struct World {
     serving: BTreeMap<(u64, u64), Serving>,
     /// Service that each call in service has attained, in nanoseconds of unit work.
     attained: f64,
-    waiting: BTreeMap<u64, (Ticket<Woken>, Duration, Tier)>,
+    waiting: BTreeMap<u64, (Ticket<Woken>, Duration, Tier, u64)>,
     timers: BinaryHeap<Reverse<(Duration, u64)>>,
     number: u64,
     pub(crate) counts: Counts,
@@ -59,6 +61,7 @@ struct Serving {
     seat: Seat<Woken>,
     arrived: Duration,
     tier: Tier,
+    user: u64,
     deadline: Duration,
 }
 
@@ -69,6 +72,8 @@ pub(crate) struct Counts {
     pub(crate) good: [u64; 8],
     pub(crate) refused: [u64; 8],
     pub(crate) reasons: BTreeMap<(&'static str, &'static str), u64>,
+    /// Of the first thousand users.
+    pub(crate) good_of: BTreeMap<u64, u64>,
     /// Milliseconds from arrival to answer.
     pub(crate) latencies: [Vec<f64>; 8],
 }
@@ -187,24 +192,27 @@ impl World {
     fn arrive(&mut self, tier: Tier) {
         self.number += 1;
         let number = self.number;
-        let user = User(self.rng.random_range(0..self.scenario.users).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let (heavy, share) = self.scenario.heavy;
+        let users = if self.rng.random_bool(share) { 0..heavy } else { heavy..self.scenario.users };
+        let id = self.rng.random_range(users);
+        let user = User(id.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let level = Level::new(tier, (user.0 >> 57) as u8);
         let deadline = tier.deadline(self.now, None);
         let call = Call { level, kind: Kind::new(tier as u8), seats: 1, user, flow: None, deadline };
         self.counts.offered[tier as usize] += 1;
         let told = Rc::clone(&self.told);
         match self.admission.arrive(self.now, &call, || Woken { number, told }) {
-            Arrival::Run(seat) => self.serve(seat, self.now, tier, deadline),
+            Arrival::Run(seat) => self.serve(seat, self.now, tier, id, deadline),
             Arrival::Queued(ticket) => {
                 self.timers.push(Reverse((ticket.expires().max(self.now), number)));
-                self.waiting.insert(number, (ticket, self.now, tier));
+                self.waiting.insert(number, (ticket, self.now, tier, id));
             }
             Arrival::Refused(refusal) => self.counts.refuse(tier, &refusal),
         }
         self.hear();
     }
 
-    fn serve(&mut self, seat: Seat<Woken>, arrived: Duration, tier: Tier, deadline: Duration) {
+    fn serve(&mut self, seat: Seat<Woken>, arrived: Duration, tier: Tier, user: u64, deadline: Duration) {
         let work = if !self.scenario.bimodal {
             self.exponential(self.scenario.work).as_secs_f64()
         } else if self.rng.random_bool(0.1) {
@@ -214,7 +222,7 @@ impl World {
         };
         self.number += 1;
         let done = (self.attained + work * 1e9) as u64;
-        self.serving.insert((done, self.number), Serving { seat, arrived, tier, deadline });
+        self.serving.insert((done, self.number), Serving { seat, arrived, tier, user, deadline });
     }
 
     fn hear(&mut self) {
@@ -224,10 +232,10 @@ impl World {
                 return;
             }
             for (number, verdict) in told {
-                let (ticket, arrived, tier) = self.waiting.remove(&number).expect("told once");
+                let (ticket, arrived, tier, user) = self.waiting.remove(&number).expect("told once");
                 drop(ticket);
                 match verdict {
-                    Ok(seat) => self.serve(seat, arrived, tier, tier.deadline(arrived, None)),
+                    Ok(seat) => self.serve(seat, arrived, tier, user, tier.deadline(arrived, None)),
                     Err(refusal) => self.counts.refuse(tier, &refusal),
                 }
             }
@@ -236,7 +244,7 @@ impl World {
 
     fn expire(&mut self) {
         let Some(Reverse((_, number))) = self.timers.pop() else { return };
-        if let Some((ticket, arrived, tier)) = self.waiting.remove(&number) {
+        if let Some((ticket, arrived, tier, _)) = self.waiting.remove(&number) {
             match ticket.give_up() {
                 Some(refusal) => self.counts.refuse(tier, &refusal),
                 None => panic!("{number}, which came at {arrived:?}, was told and did not hear"),
@@ -262,10 +270,15 @@ impl World {
     }
 
     fn finish(&mut self) {
-        let Some((_, Serving { seat, arrived, tier, deadline })) = self.serving.pop_first() else { return };
+        let Some((_, Serving { seat, arrived, tier, user, deadline })) = self.serving.pop_first() else {
+            return;
+        };
         seat.finish(self.now, Outcome::Served);
         if self.now <= deadline {
             self.counts.good[tier as usize] += 1;
+            if user < 1_000 {
+                *self.counts.good_of.entry(user).or_default() += 1;
+            }
         }
         self.counts.latencies[tier as usize].push((self.now - arrived).as_secs_f64() * 1e3);
         self.hear();
