@@ -21,7 +21,8 @@ use crate::class::Tier;
 use crate::config::LimiterConfig;
 use crate::limiter::{Kind, LimitLaw, LimitTick, Sample};
 
-/// See the [module](self).
+/// The shipped law for the limit: what throughput needs, with every move judged by throughput, an absolute ceiling, dips, and a
+/// fast cut when calls queue inside. The head of its file has the reasons.
 #[derive(Debug)]
 pub struct Adaptive {
     config: LimiterConfig,

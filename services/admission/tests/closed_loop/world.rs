@@ -37,6 +37,8 @@ pub(crate) struct Scenario {
     pub(crate) users: u64,
     /// So many of the users make so large a share of the calls.
     pub(crate) heavy: (u64, f64),
+    /// Who is refused, or answered too late, comes back after so long, for ever.
+    pub(crate) retry: Option<Duration>,
     pub(crate) seed: u64,
 }
 
@@ -53,6 +55,10 @@ pub(crate) struct World {
     attained: f64,
     waiting: BTreeMap<u64, (Ticket<Woken>, Duration, Tier, u64)>,
     timers: BinaryHeap<Reverse<(Duration, u64)>>,
+    /// Who comes back when, with what.
+    again: BinaryHeap<Reverse<(Duration, u64, Tier)>>,
+    /// The server does nothing at all.
+    pub(crate) stalled: bool,
     number: u64,
     pub(crate) counts: Counts,
 }
@@ -138,6 +144,8 @@ impl World {
             attained: 0.0,
             waiting: BTreeMap::new(),
             timers: BinaryHeap::new(),
+            again: BinaryHeap::new(),
+            stalled: false,
             number: 0,
             counts: Counts::default(),
             scenario,
@@ -162,12 +170,16 @@ impl World {
         while self.now < end {
             let done = self.next_done();
             let timer = self.timers.peek().map_or(Duration::MAX, |Reverse((at, _))| *at);
-            let next = next_arrival.min(self.next_tick).min(done).min(timer).min(end);
+            let again = self.again.peek().map_or(Duration::MAX, |Reverse((at, ..))| *at);
+            let next = next_arrival.min(self.next_tick).min(done).min(timer).min(again).min(end);
             self.advance(next);
             if next == done {
                 self.finish();
             } else if next == timer {
                 self.expire();
+            } else if next == again {
+                let Some(Reverse((_, id, tier))) = self.again.pop() else { continue };
+                self.attempt(tier, id);
             } else if next == self.next_tick {
                 self.admission.tick(self.now, &Signals::default());
                 self.next_tick += TICK;
@@ -190,11 +202,27 @@ impl World {
     }
 
     fn arrive(&mut self, tier: Tier) {
-        self.number += 1;
-        let number = self.number;
         let (heavy, share) = self.scenario.heavy;
         let users = if self.rng.random_bool(share) { 0..heavy } else { heavy..self.scenario.users };
         let id = self.rng.random_range(users);
+        self.attempt(tier, id);
+    }
+
+    fn refuse(&mut self, tier: Tier, id: u64, refusal: &Refusal) {
+        self.counts.refuse(tier, refusal);
+        self.come_back(tier, id);
+    }
+
+    fn come_back(&mut self, tier: Tier, id: u64) {
+        if let Some(pause) = self.scenario.retry {
+            let at = self.now + pause.mul_f64(self.rng.random_range(0.5..1.5));
+            self.again.push(Reverse((at, id, tier)));
+        }
+    }
+
+    fn attempt(&mut self, tier: Tier, id: u64) {
+        self.number += 1;
+        let number = self.number;
         let user = User(id.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let level = Level::new(tier, (user.0 >> 57) as u8);
         let deadline = tier.deadline(self.now, None);
@@ -207,7 +235,7 @@ impl World {
                 self.timers.push(Reverse((ticket.expires().max(self.now), number)));
                 self.waiting.insert(number, (ticket, self.now, tier, id));
             }
-            Arrival::Refused(refusal) => self.counts.refuse(tier, &refusal),
+            Arrival::Refused(refusal) => self.refuse(tier, id, &refusal),
         }
         self.hear();
     }
@@ -236,7 +264,7 @@ impl World {
                 drop(ticket);
                 match verdict {
                     Ok(seat) => self.serve(seat, arrived, tier, user, tier.deadline(arrived, None)),
-                    Err(refusal) => self.counts.refuse(tier, &refusal),
+                    Err(refusal) => self.refuse(tier, user, &refusal),
                 }
             }
         }
@@ -244,16 +272,18 @@ impl World {
 
     fn expire(&mut self) {
         let Some(Reverse((_, number))) = self.timers.pop() else { return };
-        if let Some((ticket, arrived, tier, _)) = self.waiting.remove(&number) {
+        if let Some((ticket, arrived, tier, user)) = self.waiting.remove(&number) {
             match ticket.give_up() {
-                Some(refusal) => self.counts.refuse(tier, &refusal),
+                Some(refusal) => self.refuse(tier, user, &refusal),
                 None => panic!("{number}, which came at {arrived:?}, was told and did not hear"),
             }
         }
     }
 
     fn next_done(&self) -> Duration {
-        let Some((done, _)) = self.serving.keys().next() else { return Duration::MAX };
+        let Some((done, _)) = self.serving.keys().next().filter(|_| !self.stalled) else {
+            return Duration::MAX;
+        };
         let calls = self.serving.len() as f64;
         let left = (*done as f64 - self.attained).max(0.0) / ((self.scenario.speed)(calls) / calls);
         self.now + Duration::from_nanos(left as u64 + 1)
@@ -261,6 +291,10 @@ impl World {
 
     fn advance(&mut self, to: Duration) {
         let calls = self.serving.len() as f64;
+        if self.stalled {
+            self.now = to;
+            return;
+        }
         if calls > 0.0 {
             self.attained += (to - self.now).as_nanos() as f64 * (self.scenario.speed)(calls) / calls;
         } else {
@@ -279,6 +313,8 @@ impl World {
             if user < 1_000 {
                 *self.counts.good_of.entry(user).or_default() += 1;
             }
+        } else {
+            self.come_back(tier, user);
         }
         self.counts.latencies[tier as usize].push((self.now - arrived).as_secs_f64() * 1e3);
         self.hear();
