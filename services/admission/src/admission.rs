@@ -197,10 +197,8 @@ impl<W: Waiter> Admission<W> {
 
     /// What a cooperating client may be told with any answer: `None` when it has nothing to hold back.
     pub fn hold_back(&self, level: Level, user: User) -> Option<HoldBack> {
-        let worst = Tier::ALL
-            .into_iter()
-            .skip(1)
-            .find(|&tier| !self.0.gate.threshold(tier).admits(level.with_tier(tier), user))?;
+        let cut = |tier: &Tier| !self.0.gate.would_pass(level.with_tier(*tier), user);
+        let worst = Tier::ALL.into_iter().skip(1).find(cut)?;
         let open = Tier::from_index(worst as usize - 1)?;
         let ttl = Duration::from_millis(self.0.advice_ms.load(Relaxed).into());
         Some(HoldBack { open, ttl })

@@ -242,6 +242,16 @@ impl Level {
         Self::new(tier, self.cohort())
     }
 
+    /// Where the gate puts what a user asks for beyond a fair share: behind all users of the tier, whose last cohort shares
+    /// a place with the one before.
+    pub(crate) const fn excess(tier: Tier) -> Self {
+        Self::new(tier, Self::COHORTS - 1)
+    }
+
+    pub(crate) const fn before_excess(self) -> Self {
+        if self.cohort() == Self::COHORTS - 1 { Self(self.0 - 1) } else { self }
+    }
+
     pub const fn value(self) -> u16 {
         self.0
     }

@@ -4,6 +4,7 @@
 //! comparison. Everything else happens once a tick, in [`balance`] and [`histogram`].
 
 pub(crate) mod balance;
+pub(crate) mod fair;
 pub(crate) mod histogram;
 
 use std::cell::Cell;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use crate::class::cohort::User;
 use crate::class::{Level, Tier};
 use crate::pushback::Reason;
+use fair::FairShare;
 
 /// Up to which level, and which fraction of that level, a tier is open: `level << 16 | fraction`.
 ///
@@ -43,6 +45,12 @@ impl Threshold {
         lot(level, user) < self.0
     }
 
+    /// The share of a level that passes, 0 to 1.
+    fn share(self, level: Level) -> f64 {
+        let begins = u32::from(level.value()) << 16;
+        f64::from(self.0.saturating_sub(begins).min(1 << 16)) / f64::from(1 << 16)
+    }
+
     /// How much of a tier is open, 0 to 1, if users were spread evenly over its cohorts.
     pub fn openness(self, tier: Tier) -> f64 {
         let (closed, open) = (Self::closed(tier).0, Self::open(tier).0);
@@ -60,6 +68,7 @@ const fn lot(level: Level, user: User) -> u32 {
 #[derive(Debug)]
 pub(crate) struct Gate {
     thresholds: [AtomicU32; Tier::COUNT],
+    shares: FairShare,
     shards: Box<[Shard]>,
 }
 
@@ -84,14 +93,25 @@ impl Gate {
         };
         Self {
             thresholds: Tier::ALL.map(|tier| AtomicU32::new(Threshold::open(tier).0)),
+            shares: FairShare::new(),
             shards: (0..shards.max(1)).map(|_| shard()).collect(),
         }
     }
 
     /// Counts an arrival, and answers whether it may go on.
     pub(crate) fn pass(&self, level: Level, user: User, seats: u32) -> bool {
+        let (level, user) = self.shares.place(level, user, seats);
         self.shard().arrivals[level.index()].fetch_add(seats, Relaxed);
         self.threshold(level.tier()).admits(level, user)
+    }
+
+    /// Whether an ordinary call of this level would pass. Counts nothing.
+    pub(crate) fn would_pass(&self, level: Level, user: User) -> bool {
+        self.threshold(level.tier()).admits(level.before_excess(), user)
+    }
+
+    pub(crate) fn shares(&self) -> &FairShare {
+        &self.shares
     }
 
     pub(crate) fn threshold(&self, tier: Tier) -> Threshold {
@@ -166,7 +186,12 @@ mod tests {
         }
         let (mut arrivals, mut refused) = ([7; Level::COUNT], Refused::default());
         gate.drain(&mut arrivals, &mut refused);
-        assert!(arrivals.iter().all(|&count| count == 4));
+        let expected = |index| match index % 128 {
+            126 => 8,
+            127 => 0,
+            _ => 4,
+        };
+        assert!(arrivals.iter().enumerate().all(|(index, &count)| count == expected(index)));
         gate.drain(&mut arrivals, &mut refused);
         assert!(arrivals.iter().all(|&count| count == 0));
     }

@@ -51,6 +51,8 @@ pub struct LimitTick {
     pub now: Duration,
     pub length: Duration,
     pub limit: u32,
+    /// Seats in use at its end.
+    pub inflight: u32,
     pub inflight_mean: f64,
     pub inflight_max: u32,
     /// The share of the tick in which the limit was reached, 0 to 1.

@@ -151,13 +151,9 @@ impl<W> Queue<W> {
             return Next::Blocked;
         }
         self.lanes[tier as usize].charge(&self.slots, index);
-        for waiting in 1..Tier::COUNT {
-            if self.lanes[waiting].is_empty() {
-                self.owed[waiting] = 0.0;
-            } else {
-                let more = self.owed[waiting] + TIERS[waiting].floor * f64::from(seats);
-                self.owed[waiting] = more.min(OWED_MAX);
-            }
+        for ((owed, lanes), spec) in self.owed.iter_mut().zip(&self.lanes).zip(&TIERS) {
+            let more = (*owed + spec.floor * f64::from(seats)).min(OWED_MAX);
+            *owed = if lanes.is_empty() { 0.0 } else { more };
         }
         if owed {
             self.owed[tier as usize] -= f64::from(seats);

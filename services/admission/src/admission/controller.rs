@@ -10,6 +10,7 @@ use crate::brownout::{Ladder, Steering};
 use crate::class::Tier;
 use crate::config::{AdmissionConfig, Mode};
 use crate::gate::balance::{FlowBalance, Flows};
+use crate::gate::fair::{Allowances, Portion};
 use crate::gate::histogram::Arrivals;
 use crate::gate::{Refused, Threshold};
 use crate::pushback::{Reason, Sizer};
@@ -21,6 +22,8 @@ pub(super) struct Controller {
     balance: FlowBalance,
     capacity: Capacity,
     sizer: Sizer,
+    allowances: Allowances,
+    portions: [Portion; Tier::COUNT],
     ladder: Ladder,
     last: Option<Duration>,
     view: View,
@@ -55,13 +58,21 @@ pub struct View {
 #[derive(Debug, Default)]
 struct Capacity {
     value: Option<f64>,
-    pending_seats: f64,
-    pending_calls: f64,
-    pending_time: f64,
+    full: Pending,
+    all: Pending,
 }
 
-/// So many calls measure the capacity; fewer are kept for the next tick.
-const CAPACITY_CALLS: f64 = 16.0;
+/// What has finished since a rate was last taken from it.
+#[derive(Debug, Default)]
+struct Pending {
+    seats: f64,
+    calls: f64,
+    seconds: f64,
+}
+
+/// So many calls make a first guess at the capacity, and so many change it; fewer are kept for the next tick.
+const CAPACITY_CALLS_FIRST: f64 = 16.0;
+const CAPACITY_CALLS: f64 = 64.0;
 /// So many count in full, fewer by their share: their deviation is a twelfth.
 const CAPACITY_CALLS_FULL: f64 = 128.0;
 /// Down slower than up: a pause is no loss of capacity. brpc takes a tenth; with a tenth the noise of small servers
@@ -95,6 +106,8 @@ impl Controller {
             balance: FlowBalance::new(config.gate),
             capacity: Capacity::default(),
             sizer: Sizer::new(),
+            allowances: Allowances::new(),
+            portions: [Portion::default(); Tier::COUNT],
             ladder: Ladder::new(config.brownout),
             last: None,
             view,
@@ -147,7 +160,9 @@ impl Controller {
             Tier::ALL.map(Threshold::open)
         };
         let cut = Tier::ALL.into_iter().zip(&thresholds).find(|(tier, threshold)| !threshold.is_open(*tier));
-        let offered = window.seats / window.ticks.max(1.0) / length.as_secs_f64().max(1e-9);
+        let window_s = (window.ticks.max(1.0) * length.as_secs_f64()).max(1e-9);
+        self.portions = Tier::ALL.map(|tier| window.portion(tier, thresholds[tier as usize], window_s));
+        let offered = window.seats / window_s;
         let fits = pressure <= 1.0 && capacity.is_none_or(|capacity| offered <= FITS * capacity);
         let rung = self.ladder.tick(length, cut.map(|(tier, _)| tier), fits);
         for tier in Tier::ALL.into_iter().filter(|&tier| self.ladder.steering().closes(tier)) {
@@ -195,6 +210,9 @@ pub(super) fn tick<W: Waiter>(shared: &Arc<Shared<W>>, now: Duration, signals: &
 
     let view = &controller.view;
     shared.gate.set(&view.thresholds);
+    let (thresholds, portions) = (view.thresholds, controller.portions);
+    controller.allowances.tick(shared.gate.shares(), &thresholds, &portions);
+    let view = &controller.view;
     let held = if view.steering == Steering::Auto { 0 } else { HELD };
     shared.rung.store(view.rung | held, Relaxed);
     let hold_back = &controller.config.hold_back;
@@ -220,18 +238,16 @@ pub(super) fn tick<W: Waiter>(shared: &Arc<Shared<W>>, now: Duration, signals: &
 impl Capacity {
     fn take_in(&mut self, meter: &Meter, length: Duration) {
         // What finished could be served, whether the limit was reached or not.
-        let finished = meter.finished as f64 / length.as_secs_f64();
-        self.approach(meter.calls as f64, finished, true);
-        self.pending_seats += meter.finished_full as f64;
-        self.pending_calls += meter.calls_full as f64;
-        self.pending_time += meter.full;
-        if self.pending_calls >= CAPACITY_CALLS && self.pending_time > 0.0 {
-            self.value.get_or_insert(self.pending_seats / self.pending_time);
-            self.approach(self.pending_calls, self.pending_seats / self.pending_time, false);
-        } else if self.pending_time < PENDING_S {
-            return;
+        self.all.add(meter.finished, meter.calls, length.as_secs_f64());
+        if let Some((calls, rate)) = self.all.take(CAPACITY_CALLS) {
+            self.approach(calls, rate, true);
         }
-        (self.pending_seats, self.pending_calls, self.pending_time) = (0.0, 0.0, 0.0);
+        self.full.add(meter.finished_full, meter.calls_full, meter.full);
+        let enough = if self.value.is_some() { CAPACITY_CALLS } else { CAPACITY_CALLS_FIRST };
+        if let Some((calls, rate)) = self.full.take(enough) {
+            self.value.get_or_insert(rate);
+            self.approach(calls, rate, false);
+        }
     }
 
     fn approach(&mut self, calls: f64, sample: f64, only_up: bool) {
@@ -242,5 +258,23 @@ impl Capacity {
         } else if !only_up {
             *value += weight * CAPACITY_DOWN * (sample - *value);
         }
+    }
+}
+
+impl Pending {
+    fn add(&mut self, seats: u64, calls: u64, seconds: f64) {
+        self.seats += seats as f64;
+        self.calls += calls as f64;
+        self.seconds += seconds;
+    }
+
+    /// Calls, and seats a second, once there are so many calls.
+    fn take(&mut self, enough: f64) -> Option<(f64, f64)> {
+        let rate =
+            (self.calls >= enough && self.seconds > 0.0).then(|| (self.calls, self.seats / self.seconds));
+        if rate.is_some() || self.seconds > PENDING_S {
+            *self = Self::default();
+        }
+        rate
     }
 }

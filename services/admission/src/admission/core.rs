@@ -83,13 +83,13 @@ pub(super) struct Taken<W> {
 /// Queued calls that are always allowed: what chance makes of a load below capacity, twice.
 const QUEUE_LEAST: u64 = 2 * CHANCE_CALLS as u64;
 /// In overload as many as keep the seats of a small server in use from one arrival to the next.
-const QUEUE_LEAST_OVERLOADED: u64 = 32;
+const QUEUE_LEAST_OVERLOADED: u64 = 64;
 /// The longest queue age of any tier, which the queue is dimensioned for.
 const QUEUE_AGE_MAX_S: f64 = 0.5;
 /// The longest wait while nothing is refused.
 const QUEUE_AGE_CALM: Duration = Duration::from_secs(2);
 /// The shortest wait that CoDel may impose, in calls. Shorter ones leave seats of small servers empty.
-const CODEL_CALLS: f64 = 16.0;
+const CODEL_CALLS: f64 = 32.0;
 
 impl<W> Core<W> {
     pub(super) fn new(config: QueueConfig, limit: u32, law: Box<dyn LimitLaw>) -> Self {
@@ -251,6 +251,7 @@ impl<W> Core<W> {
             now,
             length,
             limit: self.limit,
+            inflight: self.inflight,
             inflight_mean: meter.inflight / seconds,
             inflight_max: meter.inflight_max,
             full: (meter.full / seconds).min(1.0),

@@ -296,6 +296,14 @@ fn a_clock_that_jumps_back_or_stands_still_breaks_nothing() {
 }
 
 #[test]
+fn it_can_be_shared_between_threads() {
+    const fn shared<T: Send + Sync + Clone>() {}
+    const fn moved<T: Send>() {}
+    shared::<Admission<Told>>();
+    moved::<(Seat<Told>, Ticket<Told>)>();
+}
+
+#[test]
 fn threads_leave_no_seat_and_no_place_behind() {
     let mut bench = Bench::with_limit(3);
     std::thread::scope(|scope| {

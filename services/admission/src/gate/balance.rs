@@ -66,7 +66,7 @@ const SIGNIFICANT: f64 = 5.0;
 /// than this once in 700,000 (0.9^128). A server of 300 calls/s needs 430 ms for them, one of 50,000/s needs 3 ms.
 pub(crate) const CHANCE_CALLS: f64 = 128.0;
 /// The longest queue that is aimed at, in calls, where [`GateConfig::queue_target`] would be less than a few calls.
-const QUEUE_TARGET_CALLS: f64 = 8.0;
+const QUEUE_TARGET_CALLS: f64 = 16.0;
 
 impl FlowBalance {
     pub(crate) fn new(config: GateConfig) -> Self {

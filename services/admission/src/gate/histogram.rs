@@ -2,6 +2,7 @@
 
 use crate::class::{Level, TIERS, Tier};
 use crate::gate::Threshold;
+use crate::gate::fair::Portion;
 
 /// Arrivals of the last second by tick and level, and of the seconds before as a fading sum.
 #[derive(Debug)]
@@ -123,6 +124,24 @@ impl Window {
             }
         }
         thresholds
+    }
+
+    /// What a tier offered and what a threshold admits of it, for a window of so many seconds.
+    pub(crate) fn portion(&self, tier: Tier, threshold: Threshold, window_s: f64) -> Portion {
+        let excess = Level::excess(tier);
+        let mut portion = Portion::default();
+        for cohort in 0..Level::COHORTS {
+            let level = Level::new(tier, cohort);
+            let offered = f64::from(self.by_level[level.index()]) / window_s;
+            let admitted = offered * threshold.share(level);
+            portion.admitted += admitted;
+            if level == excess {
+                portion.excess += admitted;
+            } else {
+                portion.ordinary += offered;
+            }
+        }
+        portion
     }
 
     /// The threshold below which a tier's arrivals sum up to `seats`.

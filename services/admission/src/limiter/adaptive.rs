@@ -21,7 +21,8 @@ use crate::class::Tier;
 use crate::config::LimiterConfig;
 use crate::limiter::{Kind, LimitLaw, LimitTick, Sample};
 
-/// See the [module](self).
+/// The shipped law for the limit: what throughput needs, with every move judged by throughput, an absolute ceiling, dips, and a
+/// fast cut when calls queue inside. The head of its file has the reasons.
 #[derive(Debug)]
 pub struct Adaptive {
     config: LimiterConfig,
@@ -35,6 +36,9 @@ pub struct Adaptive {
     kinds: Box<[Baseline; Kind::COUNT]>,
     window: Window,
     fast: Fast,
+    /// Throughput at the limit, smoothed over windows, and the most of it lately, fading by 1 % a window.
+    smooth: f64,
+    reached: f64,
     trial: Option<Trial>,
     /// A fast cut that has not been judged yet.
     cut: Option<Trial>,
@@ -132,6 +136,11 @@ const CUT: f64 = 0.25;
 /// Of the throughput before a cut: less is a loss and not noise.
 const STILL_REACHED: f64 = 0.7;
 const COSTS_NOTHING: f64 = 0.9;
+const DRAINING: f64 = 0.9;
+/// Of the throughput that was reached lately: several moves down, each of which lost too little to be seen, may not lose more
+/// than this together.
+const KEPT: f64 = 0.9;
+const REACHED_FADES: f64 = 0.99;
 /// A baseline sinks to a faster window at once, by half, and rises by 2 % a minute, or faster when so little runs
 /// that it cannot be congestion.
 const BASELINE_SINKS: f64 = 0.5;
@@ -162,6 +171,8 @@ impl Adaptive {
             kinds: Box::new([Baseline::default(); Kind::COUNT]),
             window: Window::default(),
             fast: Fast::default(),
+            smooth: 0.0,
+            reached: 0.0,
             trial: None,
             cut: None,
             cuts: Patience::default(),
@@ -228,7 +239,9 @@ impl Adaptive {
         let Fast { sum, needed, unknown, span, .. } = std::mem::take(&mut self.fast);
         let swollen = sum / needed;
         let aim = self.config.gain * (needed + unknown / swollen) / span + SPARE;
-        let queues_inside = swollen > SWOLLEN && tick.inflight_mean > aim && self.limit > aim;
+        // When the load has gone those finish last that take longest, and it only looks so.
+        let draining = f64::from(tick.inflight) < DRAINING * tick.inflight_mean;
+        let queues_inside = swollen > SWOLLEN && tick.inflight_mean > aim && self.limit > aim && !draining;
         // What finishes after a cut began before it. Until that is over, one more is only for those whom the first has
         // cost nothing.
         let costs = self.cut.is_some_and(|cut| throughput < COSTS_NOTHING * cut.before);
@@ -240,6 +253,8 @@ impl Adaptive {
             self.cut = Some(Trial { from, before, settled: tick.now + settling(mean) });
             self.starting = false;
             self.trial = None;
+            // What was too much above may be too little here.
+            self.up = Patience::default();
             self.begin_window();
         }
     }
@@ -260,6 +275,10 @@ impl Adaptive {
         // Throughput says something about the limit only while the limit was reached.
         let throughput =
             (window.full > window.span / 2.0).then(|| window.finished_full / window.full.max(1e-9));
+        if let Some(throughput) = throughput {
+            self.smooth = if self.smooth == 0.0 { throughput } else { (self.smooth + throughput) / 2.0 };
+            self.reached = (self.reached * REACHED_FADES).max(self.smooth);
+        }
         match (self.trial.take(), throughput) {
             (Some(trial), Some(throughput)) => {
                 let throughput = self.conclude(now, trial, throughput, swollen);
@@ -315,8 +334,9 @@ impl Adaptive {
         let change = self.limit / trial.from - 1.0;
         let followed = (throughput / trial.before.max(1e-9) - 1.0) / change;
         self.follows = followed > if change < 0.0 { FOLLOWS_DOWN } else { FOLLOWS_UP };
-        if change < 0.0 && !self.follows {
+        if change < 0.0 && !self.follows && throughput >= KEPT * self.reached {
             self.down = Patience::default();
+            self.up = Patience::default();
             return throughput;
         }
         if change < 0.0 {

@@ -33,7 +33,7 @@ const TOTAL_MAX: u32 = 1_024;
 const TOTAL_MIN: u32 = 20;
 /// An estimate without new calls is forgotten. Otherwise one slow spell could refuse all calls of a kind as too late for
 /// ever, because none would run to show that it is over.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(5);
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(1);
 
 impl Published {
     pub(crate) fn new() -> Self {
@@ -128,7 +128,7 @@ mod tests {
         assert!((40..=51).contains(&median.as_millis()), "{median:?}");
         assert!((60..=76).contains(&quartile.as_millis()), "{quartile:?}");
         assert_eq!(published.median(Kind::new(4)), Duration::ZERO);
-        estimates.publish(Duration::from_secs(6), &published);
+        estimates.publish(Duration::from_millis(1_001), &published);
         assert_eq!(published.median(KIND), Duration::ZERO);
     }
 

@@ -24,7 +24,7 @@ const SERVERS: [(&str, Speed, f64, f64); 5] = [
 fn scenario(speed: Speed, work: f64) -> Scenario {
     let config = AdmissionConfig { cores: Some(2), ..AdmissionConfig::default() };
     // Printed with every failure, because the world prints its scenario's seed.
-    Scenario { speed, work, bimodal: false, config, users: 100_000, seed: 1 }
+    Scenario { speed, work, bimodal: false, config, users: 100_000, heavy: (0, 0.0), retry: None, seed: 1 }
 }
 
 /// A fleet's usual mix, in calls a second that sum up to `rate`.
@@ -56,7 +56,8 @@ fn goodput_stays_when_ten_times_as_much_is_offered() {
             let mut world = World::new(Scenario { bimodal, ..scenario(speed, work) });
             world.run(&mix(capacity * 0.5), 10 * SECOND);
             world.run(&mix(capacity * 2.0), 5 * SECOND);
-            for (load, floor) in [(2.0, 0.93), (10.0, 0.93)] {
+            // Ten seconds of 1000 calls of very different lengths vary by some per cent.
+            for (load, floor) in [(2.0, 0.9), (10.0, 0.9)] {
                 let counts = world.run(&mix(capacity * load), 10 * SECOND);
                 let goodput = goodput(&counts, 10 * SECOND, capacity);
                 assert!(goodput >= floor, "{name}, bimodal {bimodal}: {goodput} at {load} times");
@@ -74,7 +75,9 @@ fn what_fits_is_not_refused() {
             world.run(&mix(capacity * 0.5), 2 * SECOND);
             world.run(&mix(capacity * 0.9), if name.starts_with("lock") { 20 * SECOND } else { SECOND });
             let counts = world.run(&mix(capacity * 0.9), 30 * SECOND);
-            assert_eq!(counts.total(&counts.refused), 0, "{name}, bimodal {bimodal}: {:?}", counts.reasons);
+            // At 300 calls/s the least important of a long burst wait for seconds, by chance alone.
+            let few = if capacity < 1_000.0 { counts.total(&counts.offered) / 1_000 } else { 0 };
+            assert!(counts.total(&counts.refused) <= few, "{name}, bimodal {bimodal}: {:?}", counts.reasons);
         }
     }
 }
@@ -115,6 +118,57 @@ fn users_do_not_notice_a_surge_of_sign_ups() {
             let few_calls = 12.0 * 1e3 / capacity;
             assert!(now <= 1.25 * before + 10.0 + few_calls, "{name} {tier}: {now} ms after {before}");
         }
+    }
+}
+
+/// A hundred users with 10 calls a second, and 32 with 1000 each, on a server of 3000: fair is 10 for each of the
+/// hundred and 62.5 for the others.
+#[test]
+fn who_asks_a_hundred_times_as_often_gets_no_more_than_is_fair() {
+    let (_, speed, work, capacity) = SERVERS[1];
+    let mut world = World::new(Scenario { users: 132, heavy: (32, 32.0 / 33.0), ..scenario(speed, work) });
+    world.run(&[(Tier::Send, 33_000.0)], 15 * SECOND);
+    let counts = world.run(&[(Tier::Send, 33_000.0)], 20 * SECOND);
+    let satisfied = |user: u64| {
+        let fair = if user < 32 { 62.5 } else { 10.0 };
+        *counts.good_of.get(&user).unwrap_or(&0) as f64 / 20.0 / fair
+    };
+    let (sum, squares) =
+        (0..132).map(satisfied).fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
+    let jain = sum * sum / squares / 132.0;
+    let light = (32..132).map(satisfied).sum::<f64>() / 100.0;
+    let heaviest = (0..32).map(satisfied).fold(0.0, f64::max);
+    println!(
+        "Jain {jain:.4}, light {light:.3}, heaviest {heaviest:.3}, {:.3}",
+        goodput(&counts, 20 * SECOND, capacity)
+    );
+    // A tenth of what the light ones ask for may be lost in the queue, like the others'.
+    assert!(
+        jain >= 0.98 && light >= 0.9 && heaviest <= 1.2,
+        "Jain {jain}, light {light}, heaviest {heaviest}"
+    );
+}
+
+/// The metastable failure of HotOS '21: at 93 % of capacity everything stands still for ten seconds, and whoever got no answer
+/// asks again each second for ever. Without admission the retries keep the server at twice its capacity, for ever.
+#[test]
+fn retries_without_end_do_not_keep_a_server_down() {
+    for (name, speed, work, capacity) in [SERVERS[0], SERVERS[1], SERVERS[4]] {
+        let load = mix(capacity * 0.93);
+        let mut world = World::new(Scenario { retry: Some(SECOND), ..scenario(speed, work) });
+        world.run(&load, 20 * SECOND);
+        world.stalled = true;
+        world.run(&load, 10 * SECOND);
+        world.stalled = false;
+        let seconds: Vec<f64> =
+            (0..10).map(|_| goodput(&world.run(&load, SECOND), SECOND, capacity)).collect();
+        println!("{name}: {seconds:.2?}");
+        assert!(seconds[2..].iter().all(|&good| good > 0.8), "{name}: {seconds:.2?}");
+        // 9.3 s of work wait, and 0.07 of the capacity is free for them.
+        world.run(&load, 280 * SECOND);
+        let counts = world.run(&load, 10 * SECOND);
+        let refused = counts.total(&counts.refused) as f64 / counts.total(&counts.offered) as f64;
+        assert!(refused < 0.02, "{name}: {refused} still refused, {:?}", counts.reasons);
     }
 }
 
@@ -188,4 +242,28 @@ fn print(phase: &str, world: &World, counts: &Counts, length: Duration, capacity
         view.queued,
         view.rung,
     );
+}
+
+/// The worst of many seeds, to see what one seed does not show.
+#[test]
+#[ignore = "prints a table"]
+fn sweep() {
+    for (name, speed, work, capacity) in SERVERS {
+        for bimodal in [false, true] {
+            let seeds = if capacity > 10_000.0 { 3 } else { 20 };
+            let mut worst = [(f64::MAX, 0); 6];
+            for seed in 1..=seeds {
+                let mut world = World::new(Scenario { bimodal, seed, ..scenario(speed, work) });
+                world.run(&mix(capacity * 0.5), 5 * SECOND);
+                for (load, worst) in [0.9, 1.5, 2.0, 4.0, 10.0, 0.9].into_iter().zip(&mut worst) {
+                    let counts = world.run(&mix(capacity * load), 10 * SECOND);
+                    let goodput = goodput(&counts, 10 * SECOND, capacity);
+                    if goodput < worst.0 {
+                        *worst = (goodput, seed);
+                    }
+                }
+            }
+            println!("{name}, bimodal {bimodal}: {worst:.3?}");
+        }
+    }
 }

@@ -35,6 +35,10 @@ pub(crate) struct Scenario {
     pub(crate) bimodal: bool,
     pub(crate) config: AdmissionConfig,
     pub(crate) users: u64,
+    /// So many of the users make so large a share of the calls.
+    pub(crate) heavy: (u64, f64),
+    /// Who is refused, or answered too late, comes back after so long, for ever.
+    pub(crate) retry: Option<Duration>,
     pub(crate) seed: u64,
 }
 
@@ -49,8 +53,12 @@ pub(crate) struct World {
     serving: BTreeMap<(u64, u64), Serving>,
     /// Service that each call in service has attained, in nanoseconds of unit work.
     attained: f64,
-    waiting: BTreeMap<u64, (Ticket<Woken>, Duration, Tier)>,
+    waiting: BTreeMap<u64, (Ticket<Woken>, Duration, Tier, u64)>,
     timers: BinaryHeap<Reverse<(Duration, u64)>>,
+    /// Who comes back when, with what.
+    again: BinaryHeap<Reverse<(Duration, u64, Tier)>>,
+    /// The server does nothing at all.
+    pub(crate) stalled: bool,
     number: u64,
     pub(crate) counts: Counts,
 }
@@ -59,6 +67,7 @@ struct Serving {
     seat: Seat<Woken>,
     arrived: Duration,
     tier: Tier,
+    user: u64,
     deadline: Duration,
 }
 
@@ -69,6 +78,8 @@ pub(crate) struct Counts {
     pub(crate) good: [u64; 8],
     pub(crate) refused: [u64; 8],
     pub(crate) reasons: BTreeMap<(&'static str, &'static str), u64>,
+    /// Of the first thousand users.
+    pub(crate) good_of: BTreeMap<u64, u64>,
     /// Milliseconds from arrival to answer.
     pub(crate) latencies: [Vec<f64>; 8],
 }
@@ -120,8 +131,8 @@ impl Counts {
 impl World {
     pub(crate) fn new(scenario: Scenario) -> Self {
         println!("seed {}", scenario.seed);
-        let metrics = AdmissionMetrics::register(&Registry::new(), "test").unwrap();
-        let admission = Admission::new(scenario.config.clone(), metrics).unwrap();
+        let metrics = AdmissionMetrics::register(&Registry::new(), "test").expect("a fresh registry");
+        let admission = Admission::new(scenario.config.clone(), metrics).expect("a valid configuration");
         admission.tick(Duration::ZERO, &Signals::default());
         Self {
             rng: SmallRng::seed_from_u64(scenario.seed),
@@ -133,6 +144,8 @@ impl World {
             attained: 0.0,
             waiting: BTreeMap::new(),
             timers: BinaryHeap::new(),
+            again: BinaryHeap::new(),
+            stalled: false,
             number: 0,
             counts: Counts::default(),
             scenario,
@@ -157,12 +170,16 @@ impl World {
         while self.now < end {
             let done = self.next_done();
             let timer = self.timers.peek().map_or(Duration::MAX, |Reverse((at, _))| *at);
-            let next = next_arrival.min(self.next_tick).min(done).min(timer).min(end);
+            let again = self.again.peek().map_or(Duration::MAX, |Reverse((at, ..))| *at);
+            let next = next_arrival.min(self.next_tick).min(done).min(timer).min(again).min(end);
             self.advance(next);
             if next == done {
                 self.finish();
             } else if next == timer {
                 self.expire();
+            } else if next == again {
+                let Some(Reverse((_, id, tier))) = self.again.pop() else { continue };
+                self.attempt(tier, id);
             } else if next == self.next_tick {
                 self.admission.tick(self.now, &Signals::default());
                 self.next_tick += TICK;
@@ -185,26 +202,45 @@ impl World {
     }
 
     fn arrive(&mut self, tier: Tier) {
+        let (heavy, share) = self.scenario.heavy;
+        let users = if self.rng.random_bool(share) { 0..heavy } else { heavy..self.scenario.users };
+        let id = self.rng.random_range(users);
+        self.attempt(tier, id);
+    }
+
+    fn refuse(&mut self, tier: Tier, id: u64, refusal: &Refusal) {
+        self.counts.refuse(tier, refusal);
+        self.come_back(tier, id);
+    }
+
+    fn come_back(&mut self, tier: Tier, id: u64) {
+        if let Some(pause) = self.scenario.retry {
+            let at = self.now + pause.mul_f64(self.rng.random_range(0.5..1.5));
+            self.again.push(Reverse((at, id, tier)));
+        }
+    }
+
+    fn attempt(&mut self, tier: Tier, id: u64) {
         self.number += 1;
         let number = self.number;
-        let user = User(self.rng.random_range(0..self.scenario.users).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let user = User(id.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let level = Level::new(tier, (user.0 >> 57) as u8);
         let deadline = tier.deadline(self.now, None);
         let call = Call { level, kind: Kind::new(tier as u8), seats: 1, user, flow: None, deadline };
         self.counts.offered[tier as usize] += 1;
         let told = Rc::clone(&self.told);
         match self.admission.arrive(self.now, &call, || Woken { number, told }) {
-            Arrival::Run(seat) => self.serve(seat, self.now, tier, deadline),
+            Arrival::Run(seat) => self.serve(seat, self.now, tier, id, deadline),
             Arrival::Queued(ticket) => {
                 self.timers.push(Reverse((ticket.expires().max(self.now), number)));
-                self.waiting.insert(number, (ticket, self.now, tier));
+                self.waiting.insert(number, (ticket, self.now, tier, id));
             }
-            Arrival::Refused(refusal) => self.counts.refuse(tier, &refusal),
+            Arrival::Refused(refusal) => self.refuse(tier, id, &refusal),
         }
         self.hear();
     }
 
-    fn serve(&mut self, seat: Seat<Woken>, arrived: Duration, tier: Tier, deadline: Duration) {
+    fn serve(&mut self, seat: Seat<Woken>, arrived: Duration, tier: Tier, user: u64, deadline: Duration) {
         let work = if !self.scenario.bimodal {
             self.exponential(self.scenario.work).as_secs_f64()
         } else if self.rng.random_bool(0.1) {
@@ -214,7 +250,7 @@ impl World {
         };
         self.number += 1;
         let done = (self.attained + work * 1e9) as u64;
-        self.serving.insert((done, self.number), Serving { seat, arrived, tier, deadline });
+        self.serving.insert((done, self.number), Serving { seat, arrived, tier, user, deadline });
     }
 
     fn hear(&mut self) {
@@ -224,11 +260,11 @@ impl World {
                 return;
             }
             for (number, verdict) in told {
-                let (ticket, arrived, tier) = self.waiting.remove(&number).expect("told once");
+                let (ticket, arrived, tier, user) = self.waiting.remove(&number).expect("told once");
                 drop(ticket);
                 match verdict {
-                    Ok(seat) => self.serve(seat, arrived, tier, tier.deadline(arrived, None)),
-                    Err(refusal) => self.counts.refuse(tier, &refusal),
+                    Ok(seat) => self.serve(seat, arrived, tier, user, tier.deadline(arrived, None)),
+                    Err(refusal) => self.refuse(tier, user, &refusal),
                 }
             }
         }
@@ -236,16 +272,18 @@ impl World {
 
     fn expire(&mut self) {
         let Some(Reverse((_, number))) = self.timers.pop() else { return };
-        if let Some((ticket, arrived, tier)) = self.waiting.remove(&number) {
+        if let Some((ticket, arrived, tier, user)) = self.waiting.remove(&number) {
             match ticket.give_up() {
-                Some(refusal) => self.counts.refuse(tier, &refusal),
+                Some(refusal) => self.refuse(tier, user, &refusal),
                 None => panic!("{number}, which came at {arrived:?}, was told and did not hear"),
             }
         }
     }
 
     fn next_done(&self) -> Duration {
-        let Some((done, _)) = self.serving.keys().next() else { return Duration::MAX };
+        let Some((done, _)) = self.serving.keys().next().filter(|_| !self.stalled) else {
+            return Duration::MAX;
+        };
         let calls = self.serving.len() as f64;
         let left = (*done as f64 - self.attained).max(0.0) / ((self.scenario.speed)(calls) / calls);
         self.now + Duration::from_nanos(left as u64 + 1)
@@ -253,6 +291,10 @@ impl World {
 
     fn advance(&mut self, to: Duration) {
         let calls = self.serving.len() as f64;
+        if self.stalled {
+            self.now = to;
+            return;
+        }
         if calls > 0.0 {
             self.attained += (to - self.now).as_nanos() as f64 * (self.scenario.speed)(calls) / calls;
         } else {
@@ -262,10 +304,17 @@ impl World {
     }
 
     fn finish(&mut self) {
-        let Some((_, Serving { seat, arrived, tier, deadline })) = self.serving.pop_first() else { return };
+        let Some((_, Serving { seat, arrived, tier, user, deadline })) = self.serving.pop_first() else {
+            return;
+        };
         seat.finish(self.now, Outcome::Served);
         if self.now <= deadline {
             self.counts.good[tier as usize] += 1;
+            if user < 1_000 {
+                *self.counts.good_of.entry(user).or_default() += 1;
+            }
+        } else {
+            self.come_back(tier, user);
         }
         self.counts.latencies[tier as usize].push((self.now - arrived).as_secs_f64() * 1e3);
         self.hear();
