@@ -133,7 +133,9 @@ pub struct HoldBackConfig {
     /// How long advice holds in light overload.
     #[serde(with = "humantime_serde")]
     pub ttl_min: Duration,
-    /// How long it holds when nearly everything is refused.
+    /// How long it holds when nearly everything is refused. Clients wait up to half as long again, so it bounds how long
+    /// they stay away after the overload is over: 2 s. Longer advice does not lower the load, because whoever was
+    /// refused waits for the pause of `RetryInfo` anyway (simulated: E2 and E7).
     #[serde(with = "humantime_serde")]
     pub ttl_max: Duration,
 }
@@ -244,7 +246,7 @@ impl Default for PushbackConfig {
 
 impl Default for HoldBackConfig {
     fn default() -> Self {
-        Self { ttl_min: Duration::from_secs(1), ttl_max: Duration::from_secs(5) }
+        Self { ttl_min: Duration::from_millis(500), ttl_max: Duration::from_millis(1_200) }
     }
 }
 
