@@ -25,8 +25,8 @@ const MILLIS_BITS: u32 = 31;
 /// No refusal is kept back for longer. What is answered later than this, proxies and people take for lost.
 pub const HOLD_MAX: Duration = Duration::from_secs(2);
 
-/// Kept from the caller's deadline, so that the answer arrives before it.
-const MARGIN: Duration = Duration::from_millis(20);
+/// Kept from the caller's deadline, so that the answer arrives before it: a mobile network's way and some more.
+const MARGIN: Duration = Duration::from_millis(100);
 
 impl Deaf {
     /// 8 bytes for each place; as many places as users that are refused at a time, or some fewer.
