@@ -241,7 +241,7 @@ fn the_operators_rung_refuses_and_is_told() {
         drop(bench.run(tier));
     }
     let advice = bench.admission.hold_back(Level::new(Tier::Ack, 9), User(3)).unwrap();
-    assert_eq!((advice.open, advice.ttl), (Tier::Send, Duration::from_secs(1)));
+    assert_eq!((advice.open, advice.ttl), (Tier::Send, Duration::from_millis(500)));
     bench.admission.steer(Steering::Set(0));
     bench.tick();
     drop(bench.run(Tier::Background));
