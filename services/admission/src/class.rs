@@ -35,9 +35,9 @@ pub enum Tier {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queueing {
     Always,
-    /// Only while the gate does not act. In overload a place in the queue is worth more to others; without overload
-    /// a full limiter is only chance, and refusing for it would refuse calls that fit.
-    WhenCalm,
+    /// In overload for CoDel's target only, and first to be pushed out. Not at all would be worse for everybody: what the
+    /// least important do not take between two arrivals of others stays empty.
+    Briefly,
     Never,
 }
 
@@ -139,7 +139,7 @@ pub static TIERS: [TierSpec; Tier::COUNT] = [
         floor: 0.02,
         queue_age: Duration::from_millis(100),
         queue_age_third: false,
-        queueing: Queueing::WhenCalm,
+        queueing: Queueing::Briefly,
         newest_first: false,
         pushback: (Duration::from_secs(5), Duration::from_secs(300)),
         deadline: Duration::from_secs(15),
@@ -150,7 +150,7 @@ pub static TIERS: [TierSpec; Tier::COUNT] = [
         floor: 0.0,
         queue_age: Duration::from_millis(100),
         queue_age_third: false,
-        queueing: Queueing::WhenCalm,
+        queueing: Queueing::Briefly,
         newest_first: false,
         pushback: (Duration::from_secs(5), Duration::from_secs(300)),
         deadline: Duration::from_secs(5),

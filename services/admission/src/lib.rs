@@ -25,7 +25,8 @@
 //! 2. **Quota** ([`Quotas`]). Before all else, so that what is over a quota is not counted as load.
 //! 3. **Deadline** ([`Tier::deadline`]). Less time left than half of such calls take: [`Reason::Deadline`].
 //! 4. **Gate**. One addition to a counter of the own processor, one load, one comparison: is the level below the tier's
-//!    [`Threshold`]? Else [`Reason::Overload`]. No lock, no allocation; measured by `examples/decide.rs`.
+//!    [`Threshold`]? Else [`Reason::Overload`]. No lock, no allocation; measured by `examples/decide.rs`. In overload, what
+//!    one user asks for beyond a fair share counts as the last of its tier.
 //! 5. **Limiter** ([`LimitLaw`], [`Adaptive`]). Seats free and nobody waiting: it runs.
 //! 6. **Queue**. Else it waits, if its tier may. Bounded; the more important push out the less important
 //!    ([`Reason::PushedOut`], [`Reason::QueueFull`]); strict priority with floors, fair between users, ordered within a flow.

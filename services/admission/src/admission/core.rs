@@ -127,11 +127,7 @@ impl<W> Core<W> {
             return Offer::Run;
         }
         let now = self.advance(now);
-        let may_queue = match tier.spec().queueing {
-            Queueing::Always => true,
-            Queueing::WhenCalm => !self.overloaded,
-            Queueing::Never => false,
-        };
+        let may_queue = tier.spec().queueing != Queueing::Never;
         let seats_max = self.queue_seats_max();
         if !may_queue || !self.queue.has_room(call.level, seats, seats_max) {
             self.meter.overflowed |= may_queue;
@@ -333,7 +329,8 @@ impl<W> Core<W> {
         if !self.overloaded {
             return third.min(QUEUE_AGE_CALM);
         }
-        if self.queue.standing(tier, now) >= self.config.codel_interval {
+        let standing = self.queue.standing(tier, now) >= self.config.codel_interval;
+        if standing || tier.spec().queueing == Queueing::Briefly {
             return self.config.codel_target.max(time_of(CODEL_CALLS, self.capacity));
         }
         let age = overload_age(tier, self.capacity);

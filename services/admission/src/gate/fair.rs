@@ -41,10 +41,13 @@ pub(crate) struct Portion {
 pub(crate) struct Allowances {
     values: [f64; Tier::COUNT],
     ticks: u32,
+    /// Seconds that still have to be cleared since something was last counted.
+    counted: u32,
 }
 
 const OFF: u32 = u32::MAX;
-const COLUMNS: usize = 1 << 14;
+/// 128 KiB in all.
+const COLUMNS: usize = 1 << 13;
 const TICKS: u32 = 10;
 const SINKS: f64 = 0.85;
 const SINKS_NEAR: f64 = 0.95;
@@ -78,7 +81,7 @@ impl FairShare {
         }
         let mut hash = (user.0 ^ (tier as u64) << 61).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         hash = (hash ^ (hash >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let columns = [(hash >> 50) as usize, (hash >> 36) as usize % COLUMNS];
+        let columns = [(hash >> 48) as usize % COLUMNS, (hash >> 32) as usize % COLUMNS];
         let current = self.current.load(Relaxed);
         let (mut now, mut before) = (u32::MAX, u32::MAX);
         for (row, column) in columns.into_iter().enumerate() {
@@ -101,7 +104,7 @@ impl FairShare {
 
 impl Allowances {
     pub(crate) fn new() -> Self {
-        Self { values: [f64::INFINITY; Tier::COUNT], ticks: 0 }
+        Self { values: [f64::INFINITY; Tier::COUNT], ticks: 0, counted: 0 }
     }
 
     pub(crate) fn tick(
@@ -133,8 +136,15 @@ impl Allowances {
         }
         shares.tick.fetch_add(1, Relaxed);
         self.ticks += 1;
+        if self.values.iter().any(|value| value.is_finite()) {
+            self.counted = 2;
+        }
         if self.ticks >= TICKS {
             self.ticks = 0;
+            if self.counted == 0 {
+                return;
+            }
+            self.counted -= 1;
             let next = 1 - shares.current.load(Relaxed);
             for count in shares.seconds[next].iter().flat_map(|row| row.iter()) {
                 count.store(0, Relaxed);

@@ -149,7 +149,9 @@ const BASELINE_RISES_IDLE: f64 = 0.1;
 const BASELINE_SEATS: f64 = 50.0;
 const DELAY_CUT_ABOVE: Duration = Duration::from_millis(50);
 const DELAY_CUT_EVERY: Duration = Duration::from_millis(250);
-const PATIENCE_FIRST: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Shorter, because a backend that collapses under the calls in it looks at first as if the cut had done it.
+const PATIENCE_CUT: Duration = Duration::from_secs(1);
 const PATIENCE_MAX: Duration = Duration::from_secs(60);
 /// Service times until what finishes has begun under the limit of a trial.
 const SETTLING_CALLS: f64 = 3.0;
@@ -228,7 +230,7 @@ impl Adaptive {
             self.cut = None;
             if throughput < STILL_REACHED * cut.before && tick.full > 0.5 {
                 self.set(cut.from);
-                self.cuts.try_later(tick.now);
+                self.cuts.try_later(tick.now, PATIENCE_CUT);
                 self.begin_window();
                 return;
             }
@@ -342,7 +344,7 @@ impl Adaptive {
         if change < 0.0 {
             self.starting = false;
             self.probe_down = false;
-            self.down.try_later(now);
+            self.down.try_later(now, PATIENCE);
         } else if self.follows {
             self.up = Patience::default();
             if swollen > self.config.gain {
@@ -354,7 +356,7 @@ impl Adaptive {
             if followed > FOLLOWS_UP / 2.0 {
                 return throughput;
             }
-            self.up.try_later(now);
+            self.up.try_later(now, PATIENCE);
             self.probe_down = true;
         }
         self.set(trial.from);
@@ -446,8 +448,8 @@ impl Patience {
         now >= self.until
     }
 
-    fn try_later(&mut self, now: Duration) {
-        self.next = (self.next * 2).clamp(PATIENCE_FIRST, PATIENCE_MAX);
+    fn try_later(&mut self, now: Duration, first: Duration) {
+        self.next = (self.next * 2).clamp(first, PATIENCE_MAX);
         self.until = now + self.next;
     }
 }
