@@ -36,7 +36,14 @@ impl Deaf {
 
     /// A call of this user and tier is refused, and the caller is told to come back in `pause`. Answers how long to keep the
     /// refusal back: not at all when the caller comes for the first time, or when it was due. `left`: until its deadline.
-    pub fn refused(&self, user: User, tier: Tier, now: Duration, pause: Duration, left: Duration) -> Duration {
+    pub fn refused(
+        &self,
+        user: User,
+        tier: Tier,
+        now: Duration,
+        pause: Duration,
+        left: Duration,
+    ) -> Duration {
         let hash = mix(user.0 ^ (tier as u64).rotate_left(32));
         let place = &self.places[(hash % self.places.len() as u64) as usize];
         let known = place.load(Relaxed);
