@@ -10,7 +10,6 @@ const OPEN: &[(&str, &str)] = &[
     ("E5", "their p99"),
     ("E7", "goodput returns, clients with a budget"),
     ("E11", "Jain's index"),
-    ("E13", "refusals"),
 ];
 
 /// How far even an open row may be from what it must be.
