@@ -10,6 +10,7 @@ use spillway_types::random_bytes;
 use crate::curve::Column;
 use crate::run;
 use crate::run_folder::RunFolder;
+use crate::simulate;
 use crate::slo;
 
 #[derive(Debug, Parser)]
@@ -35,12 +36,31 @@ the run says nothing; 7 messages were lost, repeated or changed; 130 interrupted
 enum Command {
     /// Replay the surge (what `surge` does without a subcommand)
     Run(Box<RunOptions>),
+    /// Play overload scenarios in virtual time, ours beside other laws of admission
+    Simulate(SimulateOptions),
     /// Write the report of an earlier run again
     Report {
         /// The run's folder
         #[arg(default_value = "target/surge/latest")]
         folder: PathBuf,
     },
+}
+
+/// What a simulation is told.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false, args = ["file", "suite"])]
+pub struct SimulateOptions {
+    /// Scenario to play: a TOML file, or the name of one that ships with the simulator
+    pub file: Option<PathBuf>,
+    /// Set of shipped scenarios to play: acceptance or reduced
+    #[arg(long, value_name = "NAME")]
+    pub suite: Option<String>,
+    /// The same seed gives the same outcome
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Where the folder with the outcome goes
+    #[arg(long, value_name = "FOLDER", default_value = "target/simulate")]
+    pub out: PathBuf,
 }
 
 /// What a run is told.
@@ -129,6 +149,7 @@ pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> slo::ExitCod
     };
     match arguments.command {
         Some(Command::Report { folder }) => report(folder),
+        Some(Command::Simulate(options)) => simulate(options).await,
         Some(Command::Run(options)) => run(&options).await,
         None => run(&arguments.run).await,
     }
@@ -142,6 +163,19 @@ async fn run(options: &RunOptions) -> slo::ExitCode {
             eprintln!("error: {:#}", anyhow::Error::new(error));
             code
         }
+    }
+}
+
+/// On a thread of its own: it computes for minutes.
+async fn simulate(options: SimulateOptions) -> slo::ExitCode {
+    let played = tokio::task::spawn_blocking(move || simulate::simulate(&options)).await;
+    match played {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
+            eprintln!("error: {:#}", anyhow::Error::new(error));
+            slo::ExitCode::Usage
+        }
+        Err(stopped) => std::panic::resume_unwind(stopped.into_panic()),
     }
 }
 

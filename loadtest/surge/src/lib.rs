@@ -22,6 +22,7 @@ pub mod run;
 pub mod run_folder;
 pub mod schedule;
 pub mod server;
+pub mod simulate;
 pub mod slo;
 pub mod stats;
 pub mod summary;

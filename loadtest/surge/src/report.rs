@@ -7,6 +7,7 @@ mod chart;
 mod charts;
 mod header;
 mod scale;
+mod simulation;
 mod tables;
 mod text;
 
@@ -19,6 +20,8 @@ use text::escape;
 
 const STYLE: &str = include_str!("report/style.css");
 const HOVER: &str = include_str!("report/hover.js");
+
+pub use simulation::render as render_simulation;
 
 /// The whole page.
 pub fn render(summary: &Summary, rows: &[Row]) -> String {
@@ -42,6 +45,10 @@ pub fn render(summary: &Summary, rows: &[Row]) -> String {
         ),
     ]
     .concat();
+    page(&title, &body)
+}
+
+fn page(title: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\

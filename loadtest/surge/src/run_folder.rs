@@ -8,6 +8,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+use spillway_simulator::SuiteOutcome;
 use spillway_types::Timestamp;
 
 use crate::report;
@@ -91,6 +92,15 @@ impl RunFolder {
 
     pub fn write_report(&self, summary: &Summary, rows: &[Row]) -> Result<(), RunFolderError> {
         self.write_file(REPORT, |out| out.write_all(report::render(summary, rows).as_bytes()))
+    }
+
+    /// Keeps a simulation: its outcome and its page. `latest` stays at the last run against a service.
+    pub fn write_simulation(&self, outcome: &SuiteOutcome) -> Result<(), RunFolderError> {
+        self.write_file(SUMMARY, |out| {
+            serde_json::to_writer(&mut *out, outcome)?;
+            out.write_all(b"\n")
+        })?;
+        self.write_file(REPORT, |out| out.write_all(report::render_simulation(outcome).as_bytes()))
     }
 
     /// Reads a run back, to render its report again.

@@ -1,5 +1,7 @@
 //! A chart over the time of the run: lines with labels at their ends, an area behind them, ticks in HTML.
 
+use std::borrow::Cow;
+
 use super::scale::from_zero;
 use super::text::escape;
 
@@ -20,7 +22,7 @@ pub(super) struct Tick {
 
 #[derive(Debug)]
 pub(super) struct Line {
-    pub(super) label: &'static str,
+    pub(super) label: Cow<'static, str>,
     /// Its colour: a class of the style sheet.
     pub(super) class: &'static str,
     pub(super) values: Vec<Option<f64>>,
@@ -91,6 +93,11 @@ impl Chart<'_> {
             escape(&self.description),
             self.data(top),
         )
+    }
+
+    /// With a line above it that says what it is of.
+    pub(super) fn html_with_title(&self, title: &str) -> String {
+        format!("<h3>{}</h3>{}", escape(title), self.html())
     }
 
     fn end(&self) -> f64 {
@@ -173,15 +180,16 @@ impl Chart<'_> {
             let percent = 100.0 * at;
             *labels += &format!(
                 "<span class=\"end {}\" style=\"top:{percent:.1}%\">{}</span>",
-                line.class, line.label
+                line.class,
+                escape(&line.label)
             );
         }
     }
 
     fn legend(&self) -> String {
-        let entry = |class: &str, label: &str| format!("<span class=\"{class}\">{label}</span>");
-        let lines: String = self.lines.iter().map(|line| entry(line.class, line.label)).collect();
-        let area = self.area.as_ref().map_or_else(String::new, |area| entry("shape", area.label));
+        let entry = |class: &str, label: &str| format!("<span class=\"{class}\">{}</span>", escape(label));
+        let lines: String = self.lines.iter().map(|line| entry(line.class, &line.label)).collect();
+        let area = self.area.as_ref().map_or_else(String::new, |area| entry("shape", &area.label));
         format!("<figcaption><em>{}</em>{lines}{area}</figcaption>", self.unit)
     }
 

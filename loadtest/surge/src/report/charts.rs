@@ -62,7 +62,7 @@ impl<'a> Axis<'a> {
         value: impl Fn(&Row) -> Option<f64>,
     ) -> Line {
         let values: Vec<_> = self.rows.iter().map(value).collect();
-        Line { label, class, values: thin(&values, self.stride, combine) }
+        Line { label: label.into(), class, values: thin(&values, self.stride, combine) }
     }
 
     /// A figure of one operation; `None` in seconds without it.
@@ -95,7 +95,7 @@ impl<'a> Axis<'a> {
             Some((value(&sample(&pair[1])?) - value(&sample(&pair[0])?)).max(0.0) / seconds)
         }));
         values.truncate(self.rows.len());
-        Line { label, class, values: thin(&values, self.stride, Combine::Mean) }
+        Line { label: label.into(), class, values: thin(&values, self.stride, Combine::Mean) }
     }
 }
 
@@ -143,7 +143,7 @@ pub(super) fn existing_users(summary: &Summary, rows: &[Row]) -> String {
         maybe_millis(summary.existing.send_p99_ms),
         maybe_millis(summary.existing.send_p99_ms_before_surge)
     );
-    let area = Line { label: "sign-up curve, not to scale", ..axis.planned() };
+    let area = Line { label: "sign-up curve, not to scale".into(), ..axis.planned() };
     let chart = Chart { area: Some(area), ..axis.chart(description, "send to acknowledgement, ms", lines) };
     let note =
         "How long existing users waited for a message to be safe, while newcomers arrived behind them.";
@@ -156,7 +156,7 @@ pub(super) fn sign_up_response(summary: &Summary, rows: &[Row]) -> String {
         axis.of(SIGN_UP, "p99", "one", Combine::Highest, |row| row.response_p99_ms),
         axis.of(SIGN_UP, "p50", "three", Combine::Highest, |row| row.response_p50_ms),
     ];
-    let area = Line { label: "sign-up curve, not to scale", ..axis.planned() };
+    let area = Line { label: "sign-up curve, not to scale".into(), ..axis.planned() };
     let description = "Milliseconds from the planned start of a sign-up to an account.".to_owned();
     let chart = Chart { area: Some(area), ..axis.chart(description, "start to account, ms", lines) };
     section(

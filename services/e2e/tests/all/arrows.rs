@@ -38,7 +38,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("spillway-fleet", &[]),
-    ("surge", &["types", "api", "client", "fleet"]),
+    ("spillway-simulator", &["admission"]),
+    ("surge", &["types", "api", "client", "fleet", "simulator"]),
     ("xtask", &["fleet"]),
 ];
 
