@@ -77,6 +77,7 @@ fn row(scenario: &Scenario, check: &Check, runs: &[RunOutcome]) -> Option<Row> {
             && check.service.as_ref().is_none_or(|name| *name == run.key.service)
             && check.population.as_ref().is_none_or(|name| *name == run.key.population)
             && check.fault.is_none_or(|fault| Some(fault) == run.key.fault)
+            && check.elephants.is_none_or(|elephants| elephants == run.key.elephants)
     };
     let seen: Vec<_> = runs
         .iter()

@@ -78,6 +78,7 @@ pub struct Check {
     pub service: Option<String>,
     pub population: Option<String>,
     pub fault: Option<Fault>,
+    pub elephants: Option<u32>,
 }
 
 fn ours() -> Law {
