@@ -10,8 +10,7 @@ use tokio::time::Instant;
 
 const DENSE: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(60)];
 const EVERY: Duration = Duration::from_secs(5 * 60);
-/// A herd that connected together, or lost its hints together, must not look together: a look reads what was acked
-/// lately too, and sixty of them in one moment held up everybody's mail for 50 ms.
+/// A herd that connected together, or lost its hints together, must not look together.
 const SPREAD: f64 = 0.2;
 
 #[derive(Debug)]
