@@ -48,9 +48,9 @@ enum Command {
 
 /// What a simulation is told.
 #[derive(Clone, Debug, Args)]
-#[group(required = true, multiple = false, args = ["file", "suite"])]
 pub struct SimulateOptions {
     /// Scenario to play: a TOML file, or the name of one that ships with the simulator
+    #[arg(required_unless_present = "suite", conflicts_with = "suite")]
     pub file: Option<PathBuf>,
     /// Set of shipped scenarios to play: acceptance or reduced
     #[arg(long, value_name = "NAME")]

@@ -92,6 +92,8 @@ impl Shown {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]
@@ -102,6 +104,23 @@ mod tests {
         fs::write(&file, text).unwrap();
         let error = scenario(&file).unwrap_err().to_string();
         assert!(error.ends_with("line 5: there is no key `factrs` here; did you mean `factors`?"), "{error}");
+    }
+
+    #[test]
+    fn a_file_or_a_suite_goes_with_a_seed_and_a_folder() {
+        #[derive(Debug, clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            options: SimulateOptions,
+        }
+        let parse = |line: &str| Line::try_parse_from(line.split(' ')).map(|line| line.options);
+        let one = parse("simulate e4-step --seed 7 --out there").unwrap();
+        assert_eq!((one.file, one.seed, one.out), (Some("e4-step".into()), 7, "there".into()));
+        let all = parse("simulate --suite reduced --seed 7").unwrap();
+        assert_eq!((all.suite.as_deref(), all.seed), (Some("reduced"), 7));
+        for wrong in ["simulate", "simulate --seed 7", "simulate e4-step --suite reduced"] {
+            parse(wrong).unwrap_err();
+        }
     }
 
     #[test]

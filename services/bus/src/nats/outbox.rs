@@ -3,7 +3,7 @@
 //! The library's task writes to the socket as soon as it has a message, and the scheduler runs it next after whoever
 //! woke it, before others that are about to send. So each message costs a write of its own, and the server a read. Here a
 //! task takes the first message, lets everybody else who is ready run, and hands over all that has come by then. When
-//! nobody else is ready, nothing waits. It doubles the rate of calls.
+//! nobody else is ready, nothing waits.
 
 use async_nats::{Client, Subject};
 use bytes::Bytes;
