@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::Poll;
@@ -64,15 +65,24 @@ async fn writes_that_wait_for_a_sync_share_the_next() {
     let (store, handle, mut disk) = slow_disk(folder.path());
     let (mailbox, ids) = (MailboxId::random(), generator());
     let mut writes = JoinSet::new();
+    let queued = Arc::new(AtomicUsize::new(0));
     let mut spawn = || {
-        let (store, message) = (store.clone(), message(&ids, 10));
-        writes.spawn(async move { put(&store, mailbox, &message).await.unwrap() });
+        let (store, message, queued) = (store.clone(), message(&ids, 10), Arc::clone(&queued));
+        writes.spawn(async move {
+            let mut put = pin!(put(&store, mailbox, &message));
+            let first = std::future::poll_fn(|context| Poll::Ready(put.as_mut().poll(context))).await;
+            assert!(first.is_pending(), "answered before the sync");
+            queued.fetch_add(1, Ordering::SeqCst);
+            put.await.unwrap();
+        });
     };
     spawn();
     disk.syncs.recv().await.unwrap();
     (0..100).for_each(|_| spawn());
-    // All have run up to their wait when the queue was given a turn after them.
-    tokio::task::yield_now().await;
+    // A turn of the runtime ends before it has run so many tasks.
+    while queued.load(Ordering::SeqCst) < 101 {
+        tokio::task::yield_now().await;
+    }
     disk.go_on.send(()).unwrap();
     disk.syncs.recv().await.unwrap();
     disk.go_on.send(()).unwrap();
