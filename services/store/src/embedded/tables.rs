@@ -106,6 +106,23 @@ impl Tables {
         Ok(tables)
     }
 
+    pub(super) fn all(&self) -> [&Table; 12] {
+        [
+            &self.accounts,
+            &self.claims,
+            &self.keys,
+            &self.verifications,
+            &self.verification_queue,
+            &self.verification_expiry,
+            &self.directory,
+            &self.leases,
+            &self.messages,
+            &self.usage,
+            &self.arrivals,
+            &self.settled,
+        ]
+    }
+
     pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
