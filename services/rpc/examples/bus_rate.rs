@@ -21,6 +21,10 @@ use spillway_rpc::{
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
+/// The one that the service has.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CALLERS: usize = 64;
 const PAYLOAD_BYTES: usize = 512;
 const ROUND: Duration = Duration::from_secs(2);

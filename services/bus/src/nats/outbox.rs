@@ -5,6 +5,8 @@
 //! task takes the first message, lets everybody else who is ready run, and hands over all that has come by then. When
 //! nobody else is ready, nothing waits.
 
+use std::sync::Arc;
+
 use async_nats::{Client, Subject};
 use bytes::Bytes;
 use spillway_chassis::Tasks;
@@ -17,9 +19,12 @@ const CAPACITY: usize = 1_024;
 /// Handed over at a time.
 const TOGETHER_MAX: usize = 256;
 
-/// Cheap to clone.
+/// Cheap to clone, which a client of the library is not: it has some ten references of its own.
 #[derive(Clone, Debug)]
-pub(crate) struct Outbox {
+pub(crate) struct Outbox(Arc<Inlet>);
+
+#[derive(Debug)]
+struct Inlet {
     client: Client,
     items: mpsc::Sender<Item>,
 }
@@ -61,28 +66,28 @@ impl Outbox {
                 () = end => {}
             }
         });
-        Self { client, items }
+        Self(Arc::new(Inlet { client, items }))
     }
 
     /// # Errors
     ///
     /// When it will not be sent.
     pub(crate) async fn send(&self, message: Outgoing) -> Result<(), OutboxError> {
-        if message.headers.wire_bytes() + message.payload.len() > self.client.max_payload() {
+        if message.headers.wire_bytes() + message.payload.len() > self.0.client.max_payload() {
             return Err(OutboxError::TooLarge);
         }
-        self.items.send(Item::Message(message)).await.map_err(|_closed| OutboxError::Closed)
+        self.0.items.send(Item::Message(message)).await.map_err(|_closed| OutboxError::Closed)
     }
 
     /// Without waiting: when there is no room, the message is dropped.
     pub(crate) fn try_send(&self, message: Outgoing) {
-        self.items.try_send(Item::Message(message)).ok();
+        self.0.items.try_send(Item::Message(message)).ok();
     }
 
     /// Returns when all that was sent before has been written to the socket.
     pub(crate) async fn flush(&self) {
         let (flushed, done) = oneshot::channel();
-        if self.items.send(Item::Flush(flushed)).await.is_ok() {
+        if self.0.items.send(Item::Flush(flushed)).await.is_ok() {
             done.await.ok();
         }
     }
