@@ -3,11 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
+use spillway_admission::{Failure, InCall, Tier};
 use spillway_api::Refusal;
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
 
 use crate::connect::Client;
+use crate::cooperation::pushback;
 use crate::identity::Identity;
 
 /// Why a call did not succeed.
@@ -19,13 +21,16 @@ pub enum CallError {
     /// No answer came, or one that is not Spillway's. A write may have happened.
     #[error("no usable answer ({})", .0.code())]
     Transport(#[source] Box<Status>),
+    /// Not sent: the service has told that it would refuse this now.
+    #[error("held back: the service has no room for this before {retry_after:?} have passed")]
+    HeldBack { retry_after: Duration },
 }
 
 impl CallError {
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
-            Self::Transport(_) => None,
+            Self::Transport(_) | Self::HeldBack { .. } => None,
         }
     }
 
@@ -44,6 +49,19 @@ impl CallError {
                     Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded | Code::Unknown
                 )
             }
+            Self::HeldBack { .. } => true,
+        }
+    }
+
+    fn as_failure(&self, told: Option<InCall>) -> Failure {
+        match (self, told) {
+            _ if !self.is_retryable() => Failure::Final,
+            (_, Some(told)) => Failure::Told(told),
+            (Self::Refused(Refusal { retry_after: Some(pause), .. }), None) => {
+                Failure::Told(InCall::RetryAfter(*pause))
+            }
+            (Self::Transport(status), None) if status.code() == Code::DeadlineExceeded => Failure::Timeout,
+            _ => Failure::Retryable,
         }
     }
 }
@@ -62,6 +80,7 @@ impl Client {
     /// is spent. Only for calls that may be repeated, which in Spillway's API are all but `Keys.Fetch`.
     pub(crate) async fn call<Req, Res, F>(
         &self,
+        tier: Tier,
         identity: Option<&Identity>,
         message: Req,
         mut attempt: impl FnMut(Request<Req>) -> F,
@@ -73,23 +92,27 @@ impl Client {
         let deadline = Instant::now() + self.config.call_timeout;
         let mut tries = 0;
         loop {
+            self.cooperation.hold(tier, deadline).await?;
             let mut request = Request::new(message.clone());
             request.set_timeout(deadline.saturating_duration_since(Instant::now()));
             if let Some(identity) = identity {
                 identity.authorize(request.metadata_mut());
             }
-            let error = match attempt(request).await {
+            let (error, told) = match attempt(request).await {
                 Ok(response) => {
-                    self.budget.succeeded();
+                    self.cooperation.succeeded();
+                    self.cooperation.learn(response.metadata());
                     if let Some(identity) = identity {
                         identity.learn(response.metadata());
                     }
                     return Ok(response.into_inner());
                 }
-                Err(status) => CallError::from(status),
+                Err(status) => self.failed(status),
             };
             tries += 1;
-            let Some(pause) = self.pause_before_retry(&error, tries, identity) else { return Err(error) };
+            let Some(pause) = self.pause_before_retry(&error, told, tries, identity) else {
+                return Err(error);
+            };
             if Instant::now() + pause >= deadline {
                 return Err(error);
             }
@@ -97,9 +120,22 @@ impl Client {
         }
     }
 
+    /// The error, and what it says about repeating the call.
+    pub(crate) fn failed(&self, status: Status) -> (CallError, Option<InCall>) {
+        let told = pushback(&status);
+        let metadata = status.metadata().clone();
+        let error = CallError::from(status);
+        // Other statuses are made on the way, and say nothing about the service.
+        if error.refusal().is_some() {
+            self.cooperation.learn(&metadata);
+        }
+        (error, told)
+    }
+
     fn pause_before_retry(
         &self,
         error: &CallError,
+        told: Option<InCall>,
         tries: u32,
         identity: Option<&Identity>,
     ) -> Option<Duration> {
@@ -107,10 +143,6 @@ impl Client {
         if tries == 1 && identity.is_some_and(|identity| identity.forget_token_after(error)) {
             return Some(Duration::ZERO);
         }
-        if !error.is_retryable() {
-            return None;
-        }
-        let told = error.refusal().and_then(|refusal| refusal.retry_after);
-        self.config.retry.pause(tries, told, &self.budget)
+        self.cooperation.pause(tries, error.as_failure(told))
     }
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use spillway_admission::RetryPolicy;
 use spillway_api::v1;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::addresses::Addresses;
-use crate::retry::{RetryBudget, RetryPolicy};
+use crate::cooperation::Cooperation;
 
 /// The largest answer a client reads: a page of deliveries arrives one frame each, so one envelope and its frame.
 const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
@@ -46,12 +47,12 @@ pub enum ConnectError {
     },
 }
 
-/// A connection with the retry budget of its user. Cheap to clone.
+/// A connection with the retry budget of its user, and what the service has told him. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
     channel: Channel,
     pub(crate) config: ClientConfig,
-    pub(crate) budget: Arc<RetryBudget>,
+    pub(crate) cooperation: Arc<Cooperation>,
 }
 
 impl Client {
@@ -80,7 +81,8 @@ impl Client {
     }
 
     pub fn with_channel(channel: Channel, config: ClientConfig) -> Self {
-        Self { channel, config, budget: Arc::new(RetryBudget::default()) }
+        let cooperation = Arc::new(Cooperation::new(config.retry));
+        Self { channel, config, cooperation }
     }
 
     /// The generated clients, for calls that have no wrapper here.

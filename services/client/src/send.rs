@@ -1,8 +1,10 @@
 //! Sending, with a guid so that repeating is safe.
 
 use bytes::Bytes;
+use spillway_admission::Tier;
 use spillway_api::v1;
 use spillway_types::{AccountId, Guid};
+use tokio::time::Instant;
 
 use crate::call::CallError;
 use crate::connect::Client;
@@ -41,7 +43,7 @@ impl Client {
         };
         let calls = self.messages();
         let sent = self
-            .call(Some(identity), request, |request| {
+            .call(Tier::Send, Some(identity), request, |request| {
                 let mut calls = calls.clone();
                 async move { calls.send(request).await }
             })
@@ -57,7 +59,7 @@ impl Client {
     ) -> Result<Vec<v1::Match>, CallError> {
         let calls = self.contacts();
         let found = self
-            .call(Some(identity), v1::DiscoverRequest { numbers }, |request| {
+            .call(Tier::Lookup, Some(identity), v1::DiscoverRequest { numbers }, |request| {
                 let mut calls = calls.clone();
                 async move { calls.discover(request).await }
             })
@@ -73,10 +75,13 @@ impl Client {
     ) -> Result<v1::FetchKeysResponse, CallError> {
         let message =
             v1::FetchKeysRequest { account_id: Bytes::copy_from_slice(account.as_bytes()), device_id: 0 };
+        let deadline = Instant::now() + self.config.call_timeout;
+        self.cooperation.hold(Tier::Lookup, deadline).await?;
         let mut request = tonic::Request::new(message);
-        request.set_timeout(self.config.call_timeout);
+        request.set_timeout(deadline.saturating_duration_since(Instant::now()));
         identity.authorize(request.metadata_mut());
-        let response = self.keys().fetch(request).await.map_err(CallError::from)?;
+        let response = self.keys().fetch(request).await.map_err(|status| self.failed(status).0)?;
+        self.cooperation.learn(response.metadata());
         identity.learn(response.metadata());
         Ok(response.into_inner())
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use spillway_admission::Tier;
 use spillway_api::{device_address, v1};
 use spillway_types::PhoneNumber;
 use tonic::Status;
@@ -78,7 +79,7 @@ impl Client {
             v1::StartVerificationRequest { number: number.as_e164().to_owned(), transport: transport.into() };
         let calls = self.sign_up();
         let session = self
-            .call(None, request, |request| {
+            .call(Tier::StartSignUp, None, request, |request| {
                 let mut calls = calls.clone();
                 async move { calls.start_verification(request).await }
             })
@@ -95,7 +96,7 @@ impl Client {
             v1::ResendCodeRequest { session_id: verification.session_id(), transport: transport.into() };
         let calls = self.sign_up();
         let session = self
-            .call(None, request, |request| {
+            .call(Tier::FinishSignUp, None, request, |request| {
                 let mut calls = calls.clone();
                 async move { calls.resend_code(request).await }
             })
@@ -112,7 +113,7 @@ impl Client {
         let request = v1::CheckCodeRequest { session_id: verification.session_id(), code: code.to_owned() };
         let calls = self.sign_up();
         let session = self
-            .call(None, request, |request| {
+            .call(Tier::FinishSignUp, None, request, |request| {
                 let mut calls = calls.clone();
                 async move { calls.check_code(request).await }
             })
@@ -135,7 +136,7 @@ impl Client {
         };
         let calls = self.sign_up();
         let created = self
-            .call(None, request, |request| {
+            .call(Tier::FinishSignUp, None, request, |request| {
                 let mut calls = calls.clone();
                 async move { calls.create_account(request).await }
             })
@@ -155,7 +156,7 @@ impl Client {
         };
         let calls = self.devices();
         let linked = self
-            .call(None, request, |request| {
+            .call(Tier::Lookup, None, request, |request| {
                 let mut calls = calls.clone();
                 async move { calls.link(request).await }
             })
@@ -166,7 +167,7 @@ impl Client {
     pub async fn start_link(&self, identity: &Identity) -> Result<String, CallError> {
         let calls = self.devices();
         let started = self
-            .call(Some(identity), v1::StartLinkRequest {}, |request| {
+            .call(Tier::Lookup, Some(identity), v1::StartLinkRequest {}, |request| {
                 let mut calls = calls.clone();
                 async move { calls.start_link(request).await }
             })

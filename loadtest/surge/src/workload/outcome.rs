@@ -33,6 +33,7 @@ pub(super) fn of(error: &CallError) -> Outcome {
             }
         }
         CallError::Transport(status) => Outcome::Failed(code_name(status.code())),
+        CallError::HeldBack { .. } => Outcome::Refused("HELD_BACK"),
     }
 }
 

@@ -65,7 +65,10 @@ impl Inbox {
                 }
                 Ok(Some(SessionEvent::QueueEmpty | SessionEvent::Migrate(_))) => {}
                 Ok(Some(SessionEvent::Closing(reason))) => self.lost(Some(reason)),
-                Ok(None) | Err(CallError::Transport(_) | CallError::Refused(_)) => self.lost(None),
+                Ok(None)
+                | Err(CallError::Transport(_) | CallError::Refused(_) | CallError::HeldBack { .. }) => {
+                    self.lost(None)
+                }
             }
         }
     }

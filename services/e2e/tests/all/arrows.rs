@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("spillway-bus", &["types", "chassis"]),
     ("spillway-store", &["types", "chassis"]),
     ("spillway-rpc", &["types", "api", "chassis", "bus"]),
-    ("spillway-client", &["types", "api"]),
+    ("spillway-client", &["types", "api", "admission"]),
     ("spillway-gateway", &["types", "api", "rpc", "bus", "chassis", "admission"]),
     ("spillway-registration", &["types", "api", "rpc", "bus", "chassis", "store"]),
     ("spillway-mailbox", &["types", "api", "rpc", "bus", "chassis", "store"]),

@@ -1,0 +1,154 @@
+//! What a client does to spare the service: it repeats within a budget, comes back when told, and holds back what would be
+//! refused.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use spillway_admission::{
+    Advice, Failure, HOLD_BACK_HEADER, HeldBack, HoldBack, InCall, RetryBudget, RetryPolicy, Tier,
+};
+use tokio::time::Instant;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+use crate::call::CallError;
+
+/// When a library may repeat a call that was refused, in milliseconds; any negative number means never (gRFC A6).
+const PUSHBACK_HEADER: &str = "grpc-retry-pushback-ms";
+
+/// What one user of one service has been told. Shared by all of his calls.
+#[derive(Debug)]
+pub(crate) struct Cooperation {
+    /// Advice has times since here.
+    began: Instant,
+    budget: Mutex<RetryBudget>,
+    held: Mutex<HeldBack>,
+}
+
+impl Cooperation {
+    pub(crate) fn new(policy: RetryPolicy) -> Self {
+        Self {
+            began: Instant::now(),
+            budget: Mutex::new(RetryBudget::new(policy)),
+            held: Mutex::new(HeldBack::default()),
+        }
+    }
+
+    /// Returns at once, or when a call of this tier is expected to be admitted again.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::HeldBack`], at once, when that is not before the deadline: the user can be told now.
+    pub(crate) async fn hold(&self, tier: Tier, deadline: Instant) -> Result<(), CallError> {
+        let advice = lock(&self.held).ask(self.began.elapsed(), tier, &mut rand::rng());
+        let Advice::Hold { until } = advice else { return Ok(()) };
+        let until = self.began + until;
+        if until >= deadline {
+            let retry_after = until.saturating_duration_since(Instant::now());
+            return Err(CallError::HeldBack { retry_after });
+        }
+        tokio::time::sleep_until(until).await;
+        Ok(())
+    }
+
+    /// Takes up the advice that came with an answer of the service.
+    pub(crate) fn learn(&self, metadata: &MetadataMap) {
+        let advice = metadata.get(HOLD_BACK_HEADER).and_then(|value| value.to_str().ok());
+        // What cannot be read is no advice: a later server may speak differently, and must not stop this client.
+        let advice = advice.and_then(|text| text.parse::<HoldBack>().ok());
+        lock(&self.held).told(self.began.elapsed(), advice, &mut rand::rng());
+    }
+
+    pub(crate) fn succeeded(&self) {
+        lock(&self.budget).succeeded();
+    }
+
+    /// How long to wait before the attempt after number `attempt`, from 1; `None` when there must be none.
+    pub(crate) fn pause(&self, attempt: u32, failure: Failure) -> Option<Duration> {
+        lock(&self.budget).failed(attempt, failure, &mut rand::rng())
+    }
+}
+
+/// What the service says about repeating the call within its deadline; `None` when it says nothing.
+pub(crate) fn pushback(status: &Status) -> Option<InCall> {
+    let text = status.metadata().get(PUSHBACK_HEADER)?.to_str().ok()?;
+    let millis = text.parse::<i64>().ok()?;
+    Some(u64::try_from(millis).map_or(InCall::DoNotRetry, |ms| InCall::RetryAfter(Duration::from_millis(ms))))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks can leave them half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(advice: &str) -> Cooperation {
+        let cooperation = Cooperation::new(RetryPolicy::default());
+        let mut metadata = MetadataMap::new();
+        metadata.insert(HOLD_BACK_HEADER, advice.parse().unwrap());
+        cooperation.learn(&metadata);
+        cooperation
+    }
+
+    /// How many of 100 calls are not sent at once. One in a hundred of the held goes out all the same, as a probe.
+    async fn held(cooperation: &Cooperation, tier: Tier) -> usize {
+        let mut held = 0;
+        for _ in 0..100 {
+            let outcome = cooperation.hold(tier, Instant::now()).await;
+            held += usize::from(matches!(outcome, Err(CallError::HeldBack { .. })));
+        }
+        held
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_would_be_refused_is_not_sent() {
+        let cooperation = told("open=3;ttl=2000");
+        assert_eq!(held(&cooperation, Tier::Send).await, 0);
+        assert!(held(&cooperation, Tier::Lookup).await > 80);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(
+            held(&cooperation, Tier::Lookup).await,
+            0,
+            "advice is told for at most three seconds here"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_with_time_waits_instead() {
+        let cooperation = told("open=3;ttl=2000");
+        let began = Instant::now();
+        let deadline = began + Duration::from_secs(30);
+        let mut waits = Vec::new();
+        for _ in 0..20 {
+            cooperation.hold(Tier::Lookup, deadline).await.unwrap();
+            waits.push(began.elapsed());
+        }
+        let longest = waits.iter().max().unwrap();
+        assert!((2_000..=3_000).contains(&longest.as_millis()), "{waits:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_without_advice_opens_all() {
+        let cooperation = told("open=0;ttl=60000");
+        assert!(held(&cooperation, Tier::Ack).await > 80);
+        cooperation.learn(&MetadataMap::new());
+        assert_eq!(held(&cooperation, Tier::Background).await, 0);
+        assert_eq!(held(&told("closed until further notice"), Tier::Background).await, 0);
+    }
+
+    #[test]
+    fn pushback_is_read_as_the_rfc_has_it() {
+        let told = |text: &str| {
+            let mut status = Status::unavailable("");
+            status.metadata_mut().insert(PUSHBACK_HEADER, text.parse().unwrap());
+            pushback(&status)
+        };
+        assert_eq!(told("1234"), Some(InCall::RetryAfter(Duration::from_millis(1_234))));
+        assert_eq!(told("-1"), Some(InCall::DoNotRetry));
+        assert_eq!(told("soon"), None);
+        assert_eq!(pushback(&Status::unavailable("")), None);
+    }
+}
