@@ -16,7 +16,6 @@
 
 mod access;
 pub(crate) mod accounts;
-mod background;
 pub(crate) mod codec;
 mod committer;
 mod config;
@@ -90,8 +89,8 @@ fn open_with(
     let io = |source| OpenError::Io { path: config.path.clone(), source };
     let metrics = Arc::new(Metrics::register(registry).map_err(|error| io(error.into()))?);
     let (released_sender, released) = oneshot::channel();
-    let tables = background::run(|| open_tables(folder, config, released_sender))
-        .map_err(|error| io(error.into()))??;
+    let tables = Arc::new(Tables::open(folder, config, released_sender)?);
+    memtables::spawn(Arc::downgrade(&tables)).map_err(|error| io(error.into()))?;
 
     let (queue, messages) = mpsc::channel(committer::QUEUE_MAX);
     let last = queue.clone().try_reserve_owned().expect("the queue is new and empty");
@@ -112,17 +111,6 @@ fn open_with(
         mailboxes: Arc::new(mailboxes::EmbeddedMailboxes::new(access)),
     };
     Ok((store, EmbeddedHandle { stop: Some(Stop { last, thread }), failure, released }))
-}
-
-fn open_tables(
-    folder: Folder,
-    config: &Config,
-    released: oneshot::Sender<()>,
-) -> Result<Arc<Tables>, OpenError> {
-    let tables = Arc::new(Tables::open(folder, config, released)?);
-    memtables::spawn(Arc::downgrade(&tables))
-        .map_err(|error| OpenError::Io { path: config.path.clone(), source: error.into() })?;
-    Ok(tables)
 }
 
 impl EmbeddedHandle {

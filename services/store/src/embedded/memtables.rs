@@ -2,8 +2,8 @@
 //!
 //! fjall (3.1.13, lsm-tree 3.1.10, `SuperVersions::maintenance`) drops the last reference to a memtable while it holds
 //! the lock that every read and write of the table takes. A memtable of messages has some 100,000 keys and values to
-//! free, one by one: 37 ms were measured, several times as long as a commit. So a thread of idle priority holds a
-//! reference to each memtable for as long as fjall does, and a little longer.
+//! free, one by one: 37 ms were measured, several times as long as a commit. So a thread of ours holds a reference to
+//! each memtable for as long as fjall does, and a little longer.
 
 use std::io;
 use std::sync::{Arc, Weak};
