@@ -20,6 +20,7 @@ mod all {
     mod journal;
     mod keys;
     mod kill;
+    mod limits;
     /// The load tool itself.
     mod load;
     mod multi_device;

@@ -7,6 +7,7 @@
 
 mod enforce;
 mod propagate;
+mod pushback;
 mod wire;
 
 use std::time::Duration;

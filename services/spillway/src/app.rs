@@ -1,6 +1,7 @@
 //! One process: its roles, in the order in which they depend on each other, and their end in the opposite order.
 
 mod backends;
+mod reload;
 mod roles;
 
 use std::io;
@@ -22,6 +23,8 @@ use crate::config::Config;
 use crate::listeners::{Addresses, Listeners};
 use crate::secrets::{self, Secrets, SecretsError};
 use backends::{BusError, StoreHandle};
+use reload::Limits;
+pub use reload::ReadConfig;
 use roles::{Node, PublicPort};
 
 /// What is left when the roles have ended: the admin port, and whatever hung.
@@ -76,6 +79,7 @@ impl App {
         clock: Arc<dyn Clock>,
         log_level: LogLevel,
         hangups: Hangups,
+        read_config: ReadConfig,
     ) -> Result<Self, BuildError> {
         let addresses = listeners.addresses()?;
         let Listeners { public, admin, sandbox_codes } = listeners;
@@ -85,7 +89,8 @@ impl App {
         let health = Health::new(drain.handle());
         let ready = health.component("node", "starting");
         let control_page = roles::ControlPage::default();
-        admin_server(&config, &health, &drain.handle(), &registry, log_level)
+        let limits = Limits::new(config.quotas.clone());
+        admin_server(limits.clone(), &health, &drain.handle(), &registry, log_level)
             .route("/control", get(control_page.clone().handler()))
             .serve(admin, &tasks)?;
 
@@ -102,6 +107,7 @@ impl App {
         let node = Node {
             wiring: roles::wiring(&config, &registry, bus.calls, &roles),
             process: HolderId(rand::random()),
+            limits: limits.clone(),
             bus: bus.hints,
             work: bus.work,
             drain: drain.handle(),
@@ -116,10 +122,10 @@ impl App {
         let public = public.map(|listener| PublicPort { listener, tls: tls.clone() });
         let sessions_gone = Box::pin(node.start(public, sandbox_codes, &health, &control_page)).await?;
         node.start_beacon(name);
-        if let Some(tls) = tls {
+        if let Some(tls) = &tls {
             tls.watch(&node.edge);
-            reload_on_hangup(tls, hangups, &node.edge);
         }
+        reload::on_hangup(hangups, tls, limits, node.config.clone(), read_config, &node.edge);
         plan_drain(&node, &mut drain, sessions_gone, store_handle, links, tasks);
         ready.ready();
         Ok(Self { addresses, drain })
@@ -157,15 +163,14 @@ fn secrets(config: &Config) -> Result<Secrets, SecretsError> {
 }
 
 fn admin_server(
-    config: &Config,
+    limits: Limits,
     health: &Health,
     drain: &DrainHandle,
     registry: &Registry,
     log_level: LogLevel,
 ) -> AdminServer {
-    let limits = spillway_admission::render_table(&config.quotas);
     AdminServer::new(health.clone(), drain.clone(), registry.clone(), log_level)
-        .route("/limits", get(move || std::future::ready(limits.clone())))
+        .route("/limits", get(move || std::future::ready(limits.table())))
 }
 
 /// Edge first, store last: nobody's call loses what it depends on.
@@ -190,17 +195,4 @@ fn plan_drain(
         .step_tasks("bus", LAST_STEP_MAX, links)
         .step("store", STORE_CLOSE_MAX, store.close())
         .step_tasks("the rest", LAST_STEP_MAX, tasks);
-}
-
-fn reload_on_hangup(tls: ServerTls, mut hangups: Hangups, tasks: &Tasks) {
-    let stopped = tasks.cancelled();
-    tasks.spawn("tls reload", async move {
-        tokio::pin!(stopped);
-        loop {
-            tokio::select! {
-                () = hangups.recv() => tls.reload_and_log(),
-                () = &mut stopped => return,
-            }
-        }
-    });
 }

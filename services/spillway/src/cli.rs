@@ -74,11 +74,11 @@ pub fn main() -> ExitCode {
         Some(Command::Export(export)) => finish(block_on(transfer::export(config, export))),
         Some(Command::Import(import)) => finish(block_on(transfer::import(config, import))),
         Some(Command::Secrets(action)) => finish(secrets::run(action)),
-        None => serve(&arguments, config),
+        None => serve(arguments, config),
     }
 }
 
-fn serve(arguments: &Arguments, config: Config) -> ExitCode {
+fn serve(arguments: Arguments, config: Config) -> ExitCode {
     if let Err(problem) = config.check() {
         return usage(&problem.into());
     }
@@ -99,7 +99,8 @@ fn serve(arguments: &Arguments, config: Config) -> ExitCode {
         true => SandboxCodes::AlsoInFleet,
         false => SandboxCodes::Alone,
     };
-    finish(block_on(serve::run(config, codes)).map(serve::exit_code))
+    let read_config = Box::new(move || load(&arguments));
+    finish(block_on(serve::run(config, codes, read_config)).map(serve::exit_code))
 }
 
 fn load(arguments: &Arguments) -> Result<Config> {

@@ -13,7 +13,7 @@ mod memory;
 mod secrets;
 mod wiring;
 
-pub use app::{App, BuildError};
+pub use app::{App, BuildError, ReadConfig};
 pub use config::{
     BusConfig, BusKind, Config, ConfigProblem, ListenConfig, NodeConfig, ProviderConfig, ProviderKind, Role,
     Roles, SecretsConfig, StoreConfig, StoreKind,

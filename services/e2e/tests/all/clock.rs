@@ -64,9 +64,13 @@ impl Clocked {
         let (stop, stops) = mpsc::channel(1);
         let clock = Arc::new(WrongClock::default());
         let listeners = Listeners::bind(&config, SandboxCodes::Alone).await.unwrap();
-        let app = App::build(config, listeners, clock.clone(), log_level, Hangups::from_channel(hangups))
-            .await
-            .unwrap();
+        let read_config = {
+            let config = config.clone();
+            Box::new(move || Ok(config.clone()))
+        };
+        let hangups = Hangups::from_channel(hangups);
+        let app =
+            App::build(config, listeners, clock.clone(), log_level, hangups, read_config).await.unwrap();
         let addresses = app.addresses();
         let mut running = JoinSet::new();
         running.spawn(async move {

@@ -1,7 +1,8 @@
 //! Ends a call at the instant its `grpc-timeout` says.
 //!
 //! Used where a call arrives, and again under a socket's client, where it also bounds connecting and a server that
-//! has fallen silent. The response body is bounded too: a stream with a deadline ends at it.
+//! has fallen silent. The response body is bounded too: a stream with a deadline ends at it. A refusal is told apart from
+//! one that can be repeated in time.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -15,7 +16,7 @@ use tokio::time::Sleep;
 use tonic::Status;
 use tower::Service;
 
-use super::{Deadline, wire, within};
+use super::{Deadline, pushback, wire, within};
 
 #[derive(Clone, Debug)]
 pub(crate) struct EnforceDeadline<S> {
@@ -94,9 +95,10 @@ where
         let deadline = *this.deadline;
         if let Some(inner) = this.inner.as_mut().as_pin_mut() {
             if let Poll::Ready(outcome) = within(deadline, || inner.poll(cx)) {
-                return Poll::Ready(
-                    outcome.map(|response| response.map(|body| TimedBody::new(body, deadline))),
-                );
+                return Poll::Ready(outcome.map(|mut response| {
+                    pushback::fit(response.headers_mut(), deadline);
+                    response.map(|body| TimedBody::new(body, deadline))
+                }));
             }
             ready!(poll_deadline(this.sleep, deadline, cx));
             // The handler stops here, not when the caller drops the response.

@@ -189,3 +189,16 @@ async fn a_refusal_arrives_whole() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_pause_that_outlasts_the_deadline_is_not_left_to_a_library() {
+    in_every_home(async |world| {
+        let mut request = fetch("refuse for an hour");
+        request.set_timeout(BOUND);
+        let status = ask(&world.channel, request).await.unwrap_err();
+        assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "-1");
+        let told = Refusal::from_status(&status).unwrap().retry_after;
+        assert_eq!(told, Some(Duration::from_secs(3_600)), "the user still learns when to come back");
+    })
+    .await;
+}

@@ -320,6 +320,10 @@ impl Handler {
                 panic!("as the request asked")
             }
             "refuse" => return Err(into_status(QuotaError)),
+            "refuse for an hour" => {
+                let refusal = QuotaError.refusal().retry_after(Some(Duration::from_secs(3_600)));
+                return Err(refusal.into_status());
+            }
             "extension" => request.extensions().get::<Marker>().is_some().to_string(),
             "address" => request.remote_addr().is_some().to_string(),
             "peer" => PeerAddress::of(request).map_or("none".to_owned(), |peer| peer.ip().to_string()),

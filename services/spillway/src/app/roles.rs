@@ -29,6 +29,7 @@ use spillway_types::Clock;
 use tokio::net::TcpListener;
 
 use super::BuildError;
+use super::reload::Limits;
 use crate::beacon;
 use crate::config::{Config, ProviderKind, Role};
 use crate::secrets::Secrets;
@@ -43,6 +44,7 @@ pub(super) struct Node {
     pub(super) config: Config,
     /// Random, and new at each start.
     pub(super) process: HolderId,
+    pub(super) limits: Limits,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) registry: Registry,
     pub(super) bus: Arc<dyn Bus>,
@@ -233,13 +235,14 @@ impl Node {
         directory: DirectoryClient<Channel>,
     ) -> Result<Gateway, BuildError> {
         let quota_metrics = QuotaMetrics::register(&self.registry)?;
-        let quotas = Quotas::new(&self.config.quotas, TokioClock, quota_metrics)?;
+        let quotas = Arc::new(Quotas::new(&self.config.quotas, TokioClock, quota_metrics)?);
+        self.limits.enforce(&quotas);
         let deps = spillway_gateway::Deps {
             registration,
             mailbox,
             directory,
             bus: Arc::clone(&self.bus),
-            quotas: Arc::new(quotas),
+            quotas,
             token_key: self.secrets.master.derive("spillway gateway: tokens and tickets", &[]),
             clock: Arc::clone(&self.clock),
             tasks: self.edge.clone(),

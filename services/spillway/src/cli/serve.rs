@@ -8,12 +8,12 @@ use spillway_chassis::signals::{Hangups, StopSignals};
 use spillway_chassis::{Exit, telemetry};
 use spillway_types::SystemClock;
 
-use crate::app::App;
+use crate::app::{App, ReadConfig};
 use crate::config::Config;
 use crate::descriptors;
 use crate::listeners::{Listeners, SandboxCodes};
 
-pub(super) async fn run(config: Config, codes: SandboxCodes) -> Result<Exit> {
+pub(super) async fn run(config: Config, codes: SandboxCodes, read_config: ReadConfig) -> Result<Exit> {
     let log_level = telemetry::init(&config.telemetry)?;
     let mut stop = StopSignals::of_process().context("cannot listen for signals")?;
     // Before anything takes long: a hang-up would otherwise end the process.
@@ -21,7 +21,7 @@ pub(super) async fn run(config: Config, codes: SandboxCodes) -> Result<Exit> {
     let descriptors = descriptors::raise_limit();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), roles = %config.roles, descriptors, "starting");
     let listeners = Listeners::bind(&config, codes).await?;
-    let building = App::build(config, listeners, Arc::new(SystemClock), log_level, hangups);
+    let building = App::build(config, listeners, Arc::new(SystemClock), log_level, hangups, read_config);
     let app = tokio::select! {
         app = building => app?,
         // It waits for a back end, perhaps for long, and nobody has been served yet.
