@@ -164,7 +164,7 @@ impl Tally {
         if !usage.fits(size, capacity) {
             // What was added may be there twice in the sum, as a repetition, or may have failed.
             let is_certain = is_young && !self.deleted && !self.counted.fits(size, capacity);
-            return if is_certain { Decision::Full(self.counted) } else { Decision::Count };
+            return if is_certain { Decision::Full(usage) } else { Decision::Count };
         }
         let was_just_counted = self.counted_at.is_some() && self.added == Usage::default();
         let uncounted = plus(self.added, size);
@@ -307,6 +307,19 @@ mod tests {
         let messages = stored.usage().messages;
         let most = CAPACITY.messages + WORKERS * (CAPACITY.messages / SHARE + 1);
         assert!((CAPACITY.messages..=most).contains(&messages), "{messages}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn full_tells_also_what_was_added_since_the_count() {
+        let (capacity, estimate) = (Capacity { messages: 100, bytes: 100 }, Arc::<Estimate>::default());
+        let ask = async |size| {
+            let count = || async { Ok(Usage { messages: 1, bytes: 95 }) };
+            Arc::clone(&estimate).room_for(size, capacity, count).await.unwrap()
+        };
+        assert!(matches!(ask(50).await, Room::Full(Usage { messages: 1, bytes: 95 })));
+        assert!(matches!(ask(3).await, Room::Reserved(_)));
+        let full = ask(50).await;
+        assert!(matches!(full, Room::Full(Usage { messages: 2, bytes: 98 })), "{full:?}");
     }
 
     #[tokio::test(start_paused = true)]
