@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::Poll;
+use std::time::Duration;
 
 use prometheus::Registry;
 use spillway_types::{MailboxId, SystemClock};
@@ -80,9 +81,12 @@ async fn writes_that_wait_for_a_sync_share_the_next() {
     disk.syncs.recv().await.unwrap();
     (0..100).for_each(|_| spawn());
     // A turn of the runtime ends before it has run so many tasks.
-    while queued.load(Ordering::SeqCst) < 101 {
-        tokio::task::yield_now().await;
-    }
+    let all_queued = async {
+        while queued.load(Ordering::SeqCst) < 101 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), all_queued).await.expect("a write was not queued");
     disk.go_on.send(()).unwrap();
     disk.syncs.recv().await.unwrap();
     disk.go_on.send(()).unwrap();
