@@ -7,6 +7,7 @@ mod node;
 mod open_loop;
 pub(crate) mod people;
 mod sessions;
+mod steal;
 mod table;
 
 use std::path::PathBuf;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::process::Node;
 use crate::bench::people::User;
+use crate::bench::steal::ProcessorTime;
 use crate::bench::table::{Row, Target};
 use crate::bench::{CALLERS, CONNECTIONS, Options, message};
 
@@ -27,12 +28,44 @@ const ACKED_TOGETHER: usize = 16;
 /// When each send was due, until it has arrived.
 type Due = Arc<Mutex<HashMap<Guid, Instant>>>;
 
+/// More processor time than this taken by other machines makes a measurement void, because the tail is then theirs.
+const STOLEN_MAX: f64 = 0.01;
+/// Measurements, until one is not void. If all are, the least disturbed counts.
+const TRIES: usize = 4;
+
+struct Measured {
+    p99_ms: f64,
+    /// The share of the processors that other machines took.
+    stolen: f64,
+}
+
 pub(crate) async fn at(options: &Options, per_second: f64) -> Result<Row> {
+    let mut best: Option<Measured> = None;
+    for _ in 0..TRIES {
+        let measured = measure(options, per_second).await?;
+        eprintln!(
+            "send to deliver at {per_second:.0}/s: p99 {:.1} ms, {:.1} % of the processors taken by other machines",
+            measured.p99_ms,
+            measured.stolen * 100.0
+        );
+        if best.as_ref().is_none_or(|best| measured.stolen < best.stolen) {
+            best = Some(measured);
+        }
+        if best.as_ref().is_some_and(|best| best.stolen <= STOLEN_MAX) {
+            break;
+        }
+    }
+    let best = best.context("there is at least one try")?;
+    Ok(Row::value("p99 of send to deliver at half rate", best.p99_ms, "ms", Target::AtMost(25.0)))
+}
+
+async fn measure(options: &Options, per_second: f64) -> Result<Measured> {
     let node = Node::start(options).await?;
     let senders = node.people.sign_up(0..CALLERS as u64).await?;
     let receivers = node.people.sign_up(1_000..1_000 + RECEIVERS).await?;
     let due = Due::default();
     let arrivals = Arc::new(Mutex::new(Histogram::<u64>::new_with_bounds(1, 600_000_000, 3)?));
+    let before = ProcessorTime::now();
     let measured_from = Instant::now() + WARM_UP;
     let mut sessions = JoinSet::new();
     for (n, receiver) in receivers.iter().enumerate() {
@@ -46,14 +79,14 @@ pub(crate) async fn at(options: &Options, per_second: f64) -> Result<Row> {
         sessions.spawn(session);
     }
     let sent = offer(&node, &senders, &receivers, &due, per_second, WARM_UP + options.window() * 2).await?;
+    let stolen = before.zip(ProcessorTime::now()).map_or(0.0, |(before, after)| after.stolen_since(before));
     // Whatever is still on its way has a second to arrive.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let missing = due.lock().unwrap_or_else(PoisonError::into_inner).len();
     ensure!(missing * 1_000 <= sent, "{missing} of {sent} messages did not arrive within a second");
     let p99_ms =
         arrivals.lock().unwrap_or_else(PoisonError::into_inner).value_at_quantile(0.99) as f64 / 1_000.0;
-    eprintln!("send to deliver at {per_second:.0}/s: p99 {p99_ms:.1} ms");
-    Ok(Row::value("p99 of send to deliver at half rate", p99_ms, "ms", Target::AtMost(25.0)))
+    Ok(Measured { p99_ms, stolen })
 }
 
 async fn receive(
