@@ -7,8 +7,8 @@ use crate::config::PressureConfig;
 /// Signals of one tick, from the owner, who can measure them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Signals {
-    /// How long a runnable task waited until it ran, at the 90th percentile of the tick. In async code this is the
-    /// other half of the time in queue.
+    /// How long a runnable task waits until it runs. In async code this is the other half of the time in queue. What stands
+    /// and not what peaks, such as the median of some ticks: a pause is no overload.
     pub run_queue_delay: Duration,
     /// Memory used over what may be used.
     pub memory: f64,

@@ -5,6 +5,7 @@ mod fleet;
 mod message;
 mod node;
 mod open_loop;
+mod overload;
 pub(crate) mod people;
 mod sessions;
 mod steal;
@@ -30,6 +31,14 @@ enum Suite {
     Node(Options),
     /// A process for each role, over NATS and Cassandra.
     Fleet {
+        #[command(flatten)]
+        options: Options,
+        /// The folder of the back ends' executables; what it lacks is obtained.
+        #[arg(long)]
+        back_ends: PathBuf,
+    },
+    /// One process that is offered many times what it can do.
+    Overload {
         #[command(flatten)]
         options: Options,
         /// The folder of the back ends' executables; what it lacks is obtained.
@@ -81,6 +90,7 @@ pub async fn main() -> Result<ExitCode> {
     match Arguments::parse().suite {
         Suite::Echo => node::echo::serve().await.map(|()| ExitCode::SUCCESS),
         Suite::Node(options) => node::run(&options).await,
+        Suite::Overload { options, back_ends } => overload::run(&options, &back_ends).await,
         Suite::Fleet { options, back_ends } => fleet::run(&options, &back_ends).await,
     }
 }

@@ -24,6 +24,7 @@ mod all {
     /// The load tool itself.
     mod load;
     mod multi_device;
+    mod overload;
     mod raw;
     mod reflection;
     mod session;

@@ -17,7 +17,7 @@ use spillway_api::Reason;
 use spillway_api::internal::v1::mailbox_client::MailboxClient;
 use spillway_api::internal::v1::{AppendRequest, AppendResponse, append_response::Outcome};
 use spillway_chassis::Tasks;
-use spillway_rpc::{Channel, Deadline};
+use spillway_rpc::{Channel, Class, Deadline};
 use spillway_types::{DeviceId, Guid, MailboxId, MessageId, MessageIdGenerator};
 use tokio::time::Instant;
 use tonic::Request;
@@ -77,7 +77,10 @@ impl Appender {
             let appends = copies.iter().map(|copy| appender.append(guid, copy, give_up_at));
             join_all(appends).await.into_iter().collect()
         };
-        let ended = self.tasks.spawn("send", fan_out).await;
+        let ended = match Class::current() {
+            Some(class) => self.tasks.spawn("send", class.scope(fan_out)).await,
+            None => self.tasks.spawn("send", fan_out).await,
+        };
         ended
             .unwrap_or_else(|_| Err(InnerError::mailbox(tonic::Status::internal("the send's task panicked"))))
     }

@@ -6,6 +6,7 @@ mod devices;
 mod keys;
 mod messages;
 mod sign_up;
+mod status;
 
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ use crate::arrival::Arrival;
 use crate::auth::{Caller, Identity};
 use crate::metrics::ProofOutcome;
 use crate::token::Issued;
+
+pub use status::StatusApi;
 
 /// The gateway as tonic sees it.
 #[derive(Clone, Debug)]

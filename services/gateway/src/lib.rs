@@ -17,6 +17,7 @@ mod append_all;
 mod arrival;
 mod auth;
 mod changed_accounts;
+mod class;
 mod config;
 mod device_cache;
 mod devices;
@@ -49,20 +50,23 @@ use spillway_api::v1::devices_server::DevicesServer;
 use spillway_api::v1::keys_server::KeysServer;
 use spillway_api::v1::messages_server::MessagesServer;
 use spillway_api::v1::sign_up_server::SignUpServer;
+use spillway_api::v1::status_server::StatusServer;
 use spillway_bus::Bus;
 use spillway_chassis::{DrainHandle, Tasks};
-use spillway_rpc::Channel;
+use spillway_rpc::{Channel, Hop};
 use spillway_types::{Clock, MessageIdGenerator, Secret};
 
 use crate::account_events::AccountEvents;
 use crate::append_all::Appender;
 use crate::auth::Authenticator;
 use crate::changed_accounts::ChangedAccounts;
+use crate::class::Classes;
 use crate::device_cache::DeviceCache;
 use crate::metrics::Metrics;
 
+pub use class::DeviceCalls;
 pub use config::{Config, ConfigError, DeviceCacheConfig, IdentityConfig, SendConfig, SessionConfig};
-pub use grpc::Api;
+pub use grpc::{Api, StatusApi};
 pub use session::Outgoing;
 
 /// What a gateway needs from the process that it runs in.
@@ -75,6 +79,8 @@ pub struct Deps {
     pub quotas: Arc<Quotas>,
     /// Signs tokens and tickets. The same at all gateways.
     pub token_key: Secret,
+    /// Where the calls of devices arrive, classified by [`DeviceCalls`]. What it has switched off is left out here.
+    pub hop: Hop,
     pub clock: Arc<dyn Clock>,
     /// Runs the sessions. A drain should cancel it no sooner than `migrate_spread + migrate_grace` after it begins.
     pub tasks: Tasks,
@@ -97,6 +103,7 @@ pub struct Services {
     pub keys: KeysServer<Api>,
     pub contacts: ContactsServer<Api>,
     pub messages: MessagesServer<Api>,
+    pub status: StatusServer<StatusApi>,
 }
 
 /// What operations share.
@@ -108,6 +115,7 @@ struct Parts {
     directory: DirectoryClient<Channel>,
     bus: Arc<dyn Bus>,
     quotas: Arc<Quotas>,
+    hop: Hop,
     clock: Arc<dyn Clock>,
     /// Sessions, apart from the rest so that a drain can wait for them.
     sessions: Tasks,
@@ -115,6 +123,7 @@ struct Parts {
     last_opened_us: AtomicU64,
     drain: DrainHandle,
     auth: Authenticator,
+    classes: Classes,
     devices: Arc<DeviceCache>,
     appender: Appender,
     metrics: Arc<Metrics>,
@@ -151,7 +160,8 @@ impl Gateway {
             tasks: deps.tasks.clone(),
             metrics: Arc::clone(&metrics),
         };
-        let Deps { registration, mailbox, directory, bus, quotas, clock, tasks, drain, .. } = deps;
+        let classes = Classes::new(&deps.token_key, Arc::clone(&deps.clock));
+        let Deps { registration, mailbox, directory, bus, quotas, hop, clock, tasks, drain, .. } = deps;
         let parts = Parts {
             config,
             registration,
@@ -159,11 +169,13 @@ impl Gateway {
             directory,
             bus,
             quotas,
+            hop,
             clock,
             sessions: tasks.child(),
             last_opened_us: AtomicU64::new(0),
             drain,
             auth,
+            classes,
             devices,
             appender,
             metrics,
@@ -179,6 +191,7 @@ impl Gateway {
 
     /// `request_bytes_max` is the server's bound for one message.
     pub fn into_services(self, request_bytes_max: usize) -> Services {
+        let hop = self.parts.hop.clone();
         let (api, max) = (Api(self.parts), request_bytes_max);
         Services {
             sign_up: SignUpServer::new(api.clone()).max_decoding_message_size(max),
@@ -187,6 +200,7 @@ impl Gateway {
             keys: KeysServer::new(api.clone()).max_decoding_message_size(max),
             contacts: ContactsServer::new(api.clone()).max_decoding_message_size(max),
             messages: MessagesServer::new(api).max_decoding_message_size(max),
+            status: StatusServer::new(StatusApi(hop)),
         }
     }
 }

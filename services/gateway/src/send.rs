@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use futures::future::join_all;
 use prost::Message as _;
-use spillway_admission::{Key, Limit};
+use spillway_admission::{Key, Limit, Tier};
 use spillway_api::internal::v1::WhisperRequest;
 use spillway_api::{FieldError, Reason, Refusal, account_id, device_id, guid, v1};
-use spillway_rpc::{Deadline, ServiceError};
+use spillway_rpc::{Class, Deadline, ServiceError};
 use spillway_types::{AccountId, DeviceId, Guid, Timestamp};
 use tonic::Request;
 
@@ -21,6 +21,9 @@ use crate::inner::InnerError;
 use crate::metrics::SendOutcome;
 use crate::quota::QuotaError;
 use crate::wire::wire_timestamp;
+
+/// From this rung of the brownout ladder on, presence and typing go nowhere.
+const BACKGROUND_OFF: u8 = 1;
 
 /// A well-formed request to send.
 #[derive(Debug)]
@@ -132,7 +135,10 @@ impl Parts {
         let mut answer =
             v1::SendResponse { accepted_at: Some(wire_timestamp(accepted_at)), ..Default::default() };
         if send.ephemeral {
-            self.whisper(send.guid, copies).await;
+            // Nobody was promised one.
+            if self.hop.admission().rung() < BACKGROUND_OFF {
+                self.whisper(send.guid, copies).await;
+            }
             return Ok((SendOutcome::Whispered, answer));
         }
         let reached: Vec<DeviceId> = copies.iter().map(|copy| copy.device).collect();
@@ -163,6 +169,13 @@ impl Parts {
 
     /// Tells those who listen. Whoever does not hear it was not promised to.
     async fn whisper(&self, guid: Guid, copies: Vec<DeviceCopy>) {
+        match Class::current() {
+            Some(class) => class.with_tier(Tier::Background).scope(self.whisper_all(guid, copies)).await,
+            None => self.whisper_all(guid, copies).await,
+        }
+    }
+
+    async fn whisper_all(&self, guid: Guid, copies: Vec<DeviceCopy>) {
         let whispers = copies.into_iter().map(|copy| async move {
             let mut request = Request::new(WhisperRequest {
                 mailbox_id: Bytes::copy_from_slice(copy.mailbox.as_bytes()),

@@ -19,10 +19,11 @@ mod sweep_schedule;
 use std::sync::Arc;
 
 use prometheus::IntGauge;
+use spillway_admission::Tier;
 use spillway_api::v1::{self, closing};
 use spillway_api::{FieldError, Reason, Refusal};
 use spillway_bus::BusError;
-use spillway_rpc::{ServiceError, into_status};
+use spillway_rpc::{Class, ServiceError, into_status};
 use tonic::Streaming;
 
 use crate::Parts;
@@ -46,25 +47,33 @@ pub(crate) fn open(
     }
     let (outbound, outgoing) = outbound(parts.config.session.outbound_bytes_max);
     // Boxed, because the wrappers that a task is put into would each hold it by value.
-    parts.sessions.spawn("session", Box::pin(run(Arc::clone(parts), arrival, inbound, outbound)));
+    let opening = Class::current();
+    parts.sessions.spawn("session", Box::pin(run(Arc::clone(parts), arrival, opening, inbound, outbound)));
     Ok(outgoing)
 }
 
 async fn run(
     parts: Arc<Parts>,
     arrival: Arrival,
+    opening: Option<Class>,
     mut inbound: Streaming<v1::SessionRequest>,
     outbound: Outbound,
 ) {
     let metrics = Arc::clone(&parts.metrics);
     let _open = OpenSession::count(&metrics.sessions_open);
-    let established = Box::pin(hello::establish(&parts, &arrival, &mut inbound, &outbound)).await;
+    let establish = Box::pin(hello::establish(&parts, &arrival, &mut inbound, &outbound));
+    let established = match opening {
+        Some(class) => class.scope(establish).await,
+        None => establish.await,
+    };
     let stop = match established {
         Ok(established) => {
+            // Deliveries and acks, from here on: first of all, because they free what the service holds.
+            let class = parts.classes.of_account(Tier::Ack, established.proof.caller.address.account);
             let mut live = Box::new(Live::new(parts, established, inbound, outbound));
-            let stop = live.run().await;
+            let stop = class.scope(live.run()).await;
             let end = stop.end();
-            Box::pin(live.finish(stop)).await;
+            class.scope(Box::pin(live.finish(stop))).await;
             end
         }
         Err(stop) => {
@@ -181,7 +190,7 @@ mod tests {
     /// of a session with all of these is 35 KB.
     #[test]
     fn an_idle_session_is_small() {
-        fn output_size<F, A, B, C, D>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+        fn output_size<F, A, B, C, D, E>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
             size_of::<F>()
         }
         let (task, live) = (output_size(run), size_of::<Live>());

@@ -15,8 +15,8 @@ use spillway_bus::nats::floor::RawRequests;
 use spillway_bus::nats::{ConnectionState, Nats, NatsConfig, Requests, Responders};
 use spillway_chassis::Tasks;
 use spillway_rpc::{
-    BusServerConfig, Channel, ClientConfig, ClientMetrics, Server, ServerConfig, ServerMetrics, client_stack,
-    over_bus,
+    BusServerConfig, Channel, ClientConfig, ClientMetrics, Downstream, Server, ServerConfig, ServerMetrics,
+    client_stack, over_bus,
 };
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -112,7 +112,12 @@ async fn unary(nats: &Nats, tasks: &Tasks) -> Result<Channel, Box<dyn std::error
     responders.state().wait_for(ConnectionState::is_connected).await?;
     requests.state().wait_for(ConnectionState::is_connected).await?;
     let transport = over_bus(nats, requests);
-    Ok(client_stack(transport, &ClientConfig::default(), &ClientMetrics::new(&registry)))
+    Ok(client_stack(
+        transport,
+        &ClientConfig::default(),
+        &ClientMetrics::new(&registry),
+        &Downstream::default(),
+    ))
 }
 
 /// Calls each second that were answered, by callers that each make one after another.

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use tonic::body::Body;
 use tower::ServiceExt;
 
+use crate::admit::{HearPressure, PropagateClass};
 use crate::deadline::PropagateDeadline;
 use crate::methods::Methods;
 use crate::metrics::Metered;
-use crate::{Channel, ClientMetrics};
+use crate::{Channel, ClientMetrics, Downstream};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -27,10 +28,18 @@ impl Default for ClientConfig {
     }
 }
 
-/// Puts metrics and deadlines in front of a transport. A call that is made while another is served gets what remains
-/// of that one's time, unless it asks for less.
-pub fn client_stack(transport: Channel, config: &ClientConfig, metrics: &ClientMetrics) -> Channel {
-    let deadline = PropagateDeadline::new(transport, Methods::all(), config.unary_deadline_default);
+/// Puts metrics, deadlines and classes in front of a transport. A call that is made while another is served gets what
+/// remains of that one's time, unless it asks for less, and is as important. `downstream` is told the pressure of whoever
+/// answers.
+pub fn client_stack(
+    transport: Channel,
+    config: &ClientConfig,
+    metrics: &ClientMetrics,
+    downstream: &Downstream,
+) -> Channel {
+    let heard = HearPressure::new(transport, downstream.clone());
+    let classed = PropagateClass::new(heard);
+    let deadline = PropagateDeadline::new(classed, Methods::all(), config.unary_deadline_default);
     // Outermost, so that a call which runs out of time is counted as such.
     let metered = Metered::new(deadline, metrics.calls());
     Channel::new(ServiceExt::<Request<Body>>::map_response(metered, |response: Response<_>| {

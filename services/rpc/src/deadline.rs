@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 pub(crate) use enforce::{EnforceDeadline, TimedBody, trailers};
 pub(crate) use propagate::PropagateDeadline;
+pub(crate) use pushback::PUSHBACK;
 
 tokio::task_local! {
     static CURRENT: Option<Deadline>;

@@ -17,9 +17,10 @@ use tower::Service;
 use crate::server::{Stack, StackBody, stack};
 use crate::{Channel, ServerMetrics};
 
-/// A channel to `routes`, through the stack that a socket would have in front of them.
+/// A channel to `routes`, through the stack that a socket would have in front of them. But for admission: whoever calls
+/// within a process was admitted where he came into it, and would have to wait for his own seat.
 pub fn in_process(routes: Routes, metrics: &ServerMetrics) -> Channel {
-    Channel::new(InProcess { stack: stack(routes, metrics) })
+    Channel::new(InProcess { stack: stack(routes, None, metrics) })
 }
 
 #[derive(Clone)]

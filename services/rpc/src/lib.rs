@@ -13,6 +13,7 @@
 //! sockets only, and only the public edge may read it. Sockets limit the size of headers, which only a stranger would
 //! overdo.
 
+mod admit;
 mod bus;
 mod channel;
 mod client;
@@ -27,6 +28,7 @@ mod server;
 mod tcp;
 mod tls;
 
+pub use admit::{Class, Classify, Downstream, Head, Hop, Waiter};
 pub use bus::{BusServerConfig, FRAME_BYTES_MAX, Partition, over_bus};
 pub use channel::Channel;
 pub use client::{ClientConfig, client_stack};

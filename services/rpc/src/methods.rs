@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use prost::Message;
 use prost_types::FileDescriptorSet;
+use spillway_admission::Kind;
 
 #[derive(Debug)]
 pub(crate) struct Methods {
@@ -17,6 +18,8 @@ pub(crate) struct Method {
     pub(crate) name: String,
     /// Either side may send more than one message.
     pub(crate) streaming: bool,
+    /// Which work it is, for its expected time.
+    kind: Kind,
 }
 
 impl Methods {
@@ -46,6 +49,7 @@ impl Methods {
                             service: service_name.clone(),
                             name: method.name().to_owned(),
                             streaming: method.client_streaming() || method.server_streaming(),
+                            kind: Kind::new(u8::try_from(by_path.len()).unwrap_or(u8::MAX)),
                         };
                         by_path.insert(path, method);
                     }
@@ -62,6 +66,11 @@ impl Methods {
     pub(crate) fn is_streaming(&self, path: &str) -> bool {
         self.by_path.get(path).is_some_and(|method| method.streaming)
     }
+
+    /// Unknown paths share the last one.
+    pub(crate) fn kind(&self, path: &str) -> Kind {
+        self.by_path.get(path).map_or(Kind::new(u8::MAX), |method| method.kind)
+    }
 }
 
 #[cfg(test)]
@@ -75,5 +84,6 @@ mod tests {
         assert!(!methods.is_streaming("/spillway.v1.Messages/Send"));
         assert!(methods.is_streaming("/grpc.health.v1.Health/Watch"));
         assert!(methods.iter().any(|(path, _)| path == "/spillway.internal.v1.Mailbox/Append"));
+        assert!(methods.by_path.len() < Kind::COUNT, "some would share the last kind");
     }
 }

@@ -29,7 +29,7 @@ use tower::Service;
 pub use config::ServerConfig;
 pub(crate) use stack::{Stack, StackBody, stack};
 
-use crate::{Channel, ServerMetrics, ServerTls, in_process};
+use crate::{Channel, Hop, ServerMetrics, ServerTls, in_process};
 use connection::Port;
 
 /// After a failed accept, which is nearly always a lack of file descriptors: time for some to be closed.
@@ -45,6 +45,11 @@ impl PeerAddress {
     pub fn of<T>(request: &tonic::Request<T>) -> Option<SocketAddr> {
         request.extensions().get().map(|Self(address)| *address)
     }
+
+    /// Before tonic has looked at the call.
+    pub(crate) fn of_extensions(extensions: &http::Extensions) -> Option<SocketAddr> {
+        extensions.get().map(|Self(address)| *address)
+    }
 }
 
 /// The services of one port, before it opens.
@@ -52,6 +57,7 @@ pub struct Server {
     config: ServerConfig,
     name: &'static str,
     metrics: ServerMetrics,
+    hop: Option<Hop>,
     routes: RoutesBuilder,
     service_names: Vec<&'static str>,
 }
@@ -63,6 +69,7 @@ impl Server {
             config,
             name,
             metrics: metrics.clone(),
+            hop: None,
             routes: RoutesBuilder::default(),
             service_names: Vec::new(),
         }
@@ -81,6 +88,12 @@ impl Server {
     {
         self.routes.add_service(service);
         self.service_names.push(S::NAME);
+        self
+    }
+
+    /// Puts calls that come over a socket or the bus under overload control.
+    pub fn admit(mut self, hop: Hop) -> Self {
+        self.hop = Some(hop);
         self
     }
 
@@ -110,7 +123,7 @@ impl Server {
     /// Starts to accept, in tasks of `tasks`, until that is cancelled.
     pub fn serve(self, listener: TcpListener, tls: Option<ServerTls>, tasks: &Tasks) {
         let port = Port {
-            stack: stack(self.routes(), &self.metrics),
+            stack: stack(self.routes(), self.hop.clone(), &self.metrics),
             http2: connection::http2(&self.config),
             metrics: self.metrics.connections(self.name),
             tasks: tasks.clone(),
@@ -122,6 +135,10 @@ impl Server {
 
     pub(crate) fn routes(&self) -> Routes {
         self.routes.clone().routes()
+    }
+
+    pub(crate) fn hop(&self) -> Option<Hop> {
+        self.hop.clone()
     }
 
     pub(crate) const fn metrics(&self) -> &ServerMetrics {

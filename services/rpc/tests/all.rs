@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end anywhere")]
 
+#[path = "all/admission.rs"]
+mod admission;
 #[path = "all/bus.rs"]
 mod bus;
 #[path = "all/deadline.rs"]

@@ -1,6 +1,7 @@
 //! One process: its roles, in the order in which they depend on each other, and their end in the opposite order.
 
 mod backends;
+mod ladder;
 mod reload;
 mod roles;
 
@@ -21,6 +22,7 @@ use spillway_types::Clock;
 
 use crate::config::Config;
 use crate::listeners::{Addresses, Listeners};
+use crate::overload::{Overload, OverloadError};
 use crate::secrets::{self, Secrets, SecretsError};
 use backends::{BusError, StoreHandle};
 use reload::Limits;
@@ -43,6 +45,8 @@ pub enum BuildError {
     Bus(#[from] BusError),
     #[error("the TLS of the public port cannot be set up")]
     Tls(#[from] TlsError),
+    #[error("the [admission] section cannot be used")]
+    Overload(#[from] OverloadError),
     #[error("the limits cannot be set up")]
     Quotas(#[from] spillway_admission::QuotaConfigError),
     #[error("the mailbox role cannot start")]
@@ -89,8 +93,11 @@ impl App {
         let health = Health::new(drain.handle());
         let ready = health.component("node", "starting");
         let control_page = roles::ControlPage::default();
-        let limits = Limits::new(config.quotas.clone());
+        let overload = Overload::new(config.admission.clone(), &registry);
+        let limits = Limits::new(config.quotas.clone(), overload.clone());
         admin_server(limits.clone(), &health, &drain.handle(), &registry, log_level)
+            .route("/admission", get(ladder::page(overload.clone())))
+            .route("/ladder", ladder::route(overload.clone()))
             .route("/control", get(control_page.clone().handler()))
             .serve(admin, &tasks)?;
 
@@ -105,7 +112,7 @@ impl App {
             Box::pin(backends::store(&config, &health, &registry, &clock, &tasks)).await?;
         store_handle.watch(&drain.handle(), &tasks);
         let node = Node {
-            wiring: roles::wiring(&config, &registry, bus.calls, &roles),
+            wiring: roles::wiring(&config, &registry, bus.calls, overload.clone(), &roles),
             process: HolderId(rand::random()),
             limits: limits.clone(),
             bus: bus.hints,
@@ -121,6 +128,7 @@ impl App {
         };
         let public = public.map(|listener| PublicPort { listener, tls: tls.clone() });
         let sessions_gone = Box::pin(node.start(public, sandbox_codes, &health, &control_page)).await?;
+        overload.start(&node.roles)?;
         node.start_beacon(name);
         if let Some(tls) = &tls {
             tls.watch(&node.edge);

@@ -18,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tonic::Code;
 
 use crate::config::Role;
+use crate::memory;
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -94,7 +95,7 @@ impl Beacon {
             process_id: self.identity.process.0.to_vec().into(),
             name: self.identity.name.clone(),
             roles: loads.collect(),
-            resident_bytes: resident_bytes(),
+            resident_bytes: memory::resident_bytes(),
             sent_at_us: self.sources.clock.now().as_micros(),
         }
     }
@@ -136,17 +137,6 @@ const fn wire_role(role: Role) -> wire::Role {
         Role::Mailbox => wire::Role::Mailbox,
         Role::Control => wire::Role::Control,
     }
-}
-
-/// 0 where there is no `/proc`.
-fn resident_bytes() -> u64 {
-    std::fs::read_to_string("/proc/self/status").ok().and_then(|status| parse_resident(&status)).unwrap_or(0)
-}
-
-fn parse_resident(status: &str) -> Option<u64> {
-    let rest = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = rest.split_ascii_whitespace().next()?.parse().ok()?;
-    Some(kib * 1024)
 }
 
 #[cfg(test)]
@@ -218,12 +208,5 @@ mod tests {
         let third = next(&mut *beacons).await;
         assert_eq!(refused(&third, wire::Role::Directory), 0, "each refusal is told once");
         tasks.close_and_wait(BOUND).await.unwrap();
-    }
-
-    #[test]
-    fn memory_is_read_in_bytes() {
-        let status = "Name:\tspillway\nVmHWM:\t  900 kB\nVmRSS:\t  512 kB\n";
-        assert_eq!(parse_resident(status), Some(512 * 1024));
-        assert_eq!(parse_resident("Name:\tspillway\n"), None);
     }
 }

@@ -1,5 +1,6 @@
 //! The command line of the binary.
 
+mod ladder;
 mod schema;
 mod secrets;
 mod serve;
@@ -57,6 +58,9 @@ enum Command {
     Export(transfer::Export),
     /// Put what `export` wrote into the store of the settings, and compare
     Import(transfer::Import),
+    /// What gateways have switched off so that the rest goes on
+    #[command(subcommand)]
+    Ladder(ladder::Action),
     /// The secrets that all processes of a fleet share
     #[command(subcommand)]
     Secrets(secrets::Action),
@@ -73,6 +77,9 @@ pub fn main() -> ExitCode {
         Some(Command::Schema(action)) => finish(block_on(schema::run(&config.store.cql, action))),
         Some(Command::Export(export)) => finish(block_on(transfer::export(config, export))),
         Some(Command::Import(import)) => finish(block_on(transfer::import(config, import))),
+        Some(Command::Ladder(action)) => {
+            finish(block_on(ladder::run(action, config.admin.listen.to_string())))
+        }
         Some(Command::Secrets(action)) => finish(secrets::run(action)),
         None => serve(arguments, config),
     }

@@ -1,6 +1,7 @@
 //! One file of settings: each crate owns its section, this file only names them.
 
 mod backends;
+mod overload;
 mod roles;
 
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use spillway_registration::provider::{HttpConfig, SandboxConfig};
 use spillway_rpc::{ClientConfig, ServerConfig, TlsConfig};
 
 pub use backends::{BusConfig, BusKind, SecretsConfig, StoreConfig, StoreKind};
+pub use overload::OverloadConfig;
 pub use roles::{Role, Roles};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -34,6 +36,8 @@ pub struct Config {
     pub rpc: ServerConfig,
     /// Calls between roles.
     pub calls: ClientConfig,
+    /// Overload control.
+    pub admission: OverloadConfig,
     pub store: StoreConfig,
     pub bus: BusConfig,
     pub gateway: spillway_gateway::Config,
@@ -134,6 +138,8 @@ pub enum ConfigProblem {
         "secrets.file is not set: all processes of a fleet need the same secrets; make the file with `spillway secrets new FILE`"
     )]
     SecretsNotShared,
+    #[error("the [admission] section cannot be used")]
+    Admission(#[from] spillway_admission::AdmissionConfigError),
     #[error("the [quotas] section cannot be used")]
     Quotas(#[from] spillway_admission::QuotaConfigError),
     #[error("the [mailbox] section cannot be used")]
@@ -159,6 +165,7 @@ impl Config {
             return Err(ConfigProblem::CodesExposed(self.listen.sandbox_codes));
         }
         self.check_fleet()?;
+        self.admission.check()?;
         self.quotas.validate()?;
         self.mailbox.check()?;
         self.directory.check()?;

@@ -10,13 +10,14 @@ mod config;
 mod descriptors;
 mod listeners;
 mod memory;
+mod overload;
 mod secrets;
 mod wiring;
 
 pub use app::{App, BuildError, ReadConfig};
 pub use config::{
-    BusConfig, BusKind, Config, ConfigProblem, ListenConfig, NodeConfig, ProviderConfig, ProviderKind, Role,
-    Roles, SecretsConfig, StoreConfig, StoreKind,
+    BusConfig, BusKind, Config, ConfigProblem, ListenConfig, NodeConfig, OverloadConfig, ProviderConfig,
+    ProviderKind, Role, Roles, SecretsConfig, StoreConfig, StoreKind,
 };
 pub use listeners::{Addresses, Listeners, ListenersError, SandboxCodes};
 pub use secrets::SecretsError;

@@ -23,6 +23,8 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
 
+use crate::overload::{Overload, OverloadError};
+
 /// What every call between roles passes through.
 #[derive(Debug)]
 pub(crate) struct Wiring {
@@ -31,6 +33,7 @@ pub(crate) struct Wiring {
     pub(crate) server_metrics: ServerMetrics,
     pub(crate) client_metrics: ClientMetrics,
     pub(crate) calls: Calls,
+    pub(crate) overload: Overload,
     /// What serves the bus ends with them.
     pub(crate) tasks: Tasks,
 }
@@ -52,25 +55,35 @@ pub(crate) struct CallsOverBus {
 }
 
 impl Wiring {
-    pub(crate) async fn mailbox(&self, role: Option<Mailbox>) -> MailboxClient<Channel> {
-        MailboxClient::new(self.reach("mailbox", role.map(Mailbox::into_server)).await)
+    pub(crate) async fn mailbox(
+        &self,
+        role: Option<Mailbox>,
+    ) -> Result<MailboxClient<Channel>, OverloadError> {
+        Ok(MailboxClient::new(self.reach("mailbox", role.map(Mailbox::into_server)).await?))
     }
 
-    pub(crate) async fn registration(&self, role: Option<Registration>) -> RegistrationClient<Channel> {
-        RegistrationClient::new(self.reach("registration", role.map(Registration::into_server)).await)
+    pub(crate) async fn registration(
+        &self,
+        role: Option<Registration>,
+    ) -> Result<RegistrationClient<Channel>, OverloadError> {
+        Ok(RegistrationClient::new(self.reach("registration", role.map(Registration::into_server)).await?))
     }
 
-    pub(crate) async fn directory(&self, role: Option<Directory>) -> DirectoryClient<Channel> {
-        DirectoryClient::new(self.reach("directory", role.map(Directory::into_server)).await)
+    pub(crate) async fn directory(
+        &self,
+        role: Option<Directory>,
+    ) -> Result<DirectoryClient<Channel>, OverloadError> {
+        Ok(DirectoryClient::new(self.reach("directory", role.map(Directory::into_server)).await?))
     }
 
     /// Nobody in this process calls it.
-    pub(crate) async fn serve_control(&self, role: Control) {
-        self.reach("control", Some(role.into_server())).await;
+    pub(crate) async fn serve_control(&self, role: Control) -> Result<(), OverloadError> {
+        self.reach("control", Some(role.into_server())).await?;
+        Ok(())
     }
 
     /// Serves a role that is here, and answers with a channel to it wherever it is.
-    async fn reach<S>(&self, name: &'static str, role: Option<S>) -> Channel
+    async fn reach<S>(&self, name: &'static str, role: Option<S>) -> Result<Channel, OverloadError>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
             + NamedService
@@ -85,6 +98,7 @@ impl Wiring {
                     Server::new(self.server_config.clone(), name, &self.server_metrics).add_service(role);
                 let here = server.in_process();
                 if let Calls::OverBus(bus) = calls {
+                    let server = server.admit(self.overload.worker(name)?);
                     server.serve_bus(&bus.responders, &bus.config, &self.tasks).await;
                 }
                 here
@@ -92,6 +106,7 @@ impl Wiring {
             (None, Calls::OverBus(bus)) => over_bus(&bus.nats, bus.requests.clone()),
             (None, Calls::InProcess) => unreachable!("without a bus all roles are here: see Config::check"),
         };
-        client_stack(transport, &self.client_config, &self.client_metrics)
+        let downstream = self.overload.downstream();
+        Ok(client_stack(transport, &self.client_config, &self.client_metrics, &downstream))
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use spillway_api::{account_id, v1};
-use spillway_client::{Client, Identity};
+use spillway_api::{Reason, account_id, v1};
+use spillway_client::{CallError, Client, Identity, Verification};
 use spillway_types::PhoneNumber;
 use tokio::time::Instant;
 
@@ -77,9 +77,7 @@ async fn steps(world: &World, index: u32) -> Result<(Client, Arc<Identity>), Out
     let step = |operation| stats.start(operation, Instant::now());
 
     let code = world.phones.expect(&person.number);
-    let timer = step(START_VERIFICATION);
-    let started = client.start_verification(&number, v1::Transport::Sms).await;
-    let verification = ended(timer, started)?;
+    let verification = knock(world, &client, &number).await?;
 
     let timer = step(RECEIVE_CODE);
     let Some(code) = code.within(world.habits.code_patience).await else {
@@ -99,7 +97,37 @@ async fn steps(world: &World, index: u32) -> Result<(Client, Arc<Identity>), Out
     Ok((client, Arc::new(enrolled.identity)))
 }
 
-fn ended<T>(timer: crate::stats::Timer, result: Result<T, spillway_client::CallError>) -> Result<T, Outcome> {
+/// Asks for a code. Who is told to come back later does, when he was told, for as long as the run lasts.
+async fn knock(world: &World, client: &Client, number: &PhoneNumber) -> Result<Verification, Outcome> {
+    loop {
+        let timer = world.stats().start(START_VERIFICATION, Instant::now());
+        let error = match client.start_verification(number, v1::Transport::Sms).await {
+            Ok(verification) => {
+                timer.finish(Outcome::Ok);
+                return Ok(verification);
+            }
+            Err(error) => error,
+        };
+        let outcome = outcome::of(&error);
+        timer.finish(outcome);
+        let Some(pause) = told_to_wait(&error) else { return Err(outcome) };
+        tokio::select! {
+            () = world.over() => return Err(outcome),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// How long, if the service had no room. Whoever asks too often, or wrongly, gives up.
+fn told_to_wait(error: &CallError) -> Option<Duration> {
+    match error {
+        CallError::HeldBack { retry_after } => Some(*retry_after),
+        CallError::Refused(refusal) if refusal.reason == Reason::Overload => refusal.retry_after,
+        CallError::Refused(_) | CallError::Transport(_) => None,
+    }
+}
+
+fn ended<T>(timer: crate::stats::Timer, result: Result<T, CallError>) -> Result<T, Outcome> {
     let outcome = result.as_ref().map_or_else(outcome::of, |_| Outcome::Ok);
     timer.finish(outcome);
     result.map_err(|_| outcome)

@@ -7,7 +7,7 @@ mod calls;
 mod latency;
 mod memory;
 mod sends;
-mod world;
+pub(crate) mod world;
 
 use std::path::Path;
 use std::process::ExitCode;

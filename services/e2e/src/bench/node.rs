@@ -3,7 +3,7 @@
 mod deliver;
 pub(crate) mod echo;
 mod idle;
-mod process;
+pub(crate) mod process;
 mod sends;
 mod sign_ups;
 mod start;

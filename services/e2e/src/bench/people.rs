@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::stream::{self, StreamExt, TryStreamExt};
-use spillway_api::v1;
-use spillway_client::{Client, ClientConfig, Identity};
+use spillway_api::{Reason, v1};
+use spillway_client::{CallError, Client, ClientConfig, Identity};
 use spillway_types::PhoneNumber;
 use surge::codes::{CodeStream, CodesError, Phones};
 use surge::population::Population;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::CONNECTIONS;
 
@@ -22,6 +23,8 @@ pub(crate) const SHADOWED_LIMITS: [&str; 5] =
 
 /// Sign-ups under way at once while a population is made.
 const SIGN_UPS_AT_ONCE: usize = 64;
+/// A population is made whole; a service that is busy takes longer.
+const PATIENCE: Duration = Duration::from_secs(120);
 const CODE_WAIT: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
@@ -71,11 +74,36 @@ impl People {
     pub(crate) async fn sign_up(&self, indices: Range<u64>) -> Result<Vec<User>> {
         stream::iter(indices)
             .map(|index| {
-                sign_up(self.client(index as usize).clone(), self.population, self.phones.clone(), index)
+                let client = self.client(index as usize).clone();
+                sign_up_patiently(client, self.population, self.phones.clone(), index)
             })
             .buffered(SIGN_UPS_AT_ONCE)
             .try_collect()
             .await
+    }
+}
+
+/// A complete sign-up, begun again when the service says so for as long as it takes.
+async fn sign_up_patiently(
+    client: Client,
+    population: Population,
+    phones: Phones,
+    index: u64,
+) -> Result<User> {
+    let give_up_at = Instant::now() + PATIENCE;
+    loop {
+        let error = match sign_up(client.clone(), population, phones.clone(), index).await {
+            Ok(user) => return Ok(user),
+            Err(error) => error,
+        };
+        let refusal = error.downcast_ref::<CallError>().and_then(CallError::refusal);
+        let told = refusal
+            .filter(|refusal| refusal.reason == Reason::Overload)
+            .and_then(|refusal| refusal.retry_after);
+        match told {
+            Some(pause) if Instant::now() + pause < give_up_at => tokio::time::sleep(pause).await,
+            _ => return Err(error),
+        }
     }
 }
 

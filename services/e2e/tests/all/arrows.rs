@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("spillway-admission", &["types"]),
     ("spillway-bus", &["types", "chassis"]),
     ("spillway-store", &["types", "chassis"]),
-    ("spillway-rpc", &["types", "api", "chassis", "bus"]),
+    ("spillway-rpc", &["types", "api", "chassis", "bus", "admission"]),
     ("spillway-client", &["types", "api", "admission"]),
     ("spillway-gateway", &["types", "api", "rpc", "bus", "chassis", "admission"]),
     ("spillway-registration", &["types", "api", "rpc", "bus", "chassis", "store"]),

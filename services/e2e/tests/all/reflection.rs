@@ -28,7 +28,7 @@ async fn the_public_services_are_listed_described_and_healthy() {
     };
     let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
     let mut health = HealthClient::new(channel);
-    for service in ["SignUp", "Devices", "Account", "Keys", "Contacts", "Messages"] {
+    for service in ["SignUp", "Devices", "Account", "Keys", "Contacts", "Messages", "Status"] {
         let name = format!("spillway.v1.{service}");
         assert!(names.contains(&name), "{name} is not in {names:?}");
         let symbol = ask(MessageRequest::FileContainingSymbol(name.clone())).await;
@@ -37,7 +37,7 @@ async fn the_public_services_are_listed_described_and_healthy() {
         assert_eq!(answer.status(), ServingStatus::Serving);
     }
     let others = names.iter().filter(|name| !name.starts_with("grpc."));
-    assert_eq!(others.count(), 6, "something is listed that this port does not serve: {names:?}");
+    assert_eq!(others.count(), 7, "something is listed that this port does not serve: {names:?}");
     let details = ask(MessageRequest::FileContainingSymbol("google.rpc.ErrorInfo".to_owned())).await;
     assert!(matches!(details, MessageResponse::FileDescriptorResponse(_)), "{details:?}");
     let whole = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
-use spillway_admission::{QuotaConfig, QuotaMetrics, Quotas, TokioClock};
+use spillway_admission::{
+    Admission, AdmissionConfig, AdmissionMetrics, QuotaConfig, QuotaMetrics, Quotas, TokioClock,
+};
 use spillway_api::internal::v1::directory_client::DirectoryClient;
 use spillway_api::internal::v1::directory_server::{Directory, DirectoryServer};
 use spillway_api::internal::v1::mailbox_client::MailboxClient;
@@ -25,9 +27,9 @@ use spillway_api::v1::sign_up_client::SignUpClient;
 use spillway_api::{Reason, Refusal, v1};
 use spillway_bus::{Bus, LocalBus, Subject};
 use spillway_chassis::{Drain, DrainHandle, Tasks};
-use spillway_gateway::{Config, Deps, Gateway, Services};
-use spillway_rpc::{Channel, ServerMetrics, in_process};
-use spillway_types::{AccountId, DeviceAddress, DeviceId, Guid, MailboxId, Secret, TestClock};
+use spillway_gateway::{Config, Deps, DeviceCalls, Gateway, Services};
+use spillway_rpc::{Channel, Hop, ServerMetrics, in_process};
+use spillway_types::{AccountId, Clock, DeviceAddress, DeviceId, Guid, MailboxId, Secret, TestClock};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
@@ -84,6 +86,10 @@ impl Node {
         let drain = Drain::new(&tasks).handle();
         let channel = |routes| in_process(routes, &server_metrics);
         let quotas = Quotas::new(&quotas, TokioClock, QuotaMetrics::register(&registry).unwrap()).unwrap();
+        let (token_key, time): (_, Arc<dyn Clock>) = (Secret::from_bytes([42; 32]), Arc::new(clock.clone()));
+        let metrics = AdmissionMetrics::register(&registry, "gateway").unwrap();
+        let admission = Admission::new(AdmissionConfig::default(), metrics).unwrap();
+        let hop = Hop::public(admission, DeviceCalls::new(&config.identity, &token_key, &time));
         let deps = Deps {
             registration: RegistrationClient::new(channel(Routes::new(RegistrationServer::new(
                 registration.clone(),
@@ -92,8 +98,9 @@ impl Node {
             directory: DirectoryClient::new(channel(Routes::new(DirectoryServer::new(NumbersEndingInSeven)))),
             bus: Arc::clone(&bus) as Arc<dyn Bus>,
             quotas: Arc::new(quotas),
-            token_key: Secret::from_bytes([42; 32]),
-            clock: Arc::new(clock.clone()),
+            token_key,
+            hop,
+            clock: time,
             tasks: tasks.clone(),
             drain: drain.clone(),
             registry: registry.clone(),

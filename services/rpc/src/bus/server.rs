@@ -43,7 +43,7 @@ impl Server {
     /// Serves the unary methods of the internal services added so far to the fleet, until `tasks` is cancelled.
     /// Then it leaves the queue groups first, and waiting for `tasks` waits for the calls in flight.
     pub async fn serve_bus(self, responders: &Responders, config: &BusServerConfig, tasks: &Tasks) {
-        let stack = stack(self.routes(), self.metrics());
+        let stack = stack(self.routes(), self.hop(), self.metrics());
         for service in self.service_names() {
             let below = |tail: &str| responders.nats().subject(tail);
             let Some(subjects) = subjects::of_service(service, below) else {

@@ -51,7 +51,9 @@ where
                 ));
             }
         };
-        let deadline = timeout.and_then(Deadline::after);
+        // Since when it runs, if something before this kept the call waiting.
+        let arrived_with = request.extensions().get().copied();
+        let deadline = arrived_with.or_else(|| timeout.and_then(Deadline::after));
         if deadline.is_some_and(Deadline::has_passed) {
             return EnforceDeadlineFuture::refused(deadline_refusal());
         }

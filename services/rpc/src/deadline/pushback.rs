@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Deadline;
 
-const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+pub(crate) const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 const DO_NOT_RETRY: HeaderValue = HeaderValue::from_static("-1");
 
 /// Changes a refusal that asks for a pause which does not end before the deadline.

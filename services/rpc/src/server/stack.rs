@@ -4,17 +4,18 @@ use tonic::body::Body;
 use tonic::service::Routes;
 
 use super::span::Spanned;
-use crate::ServerMetrics;
+use crate::admit::{Admit, AdmittedBody};
 use crate::deadline::{EnforceDeadline, TimedBody};
 use crate::malformed::NameMalformed;
 use crate::metrics::{Metered, MeteredBody};
 use crate::panic_guard::{GuardedBody, PanicGuard};
+use crate::{Hop, ServerMetrics};
 
-pub(crate) type Stack = Metered<Spanned<PanicGuard<EnforceDeadline<NameMalformed<Routes>>>>>;
-pub(crate) type StackBody = MeteredBody<GuardedBody<TimedBody<Body>>>;
+pub(crate) type Stack = Metered<Admit<Spanned<PanicGuard<EnforceDeadline<NameMalformed<Routes>>>>>>;
+pub(crate) type StackBody = MeteredBody<AdmittedBody<GuardedBody<TimedBody<Body>>>>;
 
 /// From the inside out: each layer sees what those above it in this list answer.
-pub(crate) fn stack(routes: Routes, metrics: &ServerMetrics) -> Stack {
+pub(crate) fn stack(routes: Routes, hop: Option<Hop>, metrics: &ServerMetrics) -> Stack {
     // The router's lookup is compiled once, not by each clone.
     let handlers = routes.prepare();
     // Where the answers come from that are not a handler's.
@@ -25,6 +26,23 @@ pub(crate) fn stack(routes: Routes, metrics: &ServerMetrics) -> Stack {
     // Around everything that runs the handler's code, streams included.
     let guarded = PanicGuard::new(deadline);
     let spanned = Spanned::new(guarded);
+    // A call that is refused has no span.
+    let admitted = Admit::new(spanned, hop);
     // Outermost: sees the status that the caller sees, and the calls that the caller dropped.
-    Metered::new(spanned, metrics.calls())
+    Metered::new(admitted, metrics.calls())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use tower::Service;
+
+    use super::*;
+
+    /// Each call is a task that holds all of this, refused or not.
+    #[test]
+    fn a_call_is_small() {
+        let (call, body) = (size_of::<<Stack as Service<Request<Body>>>::Future>(), size_of::<StackBody>());
+        assert!(call <= 832 && body <= 256, "call {call}, body {body}");
+    }
 }

@@ -102,7 +102,12 @@ async fn a_stream_gets_no_default_deadline() {
     in_homes_with_streams(async |world| {
         let config = spillway_rpc::ClientConfig { unary_deadline_default: Duration::from_millis(20) };
         let metrics = spillway_rpc::ClientMetrics::new(&prometheus::Registry::new());
-        let channel = spillway_rpc::client_stack(world.channel.clone(), &config, &metrics);
+        let channel = spillway_rpc::client_stack(
+            world.channel.clone(),
+            &config,
+            &metrics,
+            &spillway_rpc::Downstream::default(),
+        );
         let stacked = World { channel, ..world };
         let mut session = crate::homes::Session::open(&stacked).await;
         // By the time this call has run out of the default, the session would have too.

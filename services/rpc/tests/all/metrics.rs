@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Request;
 use prometheus::Registry;
-use spillway_rpc::{ClientConfig, ClientMetrics, client_stack};
+use spillway_rpc::{ClientConfig, ClientMetrics, Downstream, client_stack};
 use tonic::body::Body;
 use tower::ServiceExt;
 
@@ -72,7 +72,7 @@ async fn callers_count_what_they_see() {
         let registry = Registry::new();
         let metrics = ClientMetrics::new(&registry);
         let config = ClientConfig { unary_deadline_default: Duration::from_millis(50) };
-        let channel = client_stack(world.channel.clone(), &config, &metrics);
+        let channel = client_stack(world.channel.clone(), &config, &metrics, &Downstream::default());
         ask(&channel, fetch("hello")).await.unwrap();
         ask(&channel, fetch("wait")).await.unwrap_err();
         let count = |code| metric(&registry, "spillway_rpc_client_requests_total", &["Fetch", code]);
@@ -81,7 +81,7 @@ async fn callers_count_what_they_see() {
 
         let (listener, port) = listen().await;
         drop(listener);
-        let nowhere = client_stack(connect(port), &ClientConfig::default(), &metrics);
+        let nowhere = client_stack(connect(port), &ClientConfig::default(), &metrics, &Downstream::default());
         ask(&nowhere, fetch("hello")).await.unwrap_err();
         assert_eq!(count("unavailable"), 1.0);
     })

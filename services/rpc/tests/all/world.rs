@@ -24,8 +24,8 @@ use spillway_api::{Reason, Refusal};
 use spillway_bus::nats::{ConnectionState, Nats, NatsConfig, Requests, Responders};
 use spillway_chassis::Tasks;
 use spillway_rpc::{
-    BusServerConfig, Channel, ClientConfig, ClientMetrics, Deadline, PeerAddress, Server, ServerConfig,
-    ServerMetrics, ServiceError, TcpConfig, client_stack, into_status, over_bus, tcp,
+    BusServerConfig, Channel, ClientConfig, ClientMetrics, Deadline, Downstream, PeerAddress, Server,
+    ServerConfig, ServerMetrics, ServiceError, TcpConfig, client_stack, into_status, over_bus, tcp,
 };
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -213,7 +213,12 @@ pub(crate) fn connect(port: u16) -> Channel {
 }
 
 pub(crate) fn with_client_stack(transport: Channel) -> Channel {
-    client_stack(transport, &ClientConfig::default(), &ClientMetrics::new(&Registry::new()))
+    client_stack(
+        transport,
+        &ClientConfig::default(),
+        &ClientMetrics::new(&Registry::new()),
+        &Downstream::default(),
+    )
 }
 
 pub(crate) fn fetch(command: &str) -> Request<FetchRequest> {

@@ -8,7 +8,8 @@ use spillway_chassis::signals::Hangups;
 use spillway_chassis::{Tasks, config as settings};
 use spillway_rpc::ServerTls;
 
-use crate::config::Config;
+use crate::config::{Config, OverloadConfig};
+use crate::overload::Overload;
 
 /// Reads the settings again, from where they were read at the start.
 pub type ReadConfig = Box<dyn Fn() -> anyhow::Result<Config> + Send + Sync>;
@@ -19,11 +20,12 @@ pub(super) struct Limits {
     settings: Arc<ArcSwap<QuotaConfig>>,
     /// A process without a gateway has none.
     quotas: Arc<OnceLock<Arc<Quotas>>>,
+    overload: Overload,
 }
 
 impl Limits {
-    pub(super) fn new(settings: QuotaConfig) -> Self {
-        Self { settings: Arc::new(ArcSwap::from_pointee(settings)), quotas: Arc::default() }
+    pub(super) fn new(settings: QuotaConfig, overload: Overload) -> Self {
+        Self { settings: Arc::new(ArcSwap::from_pointee(settings)), quotas: Arc::default(), overload }
     }
 
     /// These follow the settings from now on.
@@ -35,11 +37,12 @@ impl Limits {
         render_table(&self.settings.load())
     }
 
-    fn change(&self, settings: &QuotaConfig) -> anyhow::Result<()> {
+    fn change(&self, config: &Config) -> anyhow::Result<()> {
         if let Some(quotas) = self.quotas.get() {
-            quotas.reload(settings)?;
+            quotas.reload(&config.quotas)?;
         }
-        self.settings.store(Arc::new(settings.clone()));
+        self.overload.reload(&config.admission)?;
+        self.settings.store(Arc::new(config.quotas.clone()));
         Ok(())
     }
 }
@@ -73,7 +76,7 @@ pub(super) fn on_hangup(
 fn reload_limits(limits: &Limits, started_with: &Config, read: &ReadConfig) {
     let changed = read().and_then(|config| {
         config.check()?;
-        limits.change(&config.quotas)?;
+        limits.change(&config)?;
         Ok(config)
     });
     match changed {
@@ -81,7 +84,7 @@ fn reload_limits(limits: &Limits, started_with: &Config, read: &ReadConfig) {
             tracing::info!("the limits were read again");
             if needs_restart(started_with, &config) {
                 tracing::warn!(
-                    "other settings than [quotas] have changed too, and are taken up at the next start"
+                    "other settings than [quotas] and [admission] have changed too, and are taken up at the next start"
                 );
             }
         }
@@ -95,7 +98,9 @@ fn reload_limits(limits: &Limits, started_with: &Config, read: &ReadConfig) {
 }
 
 fn needs_restart(before: &Config, after: &Config) -> bool {
-    let rest =
-        |config: &Config| settings::to_toml(&Config { quotas: QuotaConfig::default(), ..config.clone() });
+    let rest = |config: &Config| {
+        let (quotas, admission) = (QuotaConfig::default(), OverloadConfig::default());
+        settings::to_toml(&Config { quotas, admission, ..config.clone() })
+    };
     rest(before) != rest(after)
 }

@@ -17,21 +17,22 @@ use spillway_bus::work::WorkQueue;
 use spillway_chassis::{DrainHandle, Health, Tasks};
 use spillway_control::Control;
 use spillway_directory::Directory;
-use spillway_gateway::Gateway;
+use spillway_gateway::{DeviceCalls, Gateway};
 use spillway_mailbox::Mailbox;
 use spillway_registration::Registration;
 use spillway_registration::provider::{HttpProvider, Provider, Sandbox};
 use spillway_registration::sandbox::Codes;
-use spillway_rpc::{Channel, ClientMetrics, Server, ServerMetrics, ServerTls};
+use spillway_rpc::{Channel, ClientMetrics, Hop, Server, ServerMetrics, ServerTls};
 use spillway_store::Store;
 use spillway_store::leases::HolderId;
-use spillway_types::Clock;
+use spillway_types::{Clock, Secret};
 use tokio::net::TcpListener;
 
 use super::BuildError;
 use super::reload::Limits;
 use crate::beacon;
 use crate::config::{Config, ProviderKind, Role};
+use crate::overload::Overload;
 use crate::secrets::Secrets;
 use crate::wiring::{Calls, Wiring};
 
@@ -85,13 +86,20 @@ impl ControlPage {
     }
 }
 
-pub(super) fn wiring(config: &Config, registry: &Registry, calls: Calls, tasks: &Tasks) -> Wiring {
+pub(super) fn wiring(
+    config: &Config,
+    registry: &Registry,
+    calls: Calls,
+    overload: Overload,
+    tasks: &Tasks,
+) -> Wiring {
     Wiring {
         server_config: config.rpc.clone(),
         client_config: config.calls.clone(),
         server_metrics: ServerMetrics::new(registry),
         client_metrics: ClientMetrics::new(registry),
         calls,
+        overload,
         tasks: tasks.clone(),
     }
 }
@@ -107,22 +115,25 @@ impl Node {
     ) -> Result<BoxFuture<'static, ()>, BuildError> {
         if self.has(Role::Control) {
             let control = self.control()?;
-            self.wiring.serve_control(control.clone()).await;
+            self.wiring.serve_control(control.clone()).await?;
             control_page.show(control);
         }
-        let mailbox = self.wiring.mailbox(self.start_if(Role::Mailbox, Self::mailbox)?).await;
-        let directory = self.wiring.directory(self.start_if(Role::Directory, Self::directory)?).await;
+        let mailbox = self.wiring.mailbox(self.start_if(Role::Mailbox, Self::mailbox)?).await?;
+        let directory = self.wiring.directory(self.start_if(Role::Directory, Self::directory)?).await?;
         let registration = match self.has(Role::Registration) {
             true => Some(self.registration(mailbox.clone(), codes)?),
             false => None,
         };
-        let registration = self.wiring.registration(registration).await;
+        let registration = self.wiring.registration(registration).await?;
         let Some(public) = public else {
             return Ok(ready(()).boxed());
         };
-        let gateway = self.gateway(registration, mailbox, directory)?;
+        let token_key = self.secrets.master.derive("spillway gateway: tokens and tickets", &[]);
+        let classes = DeviceCalls::new(&self.config.gateway.identity, &token_key, &self.clock);
+        let hop = self.wiring.overload.gateway(classes)?;
+        let gateway = self.gateway(registration, mailbox, directory, token_key, hop.clone())?;
         let sessions_gone = gateway.sessions_gone();
-        self.serve_public(gateway, public, health);
+        self.serve_public(gateway, hop, public, health);
         Ok(sessions_gone.boxed())
     }
 
@@ -233,6 +244,8 @@ impl Node {
         registration: RegistrationClient<Channel>,
         mailbox: MailboxClient<Channel>,
         directory: DirectoryClient<Channel>,
+        token_key: Secret,
+        hop: Hop,
     ) -> Result<Gateway, BuildError> {
         let quota_metrics = QuotaMetrics::register(&self.registry)?;
         let quotas = Arc::new(Quotas::new(&self.config.quotas, TokioClock, quota_metrics)?);
@@ -243,7 +256,8 @@ impl Node {
             directory,
             bus: Arc::clone(&self.bus),
             quotas,
-            token_key: self.secrets.master.derive("spillway gateway: tokens and tickets", &[]),
+            token_key,
+            hop,
             clock: Arc::clone(&self.clock),
             tasks: self.edge.clone(),
             drain: self.drain.clone(),
@@ -252,7 +266,7 @@ impl Node {
         Ok(Gateway::new(self.config.gateway.clone(), deps))
     }
 
-    fn serve_public(&self, gateway: Gateway, port: PublicPort, health: &Health) {
+    fn serve_public(&self, gateway: Gateway, hop: Hop, port: PublicPort, health: &Health) {
         let services = gateway.into_services(self.config.rpc.request_bytes_max);
         Server::new(self.config.rpc.clone(), "public", &self.wiring.server_metrics)
             .add_service(services.sign_up)
@@ -261,8 +275,10 @@ impl Node {
             .add_service(services.keys)
             .add_service(services.contacts)
             .add_service(services.messages)
+            .add_service(services.status)
             .add_health(health, &self.edge)
             .add_reflection()
+            .admit(hop)
             .serve(port.listener, port.tls, &self.edge);
     }
 }

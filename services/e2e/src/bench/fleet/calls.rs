@@ -17,8 +17,8 @@ use spillway_api::internal::v1::{
 use spillway_bus::nats::floor::RawRequests;
 use spillway_bus::nats::{ConnectionState, Requests, Responders};
 use spillway_rpc::{
-    BusServerConfig, Channel, ClientConfig, ClientMetrics, Server, ServerConfig, ServerMetrics, client_stack,
-    over_bus,
+    BusServerConfig, Channel, ClientConfig, ClientMetrics, Downstream, Server, ServerConfig, ServerMetrics,
+    client_stack, over_bus,
 };
 use tonic::{Request, Response, Status};
 
@@ -72,7 +72,12 @@ async fn channel(world: &World) -> Result<Channel> {
     responders.state().wait_for(ConnectionState::is_connected).await?;
     requests.state().wait_for(ConnectionState::is_connected).await?;
     let transport = over_bus(&nats, requests);
-    Ok(client_stack(transport, &ClientConfig::default(), &ClientMetrics::new(&registry)))
+    Ok(client_stack(
+        transport,
+        &ClientConfig::default(),
+        &ClientMetrics::new(&registry),
+        &Downstream::default(),
+    ))
 }
 
 /// Fetching from it gives back what it was asked with.

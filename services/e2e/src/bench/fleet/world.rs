@@ -62,6 +62,11 @@ impl World {
         Ok(Proc::default().processes(&pids)?)
     }
 
+    /// Of the members of these kinds.
+    pub(crate) fn pids(&self, wanted: impl Fn(NodeKind) -> bool) -> Vec<u32> {
+        self.fleet.nodes().iter().filter(|node| wanted(node.kind())).filter_map(Node::pid).collect()
+    }
+
     pub(crate) async fn end(mut self) -> Result<()> {
         self.tasks.cancel();
         self.fleet.shutdown().await?;

@@ -1,0 +1,120 @@
+//! Sends far beyond what the service can do: what is left, and what a refusal costs.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::sleep;
+
+use super::offered::{Ended, Offered, offer};
+use super::world::World;
+use super::{OBJECTIVE, closed};
+use crate::bench::Options;
+use crate::bench::table::{Row, Target};
+
+/// Each step of the load; what is due in its first part is left out.
+const STEP: Duration = Duration::from_secs(8);
+const SETTLE: Duration = Duration::from_secs(2);
+/// Between steps, so that none pays for the one before.
+const CALM: Duration = Duration::from_secs(3);
+
+/// One step.
+struct Step {
+    goodput: f64,
+    offered: Offered,
+    cpu_us: f64,
+}
+
+/// The rows of one bound: at 2, 4 and 10 times the capacity, what a refusal costs, and 10 times with clients that listen.
+pub(crate) struct Names {
+    pub(crate) goodput: [&'static str; 3],
+    pub(crate) refusal: &'static str,
+    pub(crate) cooperating: &'static str,
+}
+
+impl Names {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &'static str> {
+        self.goodput.into_iter().chain([self.refusal, self.cooperating])
+    }
+}
+
+pub(crate) const WORKER: Names = Names {
+    goodput: [
+        "goodput at 2 x, worker-bound, over peak",
+        "goodput at 4 x, worker-bound, over peak",
+        "goodput at 10 x, worker-bound, over peak",
+    ],
+    refusal: "cpu refused / served, worker-bound",
+    cooperating: "goodput at 10 x, cooperating, worker-bound",
+};
+
+pub(crate) const ONE_PROCESS: Names = Names {
+    goodput: [
+        "goodput at 2 x, one process, over peak",
+        "goodput at 4 x, one process, over peak",
+        "goodput at 10 x, one process, over peak",
+    ],
+    refusal: "cpu refused / served, one process",
+    cooperating: "goodput at 10 x, cooperating, one process",
+};
+
+pub(crate) const STORE: Names = Names {
+    goodput: [
+        "goodput at 2 x, store-bound, over peak",
+        "goodput at 4 x, store-bound, over peak",
+        "goodput at 10 x, store-bound, over peak",
+    ],
+    refusal: "cpu refused / served, store-bound",
+    cooperating: "goodput at 10 x, cooperating, store-bound",
+};
+
+const TIMES: [(f64, f64); 3] = [(2.0, 0.95), (4.0, 0.88), (10.0, 0.75)];
+
+pub(crate) async fn rows(options: &Options, world: &World, names: &Names) -> Result<Vec<Row>> {
+    let crowd = world.crowd.clone();
+    let capacity = closed::capacity(options, "sends", move |n| crowd.send(n)).await?;
+    let mut peak = 0.0_f64;
+    let mut served_cpu_us = f64::INFINITY;
+    for share in [0.7, 0.85, 1.0, 1.15] {
+        let step = step(world, capacity * share, false).await?;
+        if step.offered.count(Ended::Refused) * 100 < step.offered.calls.len() {
+            served_cpu_us = served_cpu_us.min(step.cpu_us / step.offered.count(Ended::Served).max(1) as f64);
+        }
+        peak = peak.max(step.goodput);
+    }
+    let mut rows = Vec::new();
+    for ((times, target), name) in TIMES.into_iter().zip(names.goodput) {
+        let step = step(world, capacity * times, false).await?;
+        rows.push(Row::ratio(name, step.goodput, "1/s", peak, Target::AtLeast(target)));
+        if times >= 10.0 {
+            let served = step.offered.count(Ended::Served) as f64 * served_cpu_us;
+            let refused = step.offered.count(Ended::Refused).max(1) as f64;
+            let refused_cpu_us = (step.cpu_us - served).max(0.0) / refused;
+            rows.push(Row::ratio(names.refusal, refused_cpu_us, "us", served_cpu_us, Target::AtMost(0.05)));
+        }
+    }
+    let step = step(world, capacity * 10.0, true).await?;
+    rows.push(Row::ratio(names.cooperating, step.goodput, "1/s", peak, Target::AtLeast(0.90)));
+    Ok(rows)
+}
+
+async fn step(world: &World, per_second: f64, cooperating: bool) -> Result<Step> {
+    let before = world.cpu_us()?;
+    let offered = if cooperating {
+        offer(per_second, STEP, |n| world.crowd.send_cooperating(n)).await?
+    } else {
+        offer(per_second, STEP, |n| world.crowd.send(n)).await?
+    };
+    let cpu_us = world.cpu_us()?.saturating_sub(before) as f64;
+    let goodput = offered.goodput(SETTLE, STEP, OBJECTIVE);
+    eprintln!(
+        "offered {per_second:.0}/s{}: goodput {goodput:.0}/s; {} served, {} refused, {} failed; p99 {} ms, generator late by {} ms (p99)",
+        if cooperating { " of cooperating clients" } else { "" },
+        offered.count(Ended::Served),
+        offered.count(Ended::Refused),
+        offered.count(Ended::Failed),
+        offered.p99(SETTLE, STEP).as_millis(),
+        offered.lag_p99.as_millis(),
+    );
+    sleep(CALM).await;
+    Ok(Step { goodput, offered, cpu_us })
+}

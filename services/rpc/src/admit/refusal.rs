@@ -1,0 +1,35 @@
+//! What a caller who is sent away reads.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Response};
+use spillway_admission::{InCall, Reason, Refusal};
+use spillway_api::Refusal as WireRefusal;
+
+use crate::deadline::PUSHBACK;
+
+/// Which of the controllers sent the call away, for whoever looks at one call. Metrics count them all.
+const WHY: HeaderName = HeaderName::from_static("x-spillway-refused");
+
+/// The whole answer: a status, and no body.
+pub(super) fn response(refusal: &Refusal, left: Duration) -> Response<()> {
+    let pushback = refusal.pushback(left, &mut rand::rng());
+    let (reason, text) = match refusal.reason {
+        Reason::Deadline => (spillway_api::Reason::Deadline, "it could not be answered in the time it has"),
+        Reason::Brownout => {
+            (spillway_api::Reason::Overload, "the operator has switched this off for a while")
+        }
+        Reason::Overload | Reason::QueueFull | Reason::PushedOut | Reason::QueueAge => {
+            (spillway_api::Reason::Overload, "the service has more to do than it can")
+        }
+    };
+    let wire = WireRefusal::new(reason, text).retry_after(pushback.map(|pushback| pushback.retry_info));
+    let mut response = wire.into_status().into_http::<()>();
+    let headers = response.headers_mut();
+    // A retry info stands for both, unless the library must not wait for it.
+    if pushback.is_some_and(|pushback| pushback.in_call == InCall::DoNotRetry) {
+        headers.insert(PUSHBACK, HeaderValue::from(InCall::DoNotRetry.millis()));
+    }
+    headers.insert(WHY, HeaderValue::from_static(refusal.reason.name()));
+    response
+}

@@ -1,0 +1,266 @@
+//! Overload control where calls arrive.
+
+use std::time::Duration;
+
+use prometheus::Registry;
+use rand::Rng as _;
+use spillway_admission::{
+    Admission, AdmissionConfig, AdmissionMetrics, HOLD_BACK_HEADER, Level, Signals, Steering, TICK, Tier,
+    User,
+};
+use spillway_api::{Reason, Refusal};
+use spillway_chassis::Tasks;
+use spillway_rpc::{BusServerConfig, Channel, Class, Classify, Head, Hop, ServerConfig};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use crate::world::{BOUND, Fleet, Handler, Home, ask, fetch, served, until, with_client_stack};
+
+/// Every call is of one tier, and its user is what `x-caller` says.
+#[derive(Debug)]
+struct AllOf(Tier);
+
+impl Classify for AllOf {
+    fn classify(&self, head: &Head<'_>) -> Class {
+        let caller = head.headers.get("x-caller").map_or(0, |caller| caller.as_bytes()[0].into());
+        Class { level: Level::new(self.0, 9), user: User(caller) }
+    }
+}
+
+/// Seats for so many calls at once, and no gate that would shut by itself.
+fn narrow(seats: u32) -> AdmissionConfig {
+    let mut config = AdmissionConfig { cores: Some(1), ..AdmissionConfig::default() };
+    (config.limiter.initial, config.limiter.least, config.limiter.most) = (Some(seats), Some(seats), seats);
+    config.gate.enabled = false;
+    config
+}
+
+fn admission(config: AdmissionConfig) -> Admission<spillway_rpc::Waiter> {
+    Admission::new(config, AdmissionMetrics::register(&Registry::new(), "test").unwrap()).unwrap()
+}
+
+async fn tcp(handler: &Handler, hop: &Hop, tasks: &Tasks) -> Channel {
+    let server = handler.server(ServerConfig::default(), &Registry::new()).admit(hop.clone());
+    Home::Tcp.settle(server, tasks).await
+}
+
+fn reason(status: &Status) -> Reason {
+    Refusal::from_status(status).unwrap_or_else(|| panic!("not of ours: {status:?}")).reason
+}
+
+fn pushback_ms(status: &Status) -> Option<i64> {
+    status.metadata().get("grpc-retry-pushback-ms").map(|value| value.to_str().unwrap().parse().unwrap())
+}
+
+#[tokio::test]
+async fn what_is_switched_off_never_reaches_a_handler() {
+    let (handler, tasks) = (Handler::default(), Tasks::new());
+    let hop = Hop::public(admission(AdmissionConfig::default()), AllOf(Tier::Lookup));
+    let channel = tcp(&handler, &hop, &tasks).await;
+    assert_eq!(ask(&channel, fetch("hello")).await.unwrap(), "hello");
+
+    hop.admission().steer(Steering::Set(4));
+    hop.tick(&Signals::default());
+    let refused = ask(&channel, fetch("hello")).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused)), (Code::ResourceExhausted, Reason::Overload));
+    let pause = Refusal::from_status(&refused).unwrap().retry_after.unwrap();
+    assert!(pause >= Tier::Lookup.spec().pushback.0, "{pause:?}");
+    // Five seconds or more do not fit into the five that a look-up has.
+    assert_eq!(pushback_ms(&refused), Some(-1));
+    let mut patient = fetch("hello");
+    patient.set_timeout(Duration::from_secs(30));
+    let refused = ask(&channel, patient).await.unwrap_err();
+    let pause = Refusal::from_status(&refused).unwrap().retry_after.unwrap();
+    assert_eq!(pushback_ms(&refused), Some(i64::try_from(pause.as_millis()).unwrap()));
+    assert_eq!(handler.started(), 1);
+
+    hop.admission().steer(Steering::Auto);
+    // It comes down a rung at a time; the gate is open at once.
+    hop.tick(&Signals::default());
+    assert_eq!(ask(&channel, fetch("hello")).await.unwrap(), "hello");
+}
+
+#[tokio::test]
+async fn callers_are_told_what_to_hold_back() {
+    let (handler, tasks) = (Handler::default(), Tasks::new());
+    let hop = Hop::public(admission(AdmissionConfig::default()), AllOf(Tier::Send));
+    let channel = tcp(&handler, &hop, &tasks).await;
+    let told = async || {
+        let mut mailbox = spillway_api::internal::v1::mailbox_client::MailboxClient::new(channel.clone());
+        let answer = mailbox.fetch(fetch("hello")).await.unwrap();
+        answer.metadata().get(HOLD_BACK_HEADER).map(|value| value.to_str().unwrap().to_owned())
+    };
+    assert_eq!(told().await, None);
+    hop.admission().steer(Steering::Set(3));
+    hop.tick(&Signals::default());
+    let advice = told().await.expect("some classes are shut");
+    assert!(advice.starts_with("open=5;"), "{advice}");
+}
+
+#[tokio::test]
+async fn a_call_waits_for_a_seat_and_its_deadline_goes_on() {
+    let (handler, tasks) = (Handler::default(), Tasks::new());
+    let hop = Hop::public(admission(narrow(1)), AllOf(Tier::Send));
+    let channel = tcp(&handler, &hop, &tasks).await;
+    let first = tasks.spawn("first", {
+        let channel = channel.clone();
+        async move { ask(&channel, fetch("wait")).await }
+    });
+    until("the first call runs", || handler.started() == 1).await;
+    let second = tasks.spawn("second", {
+        let channel = channel.clone();
+        async move {
+            let mut request = fetch("deadline");
+            request.set_timeout(Duration::from_secs(9));
+            ask(&channel, request).await
+        }
+    });
+    until("the second call waits", || {
+        hop.tick(&Signals::default());
+        hop.admission().view().queued == 1
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(handler.started(), 1);
+    handler.gate.add_permits(1);
+    assert_eq!(first.await.unwrap().unwrap(), "released");
+    let left_us: u64 = second.await.unwrap().unwrap().parse().unwrap();
+    assert!(left_us <= 8_980_000, "the wait counts: {left_us}");
+}
+
+#[tokio::test]
+async fn a_call_that_has_waited_for_too_long_is_refused() {
+    let (handler, tasks) = (Handler::default(), Tasks::new());
+    let hop = Hop::public(admission(narrow(1)), AllOf(Tier::Send));
+    let channel = tcp(&handler, &hop, &tasks).await;
+    let held = tasks.spawn("held", {
+        let channel = channel.clone();
+        async move { ask(&channel, fetch("wait")).await }
+    });
+    until("the first call runs", || handler.started() == 1).await;
+    let asked = Instant::now();
+    let refused = ask(&channel, fetch("hello")).await.unwrap_err();
+    assert_eq!(reason(&refused), Reason::Overload);
+    assert!(asked.elapsed() >= Tier::Send.spec().queue_age, "{:?}", asked.elapsed());
+    handler.gate.add_permits(1);
+    held.await.unwrap().unwrap();
+    assert_eq!(handler.started(), 1);
+}
+
+#[tokio::test]
+async fn a_call_without_time_is_refused_at_once() {
+    let (handler, tasks) = (Handler::default(), Tasks::new());
+    let hop = Hop::public(admission(narrow(1)), AllOf(Tier::Send));
+    let channel = tcp(&handler, &hop, &tasks).await;
+    let mut request = fetch("hello");
+    request.set_timeout(Duration::ZERO);
+    let refused = ask(&channel, request).await.unwrap_err();
+    assert_eq!((refused.code(), pushback_ms(&refused)), (Code::DeadlineExceeded, None));
+    assert_eq!(handler.started(), 0);
+}
+
+/// Callers leave at random moments: before, while and after they wait, and while they are served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_seat_leaks_whenever_callers_leave() {
+    let (handler, tasks) = (Handler::default(), Tasks::new());
+    let hop = Hop::public(admission(narrow(3)), AllOf(Tier::Send));
+    let channel = tcp(&handler, &hop, &tasks).await;
+    handler.gate.add_permits(10_000);
+    let mut calls = JoinSet::new();
+    for call in 0..600_u64 {
+        let (channel, gate) = (channel.clone(), handler.gate.clone());
+        let patience = Duration::from_micros(rand::rng().random_range(0..30_000));
+        calls.spawn(async move {
+            // Every tenth blocks the others for a moment.
+            let held = if call % 10 == 0 { gate.try_acquire_many_owned(9_990).ok() } else { None };
+            let outcome = tokio::time::timeout(patience, ask(&channel, fetch("wait"))).await;
+            drop(held);
+            outcome.is_ok_and(|answer| answer.is_ok())
+        });
+        if call % 50 == 0 {
+            hop.tick(&Signals::default());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+    let served = calls.join_all().await.into_iter().filter(|served| *served).count();
+    assert!(served > 0, "nobody was served");
+    until("all seats are free again", || {
+        hop.tick(&Signals::default());
+        let view = hop.admission().view();
+        (view.inflight, view.queued) == (0, 0)
+    })
+    .await;
+    assert_eq!(ask(&channel, fetch("hello")).await.unwrap(), "hello");
+}
+
+/// A gateway in front of a worker on the bus.
+struct TwoHops {
+    front: Channel,
+    gateway: Hop,
+    worker: Hop,
+    behind: Handler,
+    _tasks: Tasks,
+}
+
+impl TwoHops {
+    async fn new(tier: Tier) -> Self {
+        let tasks = Tasks::new();
+        let (fleet, behind) = (Fleet::new(), Handler::default());
+        let worker = Hop::worker(admission(AdmissionConfig::default()));
+        let server = behind.server(ServerConfig::default(), &Registry::new()).admit(worker.clone());
+        fleet.serve(server, &BusServerConfig::default(), &tasks).await;
+        let next = fleet.channel(&tasks).await;
+        served(&next).await;
+        let handler = Handler { next: Some(with_client_stack(next)), ..Handler::default() };
+        let gateway = Hop::public(admission(AdmissionConfig::default()), AllOf(tier));
+        let front = tcp(&handler, &gateway, &tasks).await;
+        Self { front, gateway, worker, behind, _tasks: tasks }
+    }
+}
+
+#[tokio::test]
+async fn a_worker_decides_by_the_class_that_the_gateway_gave() {
+    for (tier, rung, served) in [(Tier::Send, 4, true), (Tier::Lookup, 4, false), (Tier::Send, 5, false)] {
+        let hops = TwoHops::new(tier).await;
+        hops.worker.admission().steer(Steering::Set(rung));
+        hops.worker.tick(&Signals::default());
+        let mut request = fetch("forward hello");
+        // What a device says of its own importance.
+        request.metadata_mut().insert("x-spillway-level", "128.0".parse().unwrap());
+        let outcome = tokio::time::timeout(BOUND, ask(&hops.front, request)).await.unwrap();
+        assert_eq!(outcome.is_ok(), served, "{tier} at rung {rung}: {outcome:?}");
+        assert_eq!(hops.behind.started(), usize::from(served));
+        if let Err(refused) = outcome {
+            assert_eq!(reason(&refused), Reason::Overload, "as the worker said it");
+        }
+        assert!(hops.gateway.admission().threshold(tier).is_open(tier));
+    }
+}
+
+#[tokio::test]
+async fn a_hop_hears_how_the_one_below_fares() {
+    let tasks = Tasks::new();
+    let (fleet, behind) = (Fleet::new(), Handler::default());
+    let worker = Hop::worker(admission(AdmissionConfig::default()));
+    let server = behind.server(ServerConfig::default(), &Registry::new()).admit(worker.clone());
+    fleet.serve(server, &BusServerConfig::default(), &tasks).await;
+    let transport = fleet.channel(&tasks).await;
+    served(&transport).await;
+    let downstream = spillway_rpc::Downstream::default();
+    let channel = spillway_rpc::client_stack(
+        transport,
+        &spillway_rpc::ClientConfig::default(),
+        &spillway_rpc::ClientMetrics::new(&Registry::new()),
+        &downstream,
+    );
+    ask(&channel, fetch("hello")).await.unwrap();
+    assert!(downstream.take() < 0.5);
+    for _ in 0..3 {
+        tokio::time::sleep(TICK).await;
+        worker.tick(&Signals { run_queue_delay: Duration::from_millis(60), ..Signals::default() });
+    }
+    ask(&channel, fetch("hello")).await.ok();
+    let heard = downstream.take();
+    assert!((2.5..3.5).contains(&heard), "three times the 20 ms that are too much, and not {heard}");
+}
