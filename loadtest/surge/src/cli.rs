@@ -86,7 +86,7 @@ pub struct RunOptions {
     pub server_binary: Option<PathBuf>,
 
     /// Highest sign-up rate over one second, as a share of the capacity that the probe finds
-    #[arg(long, value_name = "SHARE", default_value_t = 3.0, value_parser = positive, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.8, value_parser = positive, allow_negative_numbers = true)]
     pub peak: f64,
     /// Highest sign-up rate per second, instead of a share of a probed capacity
     #[arg(long, value_name = "PER_SECOND", value_parser = positive, allow_negative_numbers = true, conflicts_with = "peak")]

@@ -32,6 +32,12 @@ pub(crate) struct Compared {
     pub(crate) floor: f64,
 }
 
+impl Compared {
+    fn ratio(self) -> f64 {
+        self.value / self.floor
+    }
+}
+
 /// Runs `callers` loops of `operation(caller, n)` for a warm-up and then three windows; the median by rate counts.
 pub(crate) async fn measure<F, Fut>(
     server: u32,
@@ -59,7 +65,8 @@ where
 }
 
 /// Runs what is measured and its floor in turns, [`CALLERS`] each, so that whatever else the machine does meets both.
-/// The first turn of each warms up; of the others the medians count.
+/// The first turn of each warms up; of the others the one with the median ratio counts, because what a turn shares with its floor is
+/// what it is compared for: the rates of different turns differ by a third.
 pub(crate) async fn compare<V, VFut, L, LFut>(
     what: &str,
     window: Duration,
@@ -73,7 +80,7 @@ where
     LFut: Future<Output = Result<()>> + Send + 'static,
 {
     let (value, floor) = (Arc::new(value), Arc::new(floor));
-    let (mut values, mut floors) = (Vec::new(), Vec::new());
+    let mut turns = Vec::new();
     for turn in 0..=WINDOWS {
         let reached = Compared {
             floor: turn_of(window, Arc::clone(&floor)).await?,
@@ -81,12 +88,12 @@ where
         };
         if turn > 0 {
             let Compared { value, floor } = reached;
-            eprintln!("{what}: {value:.0}/s, floor {floor:.0}/s, ratio {:.2}", value / floor);
-            values.push(value);
-            floors.push(floor);
+            eprintln!("{what}: {value:.0}/s, floor {floor:.0}/s, ratio {:.2}", reached.ratio());
+            turns.push(reached);
         }
     }
-    Ok(Compared { value: median(values), floor: median(floors) })
+    turns.sort_by(|a, b| a.ratio().total_cmp(&b.ratio()));
+    Ok(turns[WINDOWS / 2])
 }
 
 async fn turn_of<F, Fut>(window: Duration, operation: Arc<F>) -> Result<f64>
@@ -99,11 +106,6 @@ where
     let (done, elapsed) = callers.watch(window).await?;
     callers.stop().await?;
     Ok(done as f64 / elapsed.as_secs_f64())
-}
-
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
 }
 
 struct Callers {
