@@ -13,7 +13,7 @@ pub use field::{
     FieldError, account_id, device_address, device_id, guid, mailbox_id, message_id, verification_secret,
 };
 pub use reason::{Fault, Reason};
-pub use refusal::{DOMAIN, Refusal};
+pub use refusal::{DOMAIN, REFUSED_HEADER, Refusal};
 
 /// The public API.
 #[allow(missing_debug_implementations, unreachable_pub, clippy::large_futures, reason = "generated code")]

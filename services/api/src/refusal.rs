@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::{Message, Name};
 use tonic::Status;
+use tonic::metadata::MetadataValue;
 use tonic_types::{ErrorDetails, StatusExt, pb};
 
 use crate::field::FieldError;
@@ -12,6 +13,10 @@ use crate::reason::{Fault, Reason};
 
 /// The `domain` of every `ErrorInfo` that Spillway makes.
 pub const DOMAIN: &str = "spillway";
+
+/// Metadata of a refusal for overload, which shares its code with quotas: which controller sent the call away, or
+/// `overload` when another hop did.
+pub const REFUSED_HEADER: &str = "x-spillway-refused";
 
 /// Why a call was refused, and when to come back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,6 +90,9 @@ impl Refusal {
         if let Some(pause) = self.retry_after {
             let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             status.metadata_mut().insert("grpc-retry-pushback-ms", pause_ms.into());
+        }
+        if self.reason == Reason::Overload {
+            status.metadata_mut().insert(REFUSED_HEADER, MetadataValue::from_static("overload"));
         }
         status
     }

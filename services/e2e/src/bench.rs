@@ -37,7 +37,7 @@ enum Suite {
         #[arg(long)]
         back_ends: PathBuf,
     },
-    /// One process that is offered many times what it can do.
+    /// Fleets and one process that are offered many times what they can do.
     Overload {
         #[command(flatten)]
         options: Options,

@@ -129,10 +129,78 @@ fn tier(path: &str) -> Tier {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use prost::Message as _;
     use prost_types::FileDescriptorSet;
+    use spillway_types::{DeviceAddress, DeviceId, MailboxId, TestClock};
 
     use super::*;
+    use crate::auth::{Caller, Proof};
+
+    const SEND: &str = "/spillway.v1.Messages/Send";
+
+    struct World {
+        calls: DeviceCalls,
+        /// Signs as the gateway does.
+        tokens: Tokens,
+        clock: TestClock,
+    }
+
+    fn world() -> World {
+        let (config, key, clock) =
+            (IdentityConfig::default(), Secret::from_bytes([7; 32]), TestClock::default());
+        let shared: Arc<dyn Clock> = Arc::new(clock.clone());
+        let calls = DeviceCalls::new(&config, &key, &shared);
+        World { calls, tokens: Tokens::new(&config, &key), clock }
+    }
+
+    impl World {
+        fn token(&self, account: u8) -> String {
+            let address =
+                DeviceAddress { account: AccountId::from_bytes([account; 16]), device: DeviceId::PRIMARY };
+            let caller = Caller { address, mailbox: MailboxId::from_bytes([account; 16]) };
+            let now = self.clock.now();
+            self.tokens.issue(&Proof { caller, proved_at: now, renewed: false }, now).text
+        }
+
+        /// Of a call from this port, with this authorization.
+        fn class(&self, path: &str, authorization: &str, port: u16) -> Class {
+            let mut headers = HeaderMap::new();
+            headers.insert("authorization", HeaderValue::try_from(authorization).unwrap());
+            // What a device says of itself.
+            headers.insert("x-spillway-level", HeaderValue::from_static("0.0"));
+            let peer = Some(SocketAddr::from(([192, 0, 2, 1], port)));
+            self.calls.classify(&Head { path, headers: &headers, peer })
+        }
+    }
+
+    #[test]
+    fn who_shows_a_good_token_is_known_wherever_he_comes_from() {
+        let world = world();
+        let (alice, bob) = (format!("Bearer {}", world.token(1)), format!("Bearer {}", world.token(2)));
+        let known = world.class(SEND, &alice, 1);
+        assert_eq!((known.level.tier(), known), (Tier::Send, world.class(SEND, &alice, 2)));
+        assert_ne!(known.user, world.class(SEND, &bob, 1).user);
+        let account = AccountId::from_bytes([1; 16]);
+        assert_eq!(world.calls.classes.of_account(Tier::Send, account), known, "a session is the same user");
+    }
+
+    #[test]
+    fn strangers_rank_lower_and_are_their_connections() {
+        let world = world();
+        let good = format!("Bearer {}", world.token(1));
+        let forged = format!("{}A", &good[..good.len() - 1]);
+        for authorization in ["", "Device credential", "Bearer", "Bearer x", &forged] {
+            let stranger = world.class(SEND, authorization, 1);
+            assert_eq!(stranger.level.tier(), Tier::Lookup, "{authorization:?}");
+            assert_eq!(stranger, world.class(SEND, "", 1));
+            assert_ne!(stranger.user, world.class(SEND, "", 2).user);
+        }
+        let start = world.class("/spillway.v1.SignUp/StartVerification", "", 1);
+        assert_eq!(start.level.tier(), Tier::StartSignUp);
+        world.clock.advance(Duration::from_secs(365 * 86_400));
+        assert_eq!(world.class(SEND, &good, 1).level.tier(), Tier::Lookup, "it has expired");
+    }
 
     #[test]
     fn each_public_method_has_a_class() {

@@ -42,6 +42,7 @@ struct Hops {
     workers: Vec<(&'static str, Hop)>,
     /// One for each role that is called from here.
     downstream: Vec<Downstream>,
+    /// As last ordered.
     steering: Steering,
 }
 
@@ -65,7 +66,6 @@ impl Overload {
     pub(crate) fn gateway(&self, classes: impl Classify) -> Result<Hop, OverloadError> {
         let mut hops = self.hops();
         let hop = Hop::public(self.admission("gateway", hops.config.of_gateway())?, classes);
-        hop.admission().steer(hops.steering);
         hops.gateway = Some(hop.clone());
         Ok(hop)
     }
@@ -116,18 +116,20 @@ impl Overload {
         Ok(())
     }
 
-    /// Holds the gateway's brownout ladder at a rung, or gives it back to the controller. Workers have no ladder of their
-    /// own: what is switched off never reaches them.
-    pub(crate) fn steer(&self, steering: Steering) {
+    /// Holds the gateway's brownout ladder at a rung, or gives it back to the controller. Workers have none: what is
+    /// switched off never reaches them. False when no gateway is here, or none yet.
+    pub(crate) fn steer(&self, steering: Steering) -> bool {
         let mut hops = self.hops();
+        let Some(gateway) = &hops.gateway else { return false };
+        gateway.admission().steer(steering);
         hops.steering = steering;
-        if let Some(gateway) = &hops.gateway {
-            gateway.admission().steer(steering);
-        }
+        true
     }
 
-    pub(crate) fn steering(&self) -> Steering {
-        self.hops().steering
+    /// Who moves the ladder; `None` when no gateway is here, or none yet.
+    pub(crate) fn steering(&self) -> Option<Steering> {
+        let hops = self.hops();
+        hops.gateway.is_some().then_some(hops.steering)
     }
 
     fn tick(&self, own: &Signals) {

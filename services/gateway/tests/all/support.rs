@@ -45,6 +45,7 @@ pub(crate) struct Node {
     pub(crate) drain: DrainHandle,
     pub(crate) tasks: Tasks,
     pub(crate) services: Services,
+    pub(crate) hop: Hop,
     pub(crate) registry: prometheus::Registry,
     /// Moves only when told to, unlike tokio's.
     pub(crate) clock: TestClock,
@@ -99,7 +100,7 @@ impl Node {
             bus: Arc::clone(&bus) as Arc<dyn Bus>,
             quotas: Arc::new(quotas),
             token_key,
-            hop,
+            hop: hop.clone(),
             clock: time,
             tasks: tasks.clone(),
             drain: drain.clone(),
@@ -109,7 +110,18 @@ impl Node {
         let routes = Routes::new(services.sign_up.clone())
             .add_service(services.contacts.clone())
             .add_service(services.messages.clone());
-        Self { public: channel(routes), mailbox, registration, bus, drain, tasks, services, registry, clock }
+        Self {
+            public: channel(routes),
+            mailbox,
+            registration,
+            bus,
+            drain,
+            tasks,
+            services,
+            hop,
+            registry,
+            clock,
+        }
     }
 
     pub(crate) fn messages(&self) -> MessagesClient<Channel> {

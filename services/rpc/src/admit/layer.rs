@@ -3,14 +3,16 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use spillway_admission::{Arrival, Call, HOLD_BACK_HEADER, Outcome, Refusal, Seat, Ticket, seats};
+use spillway_api::REFUSED_HEADER;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 use tonic::body::Body;
@@ -27,7 +29,7 @@ use crate::methods::Methods;
 pub(crate) struct Admit<S> {
     inner: S,
     hop: Option<Hop>,
-    methods: std::sync::Arc<Methods>,
+    methods: Arc<Methods>,
 }
 
 impl<S> Admit<S> {
@@ -50,7 +52,7 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let Some(hop) = self.hop.clone() else {
-            return AdmitFuture { state: State::Free { inner: self.inner.call(request) }, call: None };
+            return AdmitFuture { state: State::Free { inner: self.inner.call(request) } };
         };
         let now = hop.now();
         let peer = PeerAddress::of_extensions(request.extensions());
@@ -65,16 +67,17 @@ where
         }
         let body_bytes = usize::try_from(request.body().size_hint().lower()).unwrap_or(usize::MAX);
         let (level, user) = (class.level, class.user);
-        let call = Call { level, kind, seats: seats(body_bytes, 0), user, flow: None, deadline };
+        let asked = Call { level, kind, seats: seats(body_bytes, 0), user, flow: None, deadline };
         let mut granted = None;
-        let arrival = hop.0.admission.arrive(now, &call, || {
+        let arrival = hop.0.admission.arrive(now, &asked, || {
             let (sender, receiver) = oneshot::channel();
             granted = Some(receiver);
             Waiter(sender)
         });
+        let call = Counted { hop, class, deadline };
         let state = match arrival {
             Arrival::Run(seat) => {
-                State::Running { inner: class.within(|| self.inner.call(request)), seat: Some(seat) }
+                State::Running { inner: class.within(|| self.inner.call(request)), seat: Some(seat), call }
             }
             Arrival::Queued(ticket) => {
                 // What is ready is this one; the clone is asked for the next call.
@@ -87,12 +90,13 @@ where
                     granted: granted.expect("who waits was asked for a waiter"),
                     ticket: Some(ticket),
                     expires: Box::pin(tokio::time::sleep(wait)),
+                    call,
                 };
                 State::Waiting { waiting: Some(Box::new(waiting)) }
             }
-            Arrival::Refused(refusal) => State::Refused { refusal },
+            Arrival::Refused(refusal) => State::Refused { refusal, call },
         };
-        AdmitFuture { state, call: Some(Counted { hop, class, deadline }) }
+        AdmitFuture { state }
     }
 }
 
@@ -111,6 +115,7 @@ struct Waiting<S> {
     /// Dropped with a caller who leaves, it leaves the queue.
     ticket: Option<Ticket<Waiter>>,
     expires: Pin<Box<Sleep>>,
+    call: Counted,
 }
 
 pin_project! {
@@ -118,8 +123,8 @@ pin_project! {
     enum State<S, F> {
         Free { #[pin] inner: F },
         Waiting { waiting: Option<Box<Waiting<S>>> },
-        Running { #[pin] inner: F, seat: Option<Seat<Waiter>> },
-        Refused { refusal: Refusal },
+        Running { #[pin] inner: F, seat: Option<Seat<Waiter>>, call: Counted },
+        Refused { refusal: Refusal, call: Counted },
     }
 }
 
@@ -127,7 +132,6 @@ pin_project! {
     pub(crate) struct AdmitFuture<S: Service<Request<Body>>> {
         #[pin]
         state: State<S, S::Future>,
-        call: Option<Counted>,
     }
 }
 
@@ -140,40 +144,40 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            let call = this.call.as_ref();
-            match (this.state.as_mut().project(), call) {
-                (StateProjection::Free { inner }, _) => {
+            match this.state.as_mut().project() {
+                StateProjection::Free { inner } => {
                     let Ok(response) = ready!(inner.poll(cx));
                     return Poll::Ready(Ok(response.map(AdmittedBody::of)));
                 }
-                (StateProjection::Running { inner, seat }, Some(call)) => {
+                StateProjection::Running { inner, seat, call } => {
                     let Ok(mut response) = ready!(call.class.within(|| inner.poll(cx)));
                     if let Some(seat) = seat.take() {
-                        seat.finish(call.hop.now(), outcome(&response));
+                        seat.finish(call.hop.now(), outcome(response.headers()));
                     }
                     call.tell(&mut response);
                     return Poll::Ready(Ok(response.map(AdmittedBody::of)));
                 }
-                (StateProjection::Refused { refusal }, Some(call)) => {
+                StateProjection::Refused { refusal, call } => {
                     let left = call.deadline.saturating_sub(call.hop.now());
                     let mut response = refusal::response(refusal, left);
                     call.tell(&mut response);
                     return Poll::Ready(Ok(response.map(|()| AdmittedBody { inner: None })));
                 }
-                (StateProjection::Waiting { waiting }, Some(call)) => {
+                StateProjection::Waiting { waiting } => {
                     let held = waiting.as_mut().expect("a wait ends once");
                     let granted = ready!(held.poll(cx));
-                    let Waiting { mut service, request, .. } = *waiting.take().expect("looked at above");
+                    let Waiting { mut service, request, call, .. } =
+                        *waiting.take().expect("looked at above");
                     let next = match granted {
                         Ok(seat) => State::Running {
                             inner: call.class.within(|| service.call(request)),
                             seat: Some(seat),
+                            call,
                         },
-                        Err(refusal) => State::Refused { refusal },
+                        Err(refusal) => State::Refused { refusal, call },
                     };
                     this.state.set(next);
                 }
-                (_, None) => unreachable!("only a call that passes freely is not counted"),
             }
         }
     }
@@ -205,11 +209,13 @@ impl Counted {
     }
 }
 
-/// Whether the call was served. What its caller did wrong was served well; what a hop below refused was not.
-fn outcome<B>(response: &Response<B>) -> Outcome {
-    let code = response.headers().get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()));
+/// Whether the call was served. What its caller did wrong was served well, his quota included; what a hop below refused
+/// was not, and must not count as what this hop can do.
+fn outcome(headers: &HeaderMap) -> Outcome {
+    let code = headers.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()));
     match code {
         Some(Code::Unavailable | Code::DeadlineExceeded | Code::Internal | Code::Unknown) => Outcome::Failed,
+        Some(Code::ResourceExhausted) if headers.contains_key(REFUSED_HEADER) => Outcome::Failed,
         _ => Outcome::Served,
     }
 }
@@ -248,5 +254,26 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spillway_api::{Reason, Refusal};
+
+    use super::*;
+
+    #[test]
+    fn what_a_hop_below_refused_is_no_service_and_a_quota_is() {
+        let outcome =
+            |reason| outcome(Refusal::new(reason, "text").into_status().into_http::<()>().headers());
+        for reason in
+            [Reason::Overload, Reason::Unavailable, Reason::Busy, Reason::Deadline, Reason::Internal]
+        {
+            assert_eq!(outcome(reason), Outcome::Failed, "{reason:?}");
+        }
+        for reason in [Reason::Quota, Reason::MailboxFull, Reason::InvalidArgument, Reason::Unauthenticated] {
+            assert_eq!(outcome(reason), Outcome::Served, "{reason:?}");
+        }
     }
 }

@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Response};
+use http::{HeaderValue, Response};
 use spillway_admission::{InCall, Reason, Refusal};
-use spillway_api::Refusal as WireRefusal;
+use spillway_api::{REFUSED_HEADER, Refusal as WireRefusal};
 
 use crate::deadline::PUSHBACK;
-
-/// Which of the controllers sent the call away, for whoever looks at one call. Metrics count them all.
-const WHY: HeaderName = HeaderName::from_static("x-spillway-refused");
 
 /// The whole answer: a status, and no body.
 pub(super) fn response(refusal: &Refusal, left: Duration) -> Response<()> {
@@ -30,6 +27,6 @@ pub(super) fn response(refusal: &Refusal, left: Duration) -> Response<()> {
     if pushback.is_some_and(|pushback| pushback.in_call == InCall::DoNotRetry) {
         headers.insert(PUSHBACK, HeaderValue::from(InCall::DoNotRetry.millis()));
     }
-    headers.insert(WHY, HeaderValue::from_static(refusal.reason.name()));
+    headers.insert(REFUSED_HEADER, HeaderValue::from_static(refusal.reason.name()));
     response
 }

@@ -11,7 +11,7 @@ use spillway_admission::{
 use spillway_api::{Reason, Refusal};
 use spillway_chassis::Tasks;
 use spillway_rpc::{BusServerConfig, Channel, Class, Classify, Head, Hop, ServerConfig};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -43,6 +43,14 @@ fn admission(config: AdmissionConfig) -> Admission<spillway_rpc::Waiter> {
 async fn tcp(handler: &Handler, hop: &Hop, tasks: &Tasks) -> Channel {
     let server = handler.server(ServerConfig::default(), &Registry::new()).admit(hop.clone());
     Home::Tcp.settle(server, tasks).await
+}
+
+/// A call that has the only seat until the handler's gate opens.
+async fn taken(handler: &Handler, channel: &Channel, tasks: &Tasks) -> JoinHandle<Result<String, Status>> {
+    let channel = channel.clone();
+    let call = tasks.spawn("wait", async move { ask(&channel, fetch("wait")).await });
+    until("the call runs", || handler.started() == 1).await;
+    call
 }
 
 fn reason(status: &Status) -> Reason {
@@ -103,11 +111,7 @@ async fn a_call_waits_for_a_seat_and_its_deadline_goes_on() {
     let (handler, tasks) = (Handler::default(), Tasks::new());
     let hop = Hop::public(admission(narrow(1)), AllOf(Tier::Send));
     let channel = tcp(&handler, &hop, &tasks).await;
-    let first = tasks.spawn("first", {
-        let channel = channel.clone();
-        async move { ask(&channel, fetch("wait")).await }
-    });
-    until("the first call runs", || handler.started() == 1).await;
+    let first = taken(&handler, &channel, &tasks).await;
     let second = tasks.spawn("second", {
         let channel = channel.clone();
         async move {
@@ -134,11 +138,7 @@ async fn a_call_that_has_waited_for_too_long_is_refused() {
     let (handler, tasks) = (Handler::default(), Tasks::new());
     let hop = Hop::public(admission(narrow(1)), AllOf(Tier::Send));
     let channel = tcp(&handler, &hop, &tasks).await;
-    let held = tasks.spawn("held", {
-        let channel = channel.clone();
-        async move { ask(&channel, fetch("wait")).await }
-    });
-    until("the first call runs", || handler.started() == 1).await;
+    let held = taken(&handler, &channel, &tasks).await;
     let asked = Instant::now();
     let refused = ask(&channel, fetch("hello")).await.unwrap_err();
     assert_eq!(reason(&refused), Reason::Overload);

@@ -19,24 +19,24 @@ pub(super) fn route(overload: Overload) -> MethodRouter {
     get(show).put(change).with_state(overload)
 }
 
-async fn show(State(overload): State<Overload>) -> String {
-    describe(&overload)
+async fn show(State(overload): State<Overload>) -> (StatusCode, String) {
+    match overload.steering() {
+        Some(Steering::Auto) => (StatusCode::OK, "the ladder moves by itself\n".to_owned()),
+        Some(Steering::Set(rung)) => (StatusCode::OK, format!("the ladder is held at rung {rung}\n")),
+        None => {
+            (StatusCode::NOT_FOUND, "no gateway runs in this process: ask those that have one\n".to_owned())
+        }
+    }
 }
 
 async fn change(State(overload): State<Overload>, order: String) -> (StatusCode, String) {
     match order.trim().parse::<Steering>() {
         Ok(steering) => {
-            tracing::warn!(?steering, "an operator steers the brownout ladder");
-            overload.steer(steering);
-            (StatusCode::OK, describe(&overload))
+            if overload.steer(steering) {
+                tracing::warn!(?steering, "an operator steers the brownout ladder");
+            }
+            show(State(overload)).await
         }
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")),
-    }
-}
-
-fn describe(overload: &Overload) -> String {
-    match overload.steering() {
-        Steering::Auto => "the ladder moves by itself\n".to_owned(),
-        Steering::Set(rung) => format!("the ladder is held at rung {rung}\n"),
     }
 }

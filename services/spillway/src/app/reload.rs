@@ -99,7 +99,10 @@ fn reload_limits(limits: &Limits, started_with: &Config, read: &ReadConfig) {
 
 fn needs_restart(before: &Config, after: &Config) -> bool {
     let rest = |config: &Config| {
-        let (quotas, admission) = (QuotaConfig::default(), OverloadConfig::default());
+        let (quotas, mut admission) = (QuotaConfig::default(), OverloadConfig::default());
+        // The limiters keep what they have learnt, and their settings.
+        admission.gateway.limiter = config.admission.gateway.limiter;
+        admission.workers.limiter = config.admission.workers.limiter;
         settings::to_toml(&Config { quotas, admission, ..config.clone() })
     };
     rest(before) != rest(after)

@@ -58,7 +58,7 @@ pub(super) async fn run(action: Action, admin_of_settings: String) -> Result<Exi
         }
     }
     if failed > 0 {
-        bail!("{failed} of {} gateways did not take it; the others did", addresses.len());
+        bail!("{failed} of {} gateways could not be asked or told", addresses.len());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -39,7 +39,7 @@ pub(crate) async fn rows(options: &Options, world: &World) -> Result<Vec<Row>> {
     let settled = QUIET + Duration::from_secs(1);
     let storm_p99 = sends.p99(settled, whole);
     let windows = (STORM_LASTS.as_millis() / WINDOW.as_millis()) as u32;
-    let last_bad = (0..windows)
+    let bad = (0..windows)
         .filter(|&window| {
             let from = QUIET + WINDOW * window;
             sends.p99(from, from + WINDOW) > objective || sends.success(from, from + WINDOW) < 0.999
@@ -57,11 +57,11 @@ pub(crate) async fn rows(options: &Options, world: &World) -> Result<Vec<Row>> {
         sends.count(Ended::Failed),
         quiet_p99.as_millis(),
         storm_p99.as_millis(),
-        last_bad.len(),
+        bad.len(),
         WINDOW.as_millis(),
     );
     // The first window from which on the next ten are good.
-    let good_from = (0..windows).find(|first| (*first..first + 10).all(|window| !last_bad.contains(&window)));
+    let good_from = (0..windows).find(|first| (*first..first + 10).all(|window| !bad.contains(&window)));
     let back_ms = good_from.map_or(f64::INFINITY, |first| f64::from(first) * WINDOW.as_millis() as f64);
     let success = sends.success(QUIET, whole);
     Ok(vec![

@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use prost::Message as _;
+use spillway_admission::Tier;
 use spillway_api::internal::v1::mailbox_server::Mailbox;
 use spillway_api::internal::v1::{
     AcknowledgeRequest, AcknowledgeResponse, AppendRequest, AppendResponse, FetchRequest, FetchResponse,
@@ -11,6 +12,7 @@ use spillway_api::internal::v1::{
 };
 use spillway_api::{Reason, Refusal, v1};
 use spillway_bus::{Bus as _, LocalBus, Subject};
+use spillway_rpc::Class;
 use spillway_types::{Guid, MailboxId, MessageIdGenerator, TestClock};
 use tonic::{Request, Response, Status};
 
@@ -40,6 +42,8 @@ pub(crate) struct State {
     pub(crate) whispers: Vec<WhisperRequest>,
     pub(crate) acknowledges: Vec<AcknowledgeRequest>,
     pub(crate) fetches: usize,
+    /// Of each call, what it is and how important.
+    pub(crate) classes: Vec<(&'static str, Option<Tier>)>,
     /// How the next appends fail; when empty, they do not.
     pub(crate) append_faults: std::collections::VecDeque<Fault>,
     pub(crate) append_always: Option<Fault>,
@@ -84,9 +88,17 @@ impl State {
     }
 }
 
+impl FakeMailbox {
+    fn note(&self, call: &'static str) {
+        let tier = Class::current().map(|class| class.level.tier());
+        self.state().classes.push((call, tier));
+    }
+}
+
 #[tonic::async_trait]
 impl Mailbox for FakeMailbox {
     async fn append(&self, request: Request<AppendRequest>) -> Result<Response<AppendResponse>, Status> {
+        self.note("append");
         let request = request.into_inner();
         let mailbox = MailboxId::try_from(&request.mailbox_id[..]).unwrap();
         let (fault, loses_hints, full, near_full) = {
@@ -120,6 +132,7 @@ impl Mailbox for FakeMailbox {
     }
 
     async fn whisper(&self, request: Request<WhisperRequest>) -> Result<Response<WhisperResponse>, Status> {
+        self.note("whisper");
         let whisper = request.into_inner();
         self.state().whispers.push(whisper.clone());
         let subject = Subject::Mailbox(MailboxId::try_from(&whisper.mailbox_id[..]).unwrap());
@@ -129,6 +142,7 @@ impl Mailbox for FakeMailbox {
     }
 
     async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<FetchResponse>, Status> {
+        self.note("fetch");
         let request = request.into_inner();
         let mut state = self.state();
         state.fetches += 1;
@@ -151,6 +165,7 @@ impl Mailbox for FakeMailbox {
         &self,
         request: Request<AcknowledgeRequest>,
     ) -> Result<Response<AcknowledgeResponse>, Status> {
+        self.note("acknowledge");
         let request = request.into_inner();
         let mut state = self.state();
         state.acknowledges.push(request.clone());
