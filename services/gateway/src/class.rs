@@ -189,7 +189,8 @@ mod tests {
     fn strangers_rank_lower_and_are_their_connections() {
         let world = world();
         let good = format!("Bearer {}", world.token(1));
-        let forged = format!("{}A", &good[..good.len() - 1]);
+        let other_key = Tokens::new(&IdentityConfig::default(), &Secret::from_bytes([8; 32]));
+        let forged = format!("Bearer {}", World { tokens: other_key, ..self::world() }.token(1));
         for authorization in ["", "Device credential", "Bearer", "Bearer x", &forged] {
             let stranger = world.class(SEND, authorization, 1);
             assert_eq!(stranger.level.tier(), Tier::Lookup, "{authorization:?}");
