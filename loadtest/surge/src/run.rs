@@ -9,6 +9,7 @@ mod recorder;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -29,7 +30,7 @@ use crate::server::{ServerError, ServerProcess};
 use crate::slo::ExitCode;
 use crate::stats::{Phase, Stats};
 use crate::target::{Target, TargetError, check_loopback};
-use crate::workload::{Habits, World, is_reachable};
+use crate::workload::{Habits, Stage, World, is_reachable};
 
 pub(crate) const BEFORE: &str = "before";
 pub(crate) const SURGE: &str = "surge";
@@ -37,6 +38,8 @@ pub(crate) const SETTLING: &str = "settling";
 
 /// How long what is on its way at the end may take to arrive.
 const SETTLE_MAX: Duration = Duration::from_secs(15);
+/// After that nobody sends, and what was acknowledged at the last moment has so long to arrive.
+const QUIET_MAX: Duration = Duration::from_secs(10);
 
 /// Why a run did not take place.
 #[derive(Debug, thiserror::Error)]
@@ -164,7 +167,8 @@ impl Run {
                 Instant::now(),
                 vec![Phase { name: "setup", from: Duration::ZERO }],
             )),
-            over: watch::Sender::new(false),
+            stage: watch::Sender::new(Stage::Running),
+            sending: AtomicUsize::new(0),
         };
         let interrupted = interruptions(&mut tasks)?;
         let (world, progress) = (Arc::new(world), Progress::stderr());

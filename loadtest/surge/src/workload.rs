@@ -10,6 +10,7 @@ mod receive;
 mod sending;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -81,8 +82,22 @@ pub struct World {
     pub ledger: Ledger,
     /// Replaced between the parts of a run, so that set-up and probe are not in the figures.
     pub stats: ArcSwap<Stats>,
-    /// True when everybody goes home.
-    pub over: watch::Sender<bool>,
+    /// Only ever goes on.
+    pub stage: watch::Sender<Stage>,
+    /// Sends that have not been answered.
+    pub sending: AtomicUsize,
+}
+
+/// How far a run is, for those who live in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    Running,
+    /// Nobody comes any more. Who was told to come back later gives up; who is under way goes on.
+    Closing,
+    /// Nobody begins to send: what is acknowledged from here on could not be seen to arrive.
+    Quiet,
+    /// Everybody goes home.
+    Over,
 }
 
 impl World {
@@ -90,10 +105,15 @@ impl World {
         self.stats.load_full()
     }
 
+    /// Resolves when the run has come so far.
+    pub async fn reached(&self, stage: Stage) {
+        // The sender lives in the world, so the wait ends with the run and not before.
+        self.stage.subscribe().wait_for(|now| *now >= stage).await.ok();
+    }
+
     /// Resolves when the run is over.
     pub async fn over(&self) {
-        // The sender lives in the world, so the wait ends with the run and not before.
-        self.over.subscribe().wait_for(|over| *over).await.ok();
+        self.reached(Stage::Over).await;
     }
 
     pub fn is_existing(&self, index: u32) -> bool {

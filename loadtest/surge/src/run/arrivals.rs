@@ -1,6 +1,7 @@
 //! The measured part: calm, surge, and the time in which what is on its way arrives.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -9,13 +10,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::recorder::Recorder;
-use super::{BEFORE, Plan, Run, RunError, SETTLE_MAX, SETTLING, SURGE, probe};
+use super::{BEFORE, Plan, QUIET_MAX, Run, RunError, SETTLE_MAX, SETTLING, SURGE, probe};
 use crate::curve::Curve;
 use crate::pacer::{Due, Pacer};
 use crate::schedule::{Arrivals, Schedule, merge};
 use crate::stats::{Phase, Stats};
 use crate::timeline::Row;
-use crate::workload::{ExistingUser, Newcomer};
+use crate::workload::{ExistingUser, Newcomer, Stage};
 
 /// Who is due.
 #[derive(Clone, Copy, Debug)]
@@ -103,17 +104,24 @@ fn pair(seed: u64, n: u64, people: usize) -> (usize, usize) {
 
 /// Waits until nothing is under way and everything acknowledged has arrived, or until that takes too long.
 async fn settle(run: &mut Run, recorder: &mut Recorder, journeys: &mut JoinSet<bool>) {
-    let ends = Instant::now() + SETTLE_MAX;
-    while Instant::now() < ends {
-        if journeys.is_empty() && run.world.ledger.counts().lost == 0 {
-            break;
-        }
-        tokio::select! {
-            () = recorder.tick() => recorder.show(run),
-            Some(_) = journeys.join_next(), if !journeys.is_empty() => {}
+    for (stage, at_most) in [(Stage::Closing, SETTLE_MAX), (Stage::Quiet, QUIET_MAX)] {
+        run.world.stage.send_replace(stage);
+        let ends = Instant::now() + at_most;
+        while Instant::now() < ends {
+            let nothing_to_come = match stage {
+                Stage::Quiet => run.world.sending.load(SeqCst) == 0,
+                _ => journeys.is_empty(),
+            };
+            if nothing_to_come && run.world.ledger.counts().lost == 0 {
+                break;
+            }
+            tokio::select! {
+                () = recorder.tick() => recorder.show(run),
+                Some(_) = journeys.join_next(), if !journeys.is_empty() => {}
+            }
         }
     }
-    run.world.over.send_replace(true);
+    run.world.stage.send_replace(Stage::Over);
     // Everybody goes home at once; a second is for those in the middle of a call.
     let leave = async { while journeys.join_next().await.is_some() {} };
     tokio::time::timeout(Duration::from_secs(1), leave).await.ok();

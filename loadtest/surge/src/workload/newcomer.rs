@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::receive::Inbox;
 use super::sending::{Letter, send};
 use super::{
-    CHECK_CODE, CREATE_ACCOUNT, DISCOVER, FETCH_KEYS, FIRST_SEND, RECEIVE_CODE, START_VERIFICATION, World,
-    outcome,
+    CHECK_CODE, CREATE_ACCOUNT, DISCOVER, FETCH_KEYS, FIRST_SEND, RECEIVE_CODE, START_VERIFICATION, Stage,
+    World, outcome,
 };
 use crate::stats::Outcome;
 use crate::summary::SIGN_UP;
@@ -112,7 +112,7 @@ async fn knock(world: &World, client: &Client, number: &PhoneNumber) -> Result<V
         timer.finish(outcome);
         let Some(pause) = told_to_wait(&error) else { return Err(outcome) };
         tokio::select! {
-            () = world.over() => return Err(outcome),
+            () = world.reached(Stage::Closing) => return Err(outcome),
             () = tokio::time::sleep(pause) => {}
         }
     }

@@ -1,12 +1,14 @@
 //! One message, entered in the ledger.
 
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
 use bytes::Bytes;
 use spillway_api::v1;
 use spillway_client::{Client, Identity, Outgoing};
 use spillway_types::{AccountId, Clock, Guid, SystemClock};
 use tokio::time::Instant;
 
-use super::{World, outcome};
+use super::{Stage, World, outcome};
 use crate::ledger::Conversation;
 use crate::population::registration_id;
 use crate::stats::{Operation, Outcome};
@@ -22,7 +24,24 @@ pub(super) struct Letter {
     pub(super) to_account: AccountId,
 }
 
-/// Sends one message and waits for its acknowledgement, which the ledger holds the service to.
+/// Counted while it lives.
+struct Sending<'a>(&'a AtomicUsize);
+
+impl<'a> Sending<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Sends one message and waits for its acknowledgement, which the ledger holds the service to. False when it was not
+/// acknowledged, or when the run is too far for anybody to send.
 pub(super) async fn send(
     world: &World,
     client: &Client,
@@ -31,6 +50,11 @@ pub(super) async fn send(
     operation: Operation,
     planned: Instant,
 ) -> bool {
+    // Counted before the stage is looked at, so that whoever ends the run sees every send that it did not stop.
+    let _sending = Sending::begin(&world.sending);
+    if *world.stage.borrow() >= Stage::Quiet {
+        return false;
+    }
     let conversation = Conversation { sender: letter.from, receiver: letter.to, device: DEVICE };
     let ticket = world.ledger.send(conversation);
     let content = world.ledger.encode(ticket, SystemClock.now(), world.habits.content_bytes);
