@@ -47,8 +47,9 @@ impl BoundBy {
     const fn share(self) -> f64 {
         match self {
             Self::Store | Self::OneProcess => 0.35,
-            // Well below what the database on the other cores can take.
-            Self::Worker => 0.08,
+            // Below what the database on the other cores can take, and the least that a group can be given: a
+            // millisecond of each period.
+            Self::Worker => 0.1,
         }
     }
 }
