@@ -15,18 +15,21 @@ use crate::class::cohort::User;
 /// remembered, and whoever is forgotten is answered at once.
 #[derive(Debug)]
 pub struct Deaf {
-    /// The upper bits of a user's hash, and the milliseconds of the clock below them.
+    /// A [`Told`] each.
     places: Box<[AtomicU64]>,
 }
-
-/// Milliseconds of 24 days; later times count as that.
-const MILLIS_BITS: u32 = 31;
 
 /// No refusal is kept back for longer. What is answered later than this, proxies and people take for lost.
 pub const HOLD_MAX: Duration = Duration::from_secs(2);
 
 /// Kept from the caller's deadline, so that the answer arrives before it: a mobile network's way and some more.
 const MARGIN: Duration = Duration::from_millis(100);
+
+/// What arrives so soon after its caller was told was under way before he heard it: a mobile network's round trip.
+const UNDER_WAY: Duration = Duration::from_millis(250);
+
+/// Who came early, and comes again within so long of when he was to come, is known to be deaf.
+const REMEMBERED: Duration = Duration::from_secs(10);
 
 impl Deaf {
     /// 8 bytes for each place; as many places as users that are refused at a time, or some fewer.
@@ -35,7 +38,7 @@ impl Deaf {
     }
 
     /// A call of this user and tier is refused, and the caller is told to come back in `pause`. Answers how long to keep the
-    /// refusal back: not at all when the caller comes for the first time, or when it was due. `left`: until its deadline.
+    /// refusal back when it came before he was told to. `left`: until its deadline.
     pub fn refused(
         &self,
         user: User,
@@ -43,22 +46,66 @@ impl Deaf {
         now: Duration,
         pause: Duration,
         left: Duration,
-    ) -> Duration {
+    ) -> Option<Duration> {
         let hash = mix(user.0 ^ (tier as u64).rotate_left(32));
         let place = &self.places[(hash % self.places.len() as u64) as usize];
-        let known = place.load(Relaxed);
-        let until = Duration::from_millis(known & MILLIS_MAX);
-        if known >> MILLIS_BITS == hash >> MILLIS_BITS && now < until {
+        let known = Told::from_bits(place.load(Relaxed)).filter(|told| told.hash == Told::part(hash));
+        if let Some(mut told) = known
+            && now < told.until()
+        {
+            if !told.deaf && now < told.at + UNDER_WAY {
+                return None;
+            }
+            told.deaf = true;
+            place.store(told.bits(), Relaxed);
             // Told already; being told again later would never end.
-            return (until - now).min(HOLD_MAX).min(left.saturating_sub(MARGIN));
+            return Some((told.until() - now).min(HOLD_MAX).min(left.saturating_sub(MARGIN)));
         }
-        let until = u64::try_from((now + pause).as_millis()).unwrap_or(u64::MAX).min(MILLIS_MAX);
-        place.store(hash >> MILLIS_BITS << MILLIS_BITS | until, Relaxed);
-        Duration::ZERO
+        let deaf = known.is_some_and(|told| told.deaf && now < told.until() + REMEMBERED);
+        place.store(Told { hash: Told::part(hash), deaf, pause, at: now }.bits(), Relaxed);
+        None
     }
 }
 
-const MILLIS_MAX: u64 = (1 << MILLIS_BITS) - 1;
+/// Who was told what. 64 bits: 16 of the user's hash, whether he is deaf, 16 of the pause in units of 8 ms (8 minutes), and 31
+/// of the clock in milliseconds (24 days); later times count as that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    hash: u16,
+    deaf: bool,
+    pause: Duration,
+    at: Duration,
+}
+
+impl Told {
+    const PAUSE_UNIT: Duration = Duration::from_millis(8);
+
+    const fn part(hash: u64) -> u16 {
+        (hash >> 48) as u16
+    }
+
+    fn until(&self) -> Duration {
+        self.at + self.pause
+    }
+
+    fn bits(&self) -> u64 {
+        let pause = self.pause.div_duration_f64(Self::PAUSE_UNIT).round() as u16;
+        let at = u64::try_from(self.at.as_millis()).unwrap_or(u64::MAX).min(MILLIS_MAX);
+        u64::from(self.hash) << 48 | u64::from(self.deaf) << 47 | u64::from(pause) << 31 | at
+    }
+
+    /// Nobody was told anything at time 0.
+    fn from_bits(bits: u64) -> Option<Self> {
+        (bits != 0).then(|| Self {
+            hash: (bits >> 48) as u16,
+            deaf: bits >> 47 & 1 == 1,
+            pause: Self::PAUSE_UNIT * ((bits >> 31) as u16).into(),
+            at: Duration::from_millis(bits & MILLIS_MAX),
+        })
+    }
+}
+
+const MILLIS_MAX: u64 = (1 << 31) - 1;
 
 /// SplitMix64's finaliser.
 const fn mix(number: u64) -> u64 {
@@ -69,6 +116,8 @@ const fn mix(number: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -78,32 +127,49 @@ mod tests {
     fn only_who_comes_too_early_waits() {
         let deaf = Deaf::new(1_000);
         let refused = |user, now| deaf.refused(User(user), Tier::Send, now, 5 * SECOND, 10 * SECOND);
-        assert_eq!(refused(1, NOW), Duration::ZERO, "the first time");
-        assert_eq!(refused(1, NOW + 4 * SECOND), SECOND, "until it was to come back");
-        assert_eq!(refused(1, NOW + 2 * SECOND), HOLD_MAX);
-        assert_eq!(refused(2, NOW + SECOND), Duration::ZERO, "somebody else");
-        assert_eq!(refused(1, NOW + 5 * SECOND), Duration::ZERO, "when it was told to");
-        assert_eq!(refused(1, NOW + 6 * SECOND), HOLD_MAX, "and then it was told again");
+        assert_eq!(refused(1, NOW), None, "the first time");
+        assert_eq!(refused(1, NOW + UNDER_WAY / 2), None, "he cannot have heard it");
+        let pause = 625 * Told::PAUSE_UNIT;
+        assert_eq!(pause, 5 * SECOND);
+        assert_eq!(refused(1, NOW + 4 * SECOND), Some(SECOND), "until he was to come back");
+        assert_eq!(refused(1, NOW + 2 * SECOND), Some(HOLD_MAX));
+        assert_eq!(refused(2, NOW + SECOND), None, "somebody else");
+        assert_eq!(refused(1, NOW + 5 * SECOND), None, "when he was told to");
+        assert_eq!(
+            refused(1, NOW + 5 * SECOND + UNDER_WAY / 2),
+            Some(HOLD_MAX),
+            "and then he was told again"
+        );
+        assert_eq!(refused(1, NOW + 30 * SECOND), None);
+        assert_eq!(refused(1, NOW + 30 * SECOND + UNDER_WAY / 2), None, "long ago");
     }
 
     #[test]
     fn the_answer_comes_before_the_deadline() {
         let deaf = Deaf::new(10);
-        let refused = |left| deaf.refused(User(1), Tier::Ack, NOW, 60 * SECOND, left);
-        assert_eq!(refused(SECOND), Duration::ZERO);
-        assert_eq!(refused(SECOND), SECOND - MARGIN);
-        assert_eq!(refused(Duration::ZERO), Duration::ZERO);
+        let refused = |now, left| deaf.refused(User(1), Tier::Ack, now, 60 * SECOND, left);
+        assert_eq!(refused(NOW, SECOND), None);
+        assert_eq!(refused(NOW + SECOND, SECOND), Some(SECOND - MARGIN));
+        assert_eq!(refused(NOW + SECOND, Duration::ZERO), Some(Duration::ZERO));
     }
 
     #[test]
     fn tiers_are_told_apart_and_ten_million_users_take_no_more_room() {
         let deaf = Deaf::new(64);
-        let refused = |user, tier| deaf.refused(User(user), tier, NOW, SECOND, SECOND);
-        refused(1, Tier::Ack);
-        assert_eq!(refused(1, Tier::Lookup), Duration::ZERO);
+        let refused = |user, tier, now| deaf.refused(User(user), tier, now, SECOND, SECOND);
+        refused(1, Tier::Ack, NOW);
+        assert_eq!(refused(1, Tier::Lookup, NOW + SECOND / 2), None);
         for user in 0..100_000 {
-            refused(user, Tier::Send);
+            refused(user, Tier::Send, NOW);
         }
         assert_eq!(deaf.places.len(), 64);
+    }
+
+    proptest! {
+        #[test]
+        fn a_place_keeps_what_was_told(hash: u16, deaf: bool, pause in 0u16.., at_ms in 0..MILLIS_MAX) {
+            let told = Told { hash, deaf, pause: Told::PAUSE_UNIT * pause.into(), at: Duration::from_millis(at_ms) };
+            prop_assert_eq!(Told::from_bits(told.bits()), (told.bits() != 0).then_some(told));
+        }
     }
 }

@@ -8,11 +8,13 @@
 //!   travels with every call that is made for it ([`Class::current`]), so that a worker decides about a send as the gateway
 //!   did. A header from outside is never looked at.
 //! - A refusal has its status in the headers and no body. It is the one place that sets `RetryInfo` and
-//!   `grpc-retry-pushback-ms` for overload, from [`Refusal::pushback`](spillway_admission::Refusal::pushback).
+//!   `grpc-retry-pushback-ms` for overload, from [`Refusal::pushback`](spillway_admission::Refusal::pushback). Who comes back
+//!   before he was told to is answered late ([`Deaf`](spillway_admission::Deaf)).
 //! - A public port tells its callers what to hold back ([`HOLD_BACK_HEADER`](spillway_admission::HOLD_BACK_HEADER)); a worker
 //!   tells the hop above how much it has to do ([`Downstream`]).
 
 mod class;
+mod hold;
 mod layer;
 mod pressure;
 mod refusal;
@@ -34,6 +36,7 @@ pub use pressure::Downstream;
 pub(crate) use pressure::HearPressure;
 
 use class::FromCaller;
+use hold::Holds;
 use pressure::Told;
 
 /// What a hop sees of a call before it decides.
@@ -66,24 +69,31 @@ struct Inner {
     classify: Box<dyn Classify>,
     /// A worker's callers are told its pressure, a gateway's what to hold back.
     told: Option<Told>,
+    /// A gateway is a worker's only caller, and it listens.
+    holds: Option<Holds>,
     began: Instant,
 }
 
 impl Hop {
     /// A public port.
     pub fn public(admission: Admission<Waiter>, classify: impl Classify) -> Self {
-        Self::new(admission, Box::new(classify), None)
+        Self::new(admission, Box::new(classify), None, Some(Holds::new()))
     }
 
     /// A role's services on the bus, which take a call for what its caller says.
     pub fn worker(admission: Admission<Waiter>) -> Self {
-        Self::new(admission, Box::new(FromCaller), Some(Told::default()))
+        Self::new(admission, Box::new(FromCaller), Some(Told::default()), None)
     }
 
-    fn new(admission: Admission<Waiter>, classify: Box<dyn Classify>, told: Option<Told>) -> Self {
+    fn new(
+        admission: Admission<Waiter>,
+        classify: Box<dyn Classify>,
+        told: Option<Told>,
+        holds: Option<Holds>,
+    ) -> Self {
         // The first tick only starts the clock.
         admission.tick(Duration::ZERO, &Signals::default());
-        Self(Arc::new(Inner { admission, classify, told, began: Instant::now() }))
+        Self(Arc::new(Inner { admission, classify, told, holds, began: Instant::now() }))
     }
 
     pub fn admission(&self) -> &Admission<Waiter> {

@@ -158,7 +158,7 @@ impl Policy for Ours {
                 if let Some(come_back) = told.come_back.filter(|_| !arrival.inner) {
                     let (user, tier, left) = (User(arrival.user), level.tier(), left.duration());
                     let hold = self.deaf.refused(user, tier, now.duration(), come_back.duration(), left);
-                    told.hold = hold.into();
+                    told.hold = hold.unwrap_or_default().into();
                 }
                 Decision::Refuse(told)
             }

@@ -19,6 +19,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
 
+use super::hold::Hold;
 use super::{Class, Granted, Head, Hop, Waiter, refusal};
 use crate::PeerAddress;
 use crate::deadline::Deadline;
@@ -94,7 +95,7 @@ where
                 };
                 State::Waiting { waiting: Some(Box::new(waiting)) }
             }
-            Arrival::Refused(refusal) => State::Refused { refusal, call },
+            Arrival::Refused(refusal) => call.refuse(&refusal),
         };
         AdmitFuture { state }
     }
@@ -124,7 +125,7 @@ pin_project! {
         Free { #[pin] inner: F },
         Waiting { waiting: Option<Box<Waiting<S>>> },
         Running { #[pin] inner: F, seat: Option<Seat<Waiter>>, call: Counted },
-        Refused { refusal: Refusal, call: Counted },
+        Refused { response: Option<Response<()>>, hold: Option<Hold>, call: Counted },
     }
 }
 
@@ -157,9 +158,11 @@ where
                     call.tell(&mut response);
                     return Poll::Ready(Ok(response.map(AdmittedBody::of)));
                 }
-                StateProjection::Refused { refusal, call } => {
-                    let left = call.deadline.saturating_sub(call.hop.now());
-                    let mut response = refusal::response(refusal, left);
+                StateProjection::Refused { response, hold, call } => {
+                    if let Some(hold) = hold {
+                        ready!(Pin::new(hold).poll(cx));
+                    }
+                    let mut response = response.take().expect("an answer is given once");
                     call.tell(&mut response);
                     return Poll::Ready(Ok(response.map(|()| AdmittedBody { inner: None })));
                 }
@@ -174,7 +177,7 @@ where
                             seat: Some(seat),
                             call,
                         },
-                        Err(refusal) => State::Refused { refusal, call },
+                        Err(refusal) => call.refuse(&refusal),
                     };
                     this.state.set(next);
                 }
@@ -198,6 +201,20 @@ impl<S> Waiting<S> {
 }
 
 impl Counted {
+    fn refuse<S, F>(self, refusal: &Refusal) -> State<S, F> {
+        let now = self.hop.now();
+        let left = self.deadline.saturating_sub(now);
+        let pushback = refusal.pushback(left, &mut rand::rng());
+        let hold = self
+            .hop
+            .0
+            .holds
+            .as_ref()
+            .zip(pushback)
+            .and_then(|(holds, pushback)| holds.refused(self.class, now, pushback.retry_info, left));
+        State::Refused { response: Some(refusal::response(refusal.reason, pushback)), hold, call: self }
+    }
+
     /// Adds what the other side should know of this hop.
     fn tell<B>(&self, response: &mut Response<B>) {
         if let Some(told) = &self.hop.0.told {

@@ -1,17 +1,14 @@
 //! What a caller who is sent away reads.
 
-use std::time::Duration;
-
 use http::{HeaderValue, Response};
-use spillway_admission::{InCall, Reason, Refusal};
+use spillway_admission::{InCall, Pushback, Reason};
 use spillway_api::{REFUSED_HEADER, Refusal as WireRefusal};
 
 use crate::deadline::PUSHBACK;
 
 /// The whole answer: a status, and no body.
-pub(super) fn response(refusal: &Refusal, left: Duration) -> Response<()> {
-    let pushback = refusal.pushback(left, &mut rand::rng());
-    let (reason, text) = match refusal.reason {
+pub(super) fn response(why: Reason, pushback: Option<Pushback>) -> Response<()> {
+    let (reason, text) = match why {
         Reason::Deadline => (spillway_api::Reason::Deadline, "it could not be answered in the time it has"),
         Reason::Brownout => {
             (spillway_api::Reason::Overload, "the operator has switched this off for a while")
@@ -27,6 +24,6 @@ pub(super) fn response(refusal: &Refusal, left: Duration) -> Response<()> {
     if pushback.is_some_and(|pushback| pushback.in_call == InCall::DoNotRetry) {
         headers.insert(PUSHBACK, HeaderValue::from(InCall::DoNotRetry.millis()));
     }
-    headers.insert(REFUSED_HEADER, HeaderValue::from_static(refusal.reason.name()));
+    headers.insert(REFUSED_HEADER, HeaderValue::from_static(why.name()));
     response
 }

@@ -78,6 +78,7 @@ async fn what_is_switched_off_never_reaches_a_handler() {
     assert_eq!(pushback_ms(&refused), Some(-1));
     let mut patient = fetch("hello");
     patient.set_timeout(Duration::from_secs(30));
+    patient.metadata_mut().insert("x-caller", "2".parse().unwrap());
     let refused = ask(&channel, patient).await.unwrap_err();
     let pause = Refusal::from_status(&refused).unwrap().retry_after.unwrap();
     assert_eq!(pushback_ms(&refused), Some(i64::try_from(pause.as_millis()).unwrap()));
@@ -87,6 +88,38 @@ async fn what_is_switched_off_never_reaches_a_handler() {
     // It comes down a rung at a time; the gate is open at once.
     hop.tick(&Signals::default());
     assert_eq!(ask(&channel, fetch("hello")).await.unwrap(), "hello");
+}
+
+#[tokio::test]
+async fn who_asks_again_at_once_is_answered_late_and_takes_no_seat() {
+    let (handler, tasks) = (Handler::default(), Tasks::new());
+    let hop = Hop::public(admission(AdmissionConfig::default()), AllOf(Tier::Send));
+    let channel = tcp(&handler, &hop, &tasks).await;
+    hop.admission().steer(Steering::Set(5));
+    hop.tick(&Signals::default());
+    let refused = async |caller: &'static str, timeout: Duration| {
+        let mut request = fetch("hello");
+        request.set_timeout(timeout);
+        request.metadata_mut().insert("x-caller", caller.parse().unwrap());
+        let asked = Instant::now();
+        let refused = ask(&channel, request).await.unwrap_err();
+        assert_eq!(reason(&refused), Reason::Overload);
+        asked.elapsed()
+    };
+    let (soon, patience) = (Duration::from_millis(200), Duration::from_secs(10));
+    assert!(refused("1", patience).await < soon);
+    // Long enough to have heard it.
+    tokio::time::sleep(Duration::from_millis(260)).await;
+    // Sends are told to stay away for half a second at least.
+    let (again, other) = tokio::join!(refused("1", patience), refused("2", patience));
+    assert!(again > soon && other < soon, "{again:?}, {other:?}");
+    // And it is an answer still: it comes before the caller gives up.
+    refused("3", patience).await;
+    tokio::time::sleep(Duration::from_millis(260)).await;
+    let in_time = refused("3", Duration::from_millis(300)).await;
+    assert!(in_time < Duration::from_millis(300), "{in_time:?}");
+    let view = hop.admission().view();
+    assert_eq!((view.inflight, view.queued, handler.started()), (0, 0, 0));
 }
 
 #[tokio::test]

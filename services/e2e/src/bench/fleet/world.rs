@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use prometheus::Registry;
 use spillway_bus::nats::{Nats, NatsConfig};
 use spillway_chassis::Tasks;
-use spillway_fleet::{Fleet, FleetSpec, Node, NodeKind};
+use spillway_fleet::{Fleet, FleetSpec, Node, NodeKind, Role};
 use surge::observe::{Proc, ProcessSample};
 use tempfile::TempDir;
 use toml::Table;
@@ -53,6 +53,12 @@ impl World {
 
     pub(crate) fn cql(&self) -> Vec<String> {
         self.fleet.cql_addresses().iter().map(ToString::to_string).collect()
+    }
+
+    /// The admin ports of its gateways.
+    pub(crate) fn gateway_admin(&self) -> Vec<String> {
+        let gateways = self.fleet.nodes().iter().filter(|node| node.kind() == NodeKind::Role(Role::Gateway));
+        gateways.filter_map(|node| node.endpoint("admin")).map(|at| at.to_string()).collect()
     }
 
     /// All processes of Spillway together.

@@ -1,10 +1,11 @@
 //! The service of a run, and the people who use it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use spillway_api::v1::messages_client::MessagesClient;
 use spillway_api::{Reason, Refusal, v1};
 use spillway_client::{CallError, Client, ClientConfig, Outgoing};
@@ -12,6 +13,7 @@ use spillway_fleet::{NodeKind, Role};
 use spillway_types::Guid;
 use surge::observe::Proc;
 use surge::population::Population;
+use tokio::process::Command;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
@@ -26,10 +28,8 @@ use crate::bench::{Options, message};
 /// Enough that each is far below what is fair for one, and that all cohorts have some.
 const USERS: usize = 1_024;
 const RECEIVERS: usize = 1_024;
-/// Connections of those who send.
-const CONNECTIONS: usize = 32;
-/// Clients that listen to what the service says, a connection each.
-const COOPERATING: usize = 128;
+/// Who asks for a code at a time. Each number is another person, but so many connections are all that fit here.
+const STRANGERS: usize = 1_024;
 
 /// What bounds the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ impl BoundBy {
 pub(crate) struct World {
     pub(crate) crowd: Crowd,
     service: Service,
+    /// Its executable, which also talks to running ones.
+    program: PathBuf,
     // After the service, so that its group is empty when it goes.
     _share: ProcessorShare,
 }
@@ -90,7 +92,19 @@ impl World {
         for pid in service.slow_pids(bound) {
             share.hold(pid)?;
         }
-        Ok(Self { crowd, service, _share: share })
+        Ok(Self { crowd, service, program: options.server.clone(), _share: share })
+    }
+
+    /// Walks the brownout ladder of its gateways: `["set", "5"]` or `["auto"]`.
+    pub(crate) async fn ladder(&self, order: &[&str]) -> Result<()> {
+        let mut command = Command::new(&self.program);
+        command.arg("ladder").args(order).stdin(Stdio::null());
+        for admin in self.service.gateway_admin() {
+            command.args(["--admin", &admin]);
+        }
+        let output = command.output().await.context("the service's executable cannot be run")?;
+        ensure!(output.status.success(), "the ladder: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
     }
 
     /// Processor time of all of the service, the back ends included, in microseconds.
@@ -112,6 +126,13 @@ impl Service {
         match self {
             Self::Node(node) => &node.people,
             Self::Fleet(fleet) => &fleet.people,
+        }
+    }
+
+    fn gateway_admin(&self) -> Vec<String> {
+        match self {
+            Self::Node(node) => vec![node.server.admin.trim_start_matches("http://").to_owned()],
+            Self::Fleet(fleet) => fleet.gateway_admin(),
         }
     }
 
@@ -145,10 +166,11 @@ impl Crowd {
             }
             Ok(clients)
         };
-        let calls = clients(CONNECTIONS, ClientConfig::default()).await?;
-        let strangers = clients(CONNECTIONS, ClientConfig::default()).await?;
+        // A device has a connection of its own, and what the service does about a caller it does about his connection.
+        let calls = clients(USERS, ClientConfig::default()).await?;
+        let strangers = clients(STRANGERS, ClientConfig::default()).await?;
         let patient = ClientConfig { call_timeout: OBJECTIVE, ..ClientConfig::default() };
-        let cooperating = clients(COOPERATING, patient).await?;
+        let cooperating = clients(USERS, patient).await?;
         Ok(Self {
             population: people.population,
             users,
@@ -162,8 +184,8 @@ impl Crowd {
     /// Somebody sends, once, and does not listen to what the service says about it.
     pub(crate) fn send(&self, n: u64) -> impl Future<Output = Ended> + Send + use<> {
         let n = scattered(n);
-        let user = &self.users[n % self.users.len()];
-        let mut calls = self.calls[n % self.calls.len()].clone();
+        let at = n % self.users.len();
+        let (user, mut calls) = (&self.users[at], self.calls[at].clone());
         let mut request = Request::new(message::to(&self.receivers[n / 7 % self.receivers.len()]));
         request.set_timeout(OBJECTIVE);
         user.identity.authorize(request.metadata_mut());
@@ -178,8 +200,7 @@ impl Crowd {
     /// Somebody sends with the reference client, which repeats and holds back as it is told.
     pub(crate) fn send_cooperating(&self, n: u64) -> impl Future<Output = Ended> + Send + use<> {
         let n = scattered(n);
-        // A client's advice is for its user.
-        let at = n % self.cooperating.len();
+        let at = n % self.users.len();
         let (client, user) = (self.cooperating[at].clone(), self.users[at].clone());
         let message = message::to(&self.receivers[n / 7 % self.receivers.len()]);
         let outgoing = Outgoing {
