@@ -86,6 +86,11 @@ impl<W> Queue<W> {
         self.slots.len() == 0
     }
 
+    /// Whether nobody waits in this tier or a more important one.
+    pub(crate) fn is_empty_up_to(&self, tier: Tier) -> bool {
+        self.lanes[..=tier as usize].iter().all(Lanes::is_empty)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }

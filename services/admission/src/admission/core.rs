@@ -19,6 +19,8 @@ pub(super) struct Core<W> {
     meter: Meter,
     limit: u32,
     inflight: u32,
+    /// Those of them that sign-ups and the background have.
+    newcomers: u32,
     /// The latest time that was told.
     now: Duration,
     /// The gate refuses, as of the last tick.
@@ -91,6 +93,14 @@ const QUEUE_AGE_CALM: Duration = Duration::from_secs(2);
 /// The shortest wait that CoDel may impose, in calls. Shorter ones leave seats of small servers empty.
 const CODEL_CALLS: f64 = 32.0;
 
+/// One for so many seats of the limit: a trunk reservation. What people who are there already do is short, so that few
+/// seats are enough.
+const BESIDE_NEWCOMERS: u32 = 8;
+
+const fn is_of_newcomer(tier: Tier) -> bool {
+    tier as usize >= Tier::FinishSignUp as usize
+}
+
 impl<W> Core<W> {
     pub(super) fn new(config: QueueConfig, limit: u32, law: Box<dyn LimitLaw>) -> Self {
         Self {
@@ -101,6 +111,7 @@ impl<W> Core<W> {
             meter: Meter::default(),
             limit,
             inflight: 0,
+            newcomers: 0,
             now: Duration::ZERO,
             overloaded: false,
             capacity: None,
@@ -122,7 +133,7 @@ impl<W> Core<W> {
         evicted: &mut Vec<Entry<W>>,
     ) -> Offer {
         let (tier, seats) = (call.level.tier(), call.seats);
-        if self.queue.is_empty() && self.fits(seats) {
+        if self.queue.is_empty() && self.fits(seats) || self.fits_beside_newcomers(tier, seats) {
             self.start(now, tier, seats);
             return Offer::Run;
         }
@@ -168,6 +179,9 @@ impl<W> Core<W> {
     pub(super) fn start(&mut self, now: Duration, tier: Tier, seats: u32) {
         self.advance(now);
         self.inflight = self.inflight.saturating_add(seats);
+        if is_of_newcomer(tier) {
+            self.newcomers = self.newcomers.saturating_add(seats);
+        }
         let meter = &mut self.meter;
         meter.inflight_max = meter.inflight_max.max(self.inflight);
         meter.granted[tier as usize] += u64::from(seats);
@@ -200,14 +214,21 @@ impl<W> Core<W> {
                 useful: call.useful,
             });
         }
-        self.inflight -= call.seats;
+        self.free(call.tier, call.seats);
     }
 
     /// Frees seats without a word about the call; answers the latest time that is known.
-    pub(super) fn cancel(&mut self, seats: u32) -> Duration {
+    pub(super) fn cancel(&mut self, tier: Tier, seats: u32) -> Duration {
         let now = self.advance(self.now);
-        self.inflight -= seats;
+        self.free(tier, seats);
         now
+    }
+
+    fn free(&mut self, tier: Tier, seats: u32) {
+        self.inflight -= seats;
+        if is_of_newcomer(tier) {
+            self.newcomers -= seats;
+        }
     }
 
     pub(super) fn leave(&mut self, place: Place) -> Option<Entry<W>> {
@@ -305,6 +326,15 @@ impl<W> Core<W> {
 
     fn fits(&self, seats: u32) -> bool {
         self.inflight == 0 || self.inflight.saturating_add(seats) <= self.limit
+    }
+
+    /// Newcomers who have all seats, and keep them for long because a sign-up takes a hundred times a send, do not make a
+    /// send wait until one of them has finished: some of theirs are not counted.
+    fn fits_beside_newcomers(&self, tier: Tier, seats: u32) -> bool {
+        let uncounted = self.newcomers.min((self.limit / BESIDE_NEWCOMERS).max(1));
+        tier as usize <= Tier::Send as usize
+            && self.queue.is_empty_up_to(Tier::Send)
+            && (self.inflight - uncounted).saturating_add(seats) <= self.limit
     }
 
     /// In overload half of the limit or what is served within twice CoDel's target; before, as much as is served within the

@@ -89,7 +89,7 @@ impl<W: Waiter> Seat<W> {
                 now
             }
             // Whoever drops a future has no clock. The latest time that was told is late by less than a tick.
-            None => core.cancel(self.seats),
+            None => core.cancel(self.tier, self.seats),
         };
         drop(core);
         shared.serve_waiting(now);
@@ -147,7 +147,7 @@ impl<W: Waiter> Shared<W> {
                     self.metrics.waited(level.tier(), waited);
                     if let Err(mut seat) = waiter.admitted(Seat::new(self, &call, now, waited)) {
                         seat.shared = None;
-                        self.core().cancel(seats);
+                        self.core().cancel(level.tier(), seats);
                     }
                 }
                 Next::Expired(entry) => self.refuse_expired(entry),
