@@ -85,8 +85,7 @@ pub(crate) async fn rows(options: &Options, world: &World, names: &Names) -> Res
         peak = peak.max(step.goodput);
     }
     let refused_cpu_us = refused_cpu_us(world, capacity).await?;
-    let mut rows = Vec::new();
-    rows.push(Row::ratio(names.refusal, refused_cpu_us, "us", served_cpu_us, Target::AtMost(0.05)));
+    let mut rows = vec![Row::ratio(names.refusal, refused_cpu_us, "us", served_cpu_us, Target::AtMost(0.05))];
     for ((times, target), name) in TIMES.into_iter().zip(names.goodput) {
         let step = step(world, capacity * times, false).await?;
         rows.push(Row::ratio(name, step.goodput, "1/s", peak, Target::AtLeast(target)));
