@@ -158,7 +158,11 @@ impl Policy for Ours {
                 if let Some(come_back) = told.come_back.filter(|_| !arrival.inner) {
                     let (user, tier, left) = (User(arrival.user), level.tier(), left.duration());
                     let hold = self.deaf.refused(user, tier, now.duration(), come_back.duration(), left);
-                    told.hold = hold.unwrap_or_default().into();
+                    if let Some(hold) = hold {
+                        // What fits then, not now.
+                        told = self.refusal(&refusal, Nanos::from(left.saturating_sub(hold)));
+                        told.hold = hold.into();
+                    }
                 }
                 Decision::Refuse(told)
             }

@@ -93,8 +93,8 @@ const QUEUE_AGE_CALM: Duration = Duration::from_secs(2);
 /// The shortest wait that CoDel may impose, in calls. Shorter ones leave seats of small servers empty.
 const CODEL_CALLS: f64 = 32.0;
 
-/// One for so many seats of the limit: a trunk reservation. What people who are there already do is short, so that few
-/// seats are enough.
+/// One seat for so many of the limit, and one at least: a trunk reservation, on top of the limit. What people who are there
+/// already do is short, so that few seats are enough.
 const BESIDE_NEWCOMERS: u32 = 8;
 
 const fn is_of_newcomer(tier: Tier) -> bool {
@@ -328,11 +328,15 @@ impl<W> Core<W> {
         self.inflight == 0 || self.inflight.saturating_add(seats) <= self.limit
     }
 
-    /// Newcomers who have all seats, and keep them for long because a sign-up takes a hundred times a send, do not make a
-    /// send wait until one of them has finished: some of theirs are not counted.
+    /// Newcomers who have all seats, and keep them for as long as a sign-up takes, do not make a send wait until one of them
+    /// has finished: some of theirs are not counted.
+    ///
+    /// Only beyond the limit. A seat within it that is free while others wait is kept for a wide call, or for the floor of
+    /// a tier, and would be taken from it for ever.
     fn fits_beside_newcomers(&self, tier: Tier, seats: u32) -> bool {
         let uncounted = self.newcomers.min((self.limit / BESIDE_NEWCOMERS).max(1));
         tier as usize <= Tier::Send as usize
+            && !self.fits(seats)
             && self.queue.is_empty_up_to(Tier::Send)
             && (self.inflight - uncounted).saturating_add(seats) <= self.limit
     }

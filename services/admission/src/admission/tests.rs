@@ -351,6 +351,16 @@ fn newcomers_who_have_all_seats_do_not_make_sends_wait() {
     bench.wait(&bench.call(Tier::Send));
 }
 
+#[test]
+fn within_the_limit_the_queue_decides_whoever_has_the_seats() {
+    let bench = Bench::with_limit(16);
+    let _sign_ups: Vec<_> = (0..12).map(|_| bench.run(Tier::StartSignUp)).collect();
+    let (_wide, _) = bench.wait(&Call { seats: 8, ..bench.call(Tier::Lookup) });
+    // It is not let past the queue, which knows what is owed to whom, and which serves it at once as nothing is.
+    let (_send, verdict) = bench.wait(&bench.call(Tier::Send));
+    assert!(verdict.try_recv().is_ok());
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Arrive {

@@ -1,9 +1,9 @@
 //! Refusals that are kept for a while from callers who came back before they were told to.
 //!
 //! A caller who listens costs nothing while he waits. One who asks again at once costs a refusal each time, and reading and
-//! answering his calls is most of what a refusal costs. Kept back, a caller who waits for his answer is as slow as if he had
-//! listened. His connection is read all the same: one that is not would keep back what is admitted as well, and a service
-//! whose callers are all deaf would have nothing to do.
+//! answering his calls is most of what a refusal costs. Kept back, a caller who waits for his answer asks every two seconds
+//! ([`HOLD_MAX`](spillway_admission::HOLD_MAX)) and not at every round trip. His connection is read all the same: one that is
+//! not would keep back what is admitted as well, and a service whose callers are all deaf would have nothing to do.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ use super::Class;
 /// 512 KiB. Whoever is forgotten is answered at once, and remembered again.
 const PLACES: usize = 1 << 16;
 
-/// A held call is a stream and its task, some 4 kB: 64 MB. Those above are answered at once.
+/// A held call is an HTTP/2 stream and its task, some kB: some 10 MB. Those above are answered at once.
 const HELD_MAX: usize = 1 << 14;
 
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub(super) struct Holds {
 
 /// The answer is due when it ends.
 pub(super) struct Hold {
+    lasts: Duration,
     until: Pin<Box<Sleep>>,
     held: Arc<AtomicUsize>,
 }
@@ -48,12 +49,19 @@ impl Holds {
         pause: Duration,
         left: Duration,
     ) -> Option<Hold> {
-        let hold = self.deaf.refused(class.user, class.level.tier(), now, pause, left)?;
+        let lasts = self.deaf.refused(class.user, class.level.tier(), now, pause, left)?;
         if self.held.fetch_add(1, Relaxed) >= HELD_MAX {
             self.held.fetch_sub(1, Relaxed);
             return None;
         }
-        Some(Hold { until: Box::pin(tokio::time::sleep(hold)), held: Arc::clone(&self.held) })
+        let (until, held) = (Box::pin(tokio::time::sleep(lasts)), Arc::clone(&self.held));
+        Some(Hold { lasts, until, held })
+    }
+}
+
+impl Hold {
+    pub(super) const fn lasts(&self) -> Duration {
+        self.lasts
     }
 }
 

@@ -204,14 +204,14 @@ impl Counted {
     fn refuse<S, F>(self, refusal: &Refusal) -> State<S, F> {
         let now = self.hop.now();
         let left = self.deadline.saturating_sub(now);
-        let pushback = refusal.pushback(left, &mut rand::rng());
-        let hold = self
-            .hop
-            .0
-            .holds
-            .as_ref()
-            .zip(pushback)
-            .and_then(|(holds, pushback)| holds.refused(self.class, now, pushback.retry_info, left));
+        let mut pushback = refusal.pushback(left, &mut rand::rng());
+        let holds = self.hop.0.holds.as_ref().zip(pushback);
+        let hold =
+            holds.and_then(|(holds, pushback)| holds.refused(self.class, now, pushback.retry_info, left));
+        if let Some(hold) = &hold {
+            // What fits then, not now.
+            pushback = refusal.pushback(left.saturating_sub(hold.lasts()), &mut rand::rng());
+        }
         State::Refused { response: Some(refusal::response(refusal.reason, pushback)), hold, call: self }
     }
 

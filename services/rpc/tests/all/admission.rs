@@ -104,7 +104,10 @@ async fn who_asks_again_at_once_is_answered_late_and_takes_no_seat() {
         let asked = Instant::now();
         let refused = ask(&channel, request).await.unwrap_err();
         assert_eq!(reason(&refused), Reason::Overload);
-        asked.elapsed()
+        let (took, pause) = (asked.elapsed(), pushback_ms(&refused).unwrap());
+        let end = took + Duration::from_millis(u64::try_from(pause).unwrap_or(0));
+        assert!(end < timeout, "{pause} ms after {took:?} is too late");
+        took
     };
     let (soon, patience) = (Duration::from_millis(200), Duration::from_secs(10));
     assert!(refused("1", patience).await < soon);
@@ -113,6 +116,10 @@ async fn who_asks_again_at_once_is_answered_late_and_takes_no_seat() {
     // Sends are told to stay away for half a second at least.
     let (again, other) = tokio::join!(refused("1", patience), refused("2", patience));
     assert!(again > soon && other < soon, "{again:?}, {other:?}");
+    // What fitted when it was refused does not fit any more when it is answered.
+    refused("4", patience).await;
+    tokio::time::sleep(Duration::from_millis(260)).await;
+    refused("4", Duration::from_millis(1_200)).await;
     // And it is an answer still: it comes before the caller gives up.
     refused("3", patience).await;
     tokio::time::sleep(Duration::from_millis(260)).await;

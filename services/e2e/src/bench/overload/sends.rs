@@ -27,6 +27,15 @@ struct Step {
     cpu_us: f64,
 }
 
+impl Step {
+    /// Processor time of a send that is served, without what the refused ones took.
+    fn served_cpu_us(&self, refused_cpu_us: f64) -> f64 {
+        let refused = self.offered.count(Ended::Refused) as f64 * refused_cpu_us;
+        let served = self.offered.count(Ended::Served);
+        if served == 0 { f64::INFINITY } else { (self.cpu_us - refused) / served as f64 }
+    }
+}
+
 /// The rows of one bound: at 2, 4 and 10 times the capacity, what a refusal costs, and 10 times with clients that listen.
 pub(crate) struct Names {
     pub(crate) goodput: [&'static str; 3],
@@ -75,16 +84,18 @@ const TIMES: [(f64, f64); 3] = [(2.0, 0.95), (4.0, 0.88), (10.0, 0.75)];
 pub(crate) async fn rows(options: &Options, world: &World, names: &Names) -> Result<Vec<Row>> {
     let crowd = world.crowd.clone();
     let capacity = closed::capacity(options, "sends", move |n| crowd.send(n)).await?;
-    let mut peak = 0.0_f64;
-    let mut served_cpu_us = f64::INFINITY;
+    let mut below = Vec::new();
     for share in [0.7, 0.85, 1.0, 1.15] {
-        let step = step(world, capacity * share, false).await?;
-        if step.offered.count(Ended::Refused) * 100 < step.offered.calls.len() {
-            served_cpu_us = served_cpu_us.min(step.cpu_us / step.offered.count(Ended::Served).max(1) as f64);
-        }
-        peak = peak.max(step.goodput);
+        below.push(step(world, capacity * share, false).await?);
     }
+    let peak = below.iter().map(|step| step.goodput).fold(0.0, f64::max);
     let refused_cpu_us = refused_cpu_us(world, capacity).await?;
+    let served_cpu_us =
+        below.iter().map(|step| step.served_cpu_us(refused_cpu_us)).fold(f64::INFINITY, f64::min);
+    ensure!(
+        served_cpu_us.is_finite() && served_cpu_us > 0.0,
+        "nothing was served that a refusal could be compared with"
+    );
     let mut rows = vec![Row::ratio(names.refusal, refused_cpu_us, "us", served_cpu_us, Target::AtMost(0.05))];
     for ((times, target), name) in TIMES.into_iter().zip(names.goodput) {
         let step = step(world, capacity * times, false).await?;
