@@ -89,7 +89,8 @@ impl Told {
     }
 
     fn bits(&self) -> u64 {
-        let pause = self.pause.div_duration_f64(Self::PAUSE_UNIT).round() as u16;
+        // Down, so that nobody is early who comes when he was told to.
+        let pause = (self.pause.as_millis() / Self::PAUSE_UNIT.as_millis()).try_into().unwrap_or(u16::MAX);
         let at = u64::try_from(self.at.as_millis()).unwrap_or(u64::MAX).min(MILLIS_MAX);
         u64::from(self.hash) << 48 | u64::from(self.deaf) << 47 | u64::from(pause) << 31 | at
     }
@@ -166,6 +167,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn who_comes_when_he_was_told_to_is_not_early(at_us in 1u64..1_000_000_000, pause_us in 100_000u64..900_000_000) {
+            let (at, pause) = (Duration::from_micros(at_us), Duration::from_micros(pause_us));
+            let deaf = Deaf::new(1);
+            prop_assert_eq!(deaf.refused(User(1), Tier::Send, at, pause, SECOND), None);
+            prop_assert_eq!(deaf.refused(User(1), Tier::Send, at + pause, pause, SECOND), None);
+        }
+
         #[test]
         fn a_place_keeps_what_was_told(hash: u16, deaf: bool, pause in 0u16.., at_ms in 0..MILLIS_MAX) {
             let told = Told { hash, deaf, pause: Told::PAUSE_UNIT * pause.into(), at: Duration::from_millis(at_ms) };

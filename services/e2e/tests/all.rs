@@ -16,6 +16,7 @@ mod all {
     mod fleet;
     /// Parts of a fleet that die under load.
     mod fleet_faults;
+    mod grpc_go;
     mod inbox;
     mod journal;
     mod keys;

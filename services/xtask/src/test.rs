@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that must hold, cheapest first.
 
 mod back_ends;
+mod grpc_go;
 
 use std::process::Command;
 use std::time::Duration;

@@ -17,7 +17,7 @@ mod migration;
 mod own_nats;
 /// `spillway schema`.
 mod schema;
-mod site;
+pub(crate) mod site;
 /// Before its servers are there.
 mod waiting;
 /// What people do, through processes of one role each.

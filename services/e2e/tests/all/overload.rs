@@ -22,7 +22,7 @@ async fn status(node: &Node) -> v1::GetStatusResponse {
     StatusClient::new(channel).get(GetStatusRequest {}).await.unwrap().into_inner()
 }
 
-async fn ladder(node: &Node, arguments: &[&str]) -> (bool, String) {
+pub(super) async fn ladder(node: &Node, arguments: &[&str]) -> (bool, String) {
     let admin = node.server.admin.strip_prefix("http://").unwrap();
     let output = Command::new(binary())
         .arg("ladder")
@@ -37,7 +37,7 @@ async fn ladder(node: &Node, arguments: &[&str]) -> (bool, String) {
 }
 
 /// Orders are taken up by the next tick.
-async fn at_rung(node: &Node, rung: u32, held: bool) -> v1::GetStatusResponse {
+pub(super) async fn at_rung(node: &Node, rung: u32, held: bool) -> v1::GetStatusResponse {
     eventually("the ladder has moved", || async {
         let now = status(node).await;
         (now.brownout_rung, now.brownout_held) == (rung, held)

@@ -1,5 +1,5 @@
 //! The servers that tests need: those that `SPILLWAY_TEST_NATS` and `SPILLWAY_TEST_CQL` name, or one of each started
-//! for the run.
+//! for the run. And a client of another make.
 //!
 //! Tests that kill servers start their own, from the same cache, whatever these variables name. All of them end with
 //! this process, whether it returns, fails or is interrupted.
@@ -8,12 +8,14 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::thread;
 
 use anyhow::{Context, Result};
-use spillway_fleet::{BackEnd, Cache, CassandraSpec, FetchError, Fleet, FleetSpec, NatsSpec};
+use spillway_fleet::{BackEnd, Cache, CassandraSpec, Fleet, FleetSpec, NatsSpec};
 use tokio::runtime::Runtime;
 
+use super::grpc_go;
 use crate::{cargo, fleet};
 
 /// Tables of many tests at once, and their compactions.
@@ -25,6 +27,8 @@ pub(super) struct BackEnds {
     cache: Cache,
     nats: bool,
     cassandra: bool,
+    /// Once it is built.
+    grpc_go: PathBuf,
 }
 
 pub(super) struct Started {
@@ -42,13 +46,15 @@ impl BackEnds {
             cache: fleet::cache(),
             nats: missing("SPILLWAY_TEST_NATS"),
             cassandra: missing("SPILLWAY_TEST_CQL"),
+            grpc_go: PathBuf::new(),
         };
         wanted.cache.preflight(wanted.nats, wanted.cassandra)?;
+        grpc_go::preflight()?;
         Ok(wanted)
     }
 
     /// Obtains the servers while something else goes on, which mostly waits for the compiler.
-    pub(super) fn fetch_meanwhile(self, other: impl FnOnce() -> Result<()>) -> Result<Self> {
+    pub(super) fn fetch_meanwhile(mut self, other: impl FnOnce() -> Result<()>) -> Result<Self> {
         thread::scope(|scope| {
             let fetch = scope.spawn(|| {
                 if self.nats {
@@ -57,12 +63,13 @@ impl BackEnds {
                 if self.cassandra {
                     self.cache.fetch_cassandra()?;
                 }
-                Ok::<_, FetchError>(())
+                grpc_go::build(self.cache.folder())
             });
             let other = other();
             let fetched = fetch.join().expect("fetching returns its errors");
             other?;
-            fetched.context("cannot obtain the servers that tests need")
+            self.grpc_go = fetched.context("cannot obtain what tests need")?;
+            Ok::<_, anyhow::Error>(())
         })?;
         Ok(self)
     }
@@ -93,6 +100,7 @@ impl BackEnds {
         let mut environment = vec![
             ("SPILLWAY_TEST_BACKENDS", whole(self.cache.folder().as_os_str())?),
             ("SPILLWAY_TEST_NATS_SERVER", whole(self.cache.nats_server().as_os_str())?),
+            ("SPILLWAY_TEST_GRPC_GO", self.grpc_go.into_os_string()),
         ];
         if self.nats {
             environment.push(("SPILLWAY_TEST_NATS", list(fleet.nats_addresses())));
