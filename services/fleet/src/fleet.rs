@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::cache::FetchError;
 use crate::node::{Node, NodeError, NodeKind, NodePlan};
@@ -25,6 +25,11 @@ pub(crate) use folder::Folder;
 
 /// Making a schema in three nodes takes 6 to 9 s on two quiet cores.
 const PREPARE_MAX: Duration = Duration::from_secs(120);
+
+/// A node of a database answers before it knows of the others, and then refuses what needs a quorum. On a busy machine it
+/// takes some seconds until it does; what may be repeated is tried again for so long.
+const SETTLE_MAX: Duration = Duration::from_secs(30);
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// The processes of a fleet that was started here or found in its folder. What was started here ends with this value,
 /// unless it is [detached](Self::detach).
@@ -51,7 +56,7 @@ struct Description {
 struct Preparation {
     program: PathBuf,
     arguments: Vec<String>,
-    /// Not done when this file is there.
+    /// Not done when this file is there. Without one it may be repeated.
     unless: Option<PathBuf>,
 }
 
@@ -290,6 +295,16 @@ impl Preparation {
         if self.unless.as_ref().is_some_and(|file| file.exists()) {
             return Ok(());
         }
+        let settled = Instant::now() + SETTLE_MAX;
+        loop {
+            match self.attempt().await {
+                Err(_) if self.unless.is_none() && Instant::now() < settled => sleep(AGAIN_AFTER).await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn attempt(&self) -> Result<(), FleetError> {
         let command = format!("{} {}", self.program.display(), self.arguments.join(" "));
         let failed =
             |status: String, output: String| FleetError::Prepare { command: command.clone(), status, output };
