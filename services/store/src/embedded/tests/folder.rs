@@ -1,11 +1,18 @@
 //! Opening: new, again, in use, foreign, from the future.
 
 use std::fs;
+use std::path::Path;
 
 use spillway_types::MailboxId;
 
 use super::{generator, message, put, read, try_open};
 use crate::{OpenError, StoreError};
+
+/// Closed rather than dropped: another thread may hold the tables, and with them the lock, a moment longer.
+async fn open_and_close(path: &Path) {
+    let (_, handle) = try_open(path).unwrap();
+    handle.close().await;
+}
 
 #[tokio::test]
 async fn everything_is_there_after_a_restart() {
@@ -33,8 +40,10 @@ async fn a_store_of_before_there_were_leases_gets_them() {
     let (mailbox, ids) = (MailboxId::random(), generator());
     let stored = message(&ids, 300);
     {
-        let (store, _handle) = try_open(folder.path()).unwrap();
+        let (store, handle) = try_open(folder.path()).unwrap();
         put(&store, mailbox, &stored).await.unwrap();
+        drop(store);
+        handle.close().await;
     }
     {
         let database = fjall::Database::builder(folder.path().join("db")).open().unwrap();
@@ -53,19 +62,19 @@ async fn a_store_in_use_is_refused_until_it_is_closed() {
     let second = try_open(folder.path());
     assert!(matches!(second, Err(OpenError::Locked { .. })), "{second:?}");
     handle.close().await;
-    drop(try_open(folder.path()).unwrap());
+    open_and_close(folder.path()).await;
 }
 
-#[test]
-fn a_newer_format_is_refused_and_left_alone() {
+#[tokio::test]
+async fn a_newer_format_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    drop(try_open(folder.path()).unwrap());
+    open_and_close(folder.path()).await;
     let format = folder.path().join("format");
     fs::write(&format, "spillway-store 2\n").unwrap();
     let opened = try_open(folder.path());
     assert!(matches!(opened, Err(OpenError::NewerFormat { found: 2, supported: 1, .. })), "{opened:?}");
     fs::write(&format, "spillway-store 1\n").unwrap();
-    drop(try_open(folder.path()).unwrap());
+    open_and_close(folder.path()).await;
 }
 
 #[test]
@@ -85,19 +94,19 @@ fn a_folder_of_something_else_is_refused_and_left_alone() {
     assert!(matches!(opened, Err(OpenError::NotAStore { .. })), "{opened:?}");
 }
 
-#[test]
-fn a_new_volume_is_not_something_else() {
+#[tokio::test]
+async fn a_new_volume_is_not_something_else() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("lost+found")).unwrap();
-    drop(try_open(folder.path()).unwrap());
+    open_and_close(folder.path()).await;
 }
 
-#[test]
-fn a_store_that_was_never_finished_is_begun_again() {
+#[tokio::test]
+async fn a_store_that_was_never_finished_is_begun_again() {
     let folder = tempfile::tempdir().unwrap();
-    drop(try_open(folder.path()).unwrap());
+    open_and_close(folder.path()).await;
     // As a process leaves it that dies before the last step.
     fs::rename(folder.path().join("format"), folder.path().join("format.draft")).unwrap();
     fs::remove_file(folder.path().join("db/version")).unwrap();
-    drop(try_open(folder.path()).unwrap());
+    open_and_close(folder.path()).await;
 }
