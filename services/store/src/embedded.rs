@@ -50,6 +50,7 @@ use crate::{OpenError, Store};
 use access::Access;
 use committer::{Commit, Committer, Message};
 use folder::Folder;
+use memtables::Freeing;
 use metrics::Metrics;
 use tables::Tables;
 
@@ -65,7 +66,18 @@ pub struct EmbeddedHandle {
 struct Stop {
     /// A place in the queue that is kept for the last message, so that stopping neither waits nor fails.
     last: mpsc::OwnedPermit<Message>,
-    thread: JoinHandle<()>,
+    committing: JoinHandle<()>,
+    freeing: Freeing,
+}
+
+impl Stop {
+    /// Blocks until the writes that were queued are finished and neither thread has the folder.
+    fn stop(self) {
+        self.last.send(Message::Close);
+        let joined = self.committing.join();
+        debug_assert!(joined.is_ok(), "the commit thread catches its panics");
+        self.freeing.stop();
+    }
 }
 
 /// Opens the store in the folder of `config`, or makes a new one if the folder is empty or missing. Blocks while the
@@ -90,14 +102,14 @@ fn open_with(
     let metrics = Arc::new(Metrics::register(registry).map_err(|error| io(error.into()))?);
     let (released_sender, released) = oneshot::channel();
     let tables = Arc::new(Tables::open(folder, config, released_sender)?);
-    memtables::spawn(Arc::downgrade(&tables)).map_err(|error| io(error.into()))?;
+    let freeing = Freeing::spawn(Arc::downgrade(&tables)).map_err(|error| io(error.into()))?;
 
     let (queue, messages) = mpsc::channel(committer::QUEUE_MAX);
     let last = queue.clone().try_reserve_owned().expect("the queue is new and empty");
     let (failed, failure) = watch::channel(None);
     let access = Access::new(&tables, queue, Arc::clone(&metrics), failure.clone());
     let committer = Committer::new(tables, messages, commit, config, clock, metrics);
-    let thread = std::thread::Builder::new()
+    let committing = std::thread::Builder::new()
         .name("store-commit".to_owned())
         .spawn(move || committer.run(&failed))
         .map_err(|error| io(error.into()))?;
@@ -110,7 +122,7 @@ fn open_with(
         leases: Arc::new(leases::EmbeddedLeases(access.clone())),
         mailboxes: Arc::new(mailboxes::EmbeddedMailboxes::new(access)),
     };
-    Ok((store, EmbeddedHandle { stop: Some(Stop { last, thread }), failure, released }))
+    Ok((store, EmbeddedHandle { stop: Some(Stop { last, committing, freeing }), failure, released }))
 }
 
 impl EmbeddedHandle {
@@ -129,9 +141,8 @@ impl EmbeddedHandle {
     /// Finishes the writes that were queued, then releases the folder. Returns when another process could open it.
     pub async fn close(mut self) {
         if let Some(stop) = self.stop.take() {
-            stop.last.send(Message::Close);
-            let joined = tokio::task::spawn_blocking(move || stop.thread.join()).await;
-            debug_assert!(matches!(joined, Ok(Ok(()))), "the commit thread catches its panics");
+            let stopped = tokio::task::spawn_blocking(move || stop.stop()).await;
+            debug_assert!(stopped.is_ok(), "stopping does not panic");
         }
         // Reads that are under way keep the database open until they end. The sender never sends: it is dropped
         // with the last of them.
@@ -142,9 +153,7 @@ impl EmbeddedHandle {
 impl Drop for EmbeddedHandle {
     fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
-            stop.last.send(Message::Close);
-            let joined = stop.thread.join();
-            debug_assert!(joined.is_ok(), "the commit thread catches its panics");
+            stop.stop();
         }
     }
 }

@@ -6,8 +6,9 @@
 //! each memtable for as long as fjall does, and a little longer.
 
 use std::io;
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Weak};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use fjall::AbstractTree;
@@ -18,12 +19,30 @@ use super::tables::Tables;
 /// and nothing else.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Ends soon after the store has been closed.
-pub(super) fn spawn(tables: Weak<Tables>) -> io::Result<()> {
-    thread::Builder::new().name("store-free".to_owned()).spawn(move || run(&tables)).map(drop)
+/// The thread that frees. It holds the tables for moments, and with them the folder, so closing the store ends it.
+pub(super) struct Freeing {
+    stop: SyncSender<()>,
+    thread: JoinHandle<()>,
 }
 
-fn run(tables: &Weak<Tables>) {
+impl Freeing {
+    pub(super) fn spawn(tables: Weak<Tables>) -> io::Result<Self> {
+        let (stop, stopped) = mpsc::sync_channel(0);
+        let thread = thread::Builder::new().name("store-free".to_owned()).spawn(move || {
+            run(&tables, || stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout));
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    pub(super) fn stop(self) {
+        drop(self.stop);
+        let joined = self.thread.join();
+        debug_assert!(joined.is_ok(), "nothing here panics");
+    }
+}
+
+/// `wait` waits for the interval, or says that it is over.
+fn run(tables: &Weak<Tables>, wait: impl Fn() -> bool) {
     let mut held = Vec::new();
     while let Some(tables) = tables.upgrade() {
         for table in tables.all() {
@@ -34,7 +53,9 @@ fn run(tables: &Weak<Tables>) {
         }
         // Closing the store waits for whoever has the tables.
         drop(tables);
-        thread::sleep(INTERVAL);
+        if !wait() {
+            break;
+        }
         held.retain(|memtable| Arc::strong_count(memtable) > 1);
     }
 }

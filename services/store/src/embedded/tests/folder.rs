@@ -8,7 +8,6 @@ use spillway_types::MailboxId;
 use super::{generator, message, put, read, try_open};
 use crate::{OpenError, StoreError};
 
-/// Closed rather than dropped: another thread may hold the tables, and with them the lock, a moment longer.
 async fn open_and_close(path: &Path) {
     let (_, handle) = try_open(path).unwrap();
     handle.close().await;
