@@ -14,7 +14,7 @@ use spillway_admission::{
 use spillway_chassis::Tasks;
 use spillway_rpc::{Classify, Downstream, Hop, Waiter};
 
-use crate::config::OverloadConfig;
+use crate::config::{OverloadConfig, Role};
 
 /// Why overload control cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ struct Shared {
 struct Hops {
     config: OverloadConfig,
     gateway: Option<Hop>,
-    workers: Vec<(&'static str, Hop)>,
+    workers: Vec<(Role, Hop)>,
     /// One for each role that is called from here.
     downstream: Vec<Downstream>,
     /// As last ordered.
@@ -75,9 +75,9 @@ impl Overload {
     /// # Errors
     ///
     /// When its settings cannot work.
-    pub(crate) fn worker(&self, role: &'static str) -> Result<Hop, OverloadError> {
+    pub(crate) fn worker(&self, role: Role) -> Result<Hop, OverloadError> {
         let mut hops = self.hops();
-        let hop = Hop::worker(self.admission(role, hops.config.workers.clone())?);
+        let hop = Hop::worker(self.admission(role.name(), hops.config.of_worker(role))?);
         hops.workers.push((role, hop.clone()));
         Ok(hop)
     }
@@ -110,8 +110,8 @@ impl Overload {
         if let Some(gateway) = &hops.gateway {
             gateway.admission().reload(config.of_gateway())?;
         }
-        for (_, worker) in &hops.workers {
-            worker.admission().reload(config.workers.clone())?;
+        for (role, worker) in &hops.workers {
+            worker.admission().reload(config.of_worker(*role))?;
         }
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Overload {
     pub(crate) fn page(&self) -> String {
         let hops = self.hops();
         let gateway = hops.gateway.iter().map(|hop| ("gateway", hop));
-        let workers = hops.workers.iter().map(|(role, hop)| (*role, hop));
+        let workers = hops.workers.iter().map(|(role, hop)| (role.name(), hop));
         let mut page = String::new();
         for (name, hop) in gateway.chain(workers) {
             describe(&mut page, name, &hop.admission().view());

@@ -23,6 +23,7 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
 
+use crate::config::Role;
 use crate::overload::{Overload, OverloadError};
 
 /// What every call between roles passes through.
@@ -59,31 +60,33 @@ impl Wiring {
         &self,
         role: Option<Mailbox>,
     ) -> Result<MailboxClient<Channel>, OverloadError> {
-        Ok(MailboxClient::new(self.reach("mailbox", role.map(Mailbox::into_server)).await?))
+        Ok(MailboxClient::new(self.reach(Role::Mailbox, role.map(Mailbox::into_server)).await?))
     }
 
     pub(crate) async fn registration(
         &self,
         role: Option<Registration>,
     ) -> Result<RegistrationClient<Channel>, OverloadError> {
-        Ok(RegistrationClient::new(self.reach("registration", role.map(Registration::into_server)).await?))
+        Ok(RegistrationClient::new(
+            self.reach(Role::Registration, role.map(Registration::into_server)).await?,
+        ))
     }
 
     pub(crate) async fn directory(
         &self,
         role: Option<Directory>,
     ) -> Result<DirectoryClient<Channel>, OverloadError> {
-        Ok(DirectoryClient::new(self.reach("directory", role.map(Directory::into_server)).await?))
+        Ok(DirectoryClient::new(self.reach(Role::Directory, role.map(Directory::into_server)).await?))
     }
 
     /// Nobody in this process calls it.
     pub(crate) async fn serve_control(&self, role: Control) -> Result<(), OverloadError> {
-        self.reach("control", Some(role.into_server())).await?;
+        self.reach(Role::Control, Some(role.into_server())).await?;
         Ok(())
     }
 
     /// Serves a role that is here, and answers with a channel to it wherever it is.
-    async fn reach<S>(&self, name: &'static str, role: Option<S>) -> Result<Channel, OverloadError>
+    async fn reach<S>(&self, role: Role, here: Option<S>) -> Result<Channel, OverloadError>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
             + NamedService
@@ -92,13 +95,13 @@ impl Wiring {
             + Sync
             + 'static,
     {
-        let transport = match (role, &self.calls) {
-            (Some(role), calls) => {
-                let server =
-                    Server::new(self.server_config.clone(), name, &self.server_metrics).add_service(role);
+        let transport = match (here, &self.calls) {
+            (Some(service), calls) => {
+                let server = Server::new(self.server_config.clone(), role.name(), &self.server_metrics)
+                    .add_service(service);
                 let here = server.in_process();
                 if let Calls::OverBus(bus) = calls {
-                    let server = server.admit(self.overload.worker(name)?);
+                    let server = server.admit(self.overload.worker(role)?);
                     server.serve_bus(&bus.responders, &bus.config, &self.tasks).await;
                 }
                 here

@@ -20,6 +20,9 @@ const CALM: Duration = Duration::from_secs(3);
 /// Orders to the ladder are taken up by the next of its ticks, ten a second.
 const OBEYS: Duration = Duration::from_millis(300);
 
+/// Over which the service is seen doing nothing.
+const IDLE: Duration = Duration::from_secs(4);
+
 /// One step.
 struct Step {
     goodput: f64,
@@ -107,16 +110,19 @@ pub(crate) async fn rows(options: &Options, world: &World, names: &Names) -> Res
 }
 
 /// Processor time of all of the service for a send that it refuses, when it refuses each: what a refusal costs is
-/// otherwise hidden in what the others cost.
-async fn refused_cpu_us(world: &World, per_second: f64) -> Result<f64> {
+/// otherwise hidden in what the others cost. What the service takes while nobody calls is not counted.
+async fn refused_cpu_us(world: &World, capacity: f64) -> Result<f64> {
     world.ladder(&["set", "5"]).await?;
     sleep(OBEYS).await;
-    let step = step(world, per_second, false).await?;
+    let before = world.cpu_us()?;
+    sleep(IDLE).await;
+    let idle_us = world.cpu_us()?.saturating_sub(before) as f64 * STEP.div_duration_f64(IDLE);
+    let step = step(world, capacity, false).await?;
     world.ladder(&["auto"]).await?;
     sleep(CALM).await;
     let refused = step.offered.count(Ended::Refused);
     ensure!(refused * 100 > step.offered.calls.len() * 99, "only {refused} of all calls were refused");
-    Ok(step.cpu_us / refused as f64)
+    Ok((step.cpu_us - idle_us).max(0.0) / refused as f64)
 }
 
 async fn step(world: &World, per_second: f64, cooperating: bool) -> Result<Step> {
