@@ -11,15 +11,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("spillway-api", &["types"]),
     ("spillway-chassis", &[]),
     ("spillway-admission", &["types"]),
+    ("spillway-waiting-room", &["types"]),
     ("spillway-bus", &["types", "chassis"]),
     ("spillway-store", &["types", "chassis"]),
-    ("spillway-rpc", &["types", "api", "chassis", "bus", "admission"]),
+    ("spillway-rpc", &["types", "api", "chassis", "bus", "admission", "waiting-room"]),
     ("spillway-client", &["types", "api", "admission"]),
-    ("spillway-gateway", &["types", "api", "rpc", "bus", "chassis", "admission"]),
+    ("spillway-gateway", &["types", "api", "rpc", "bus", "chassis", "admission", "waiting-room"]),
     ("spillway-registration", &["types", "api", "rpc", "bus", "chassis", "store"]),
     ("spillway-mailbox", &["types", "api", "rpc", "bus", "chassis", "store"]),
     ("spillway-directory", &["types", "api", "rpc", "chassis", "store"]),
-    ("spillway-control", &["types", "api", "rpc", "bus", "chassis", "store"]),
+    ("spillway-control", &["types", "api", "rpc", "bus", "chassis", "store", "waiting-room"]),
     (
         "spillway",
         &[
@@ -38,7 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("spillway-fleet", &[]),
-    ("spillway-simulator", &["admission"]),
+    ("spillway-simulator", &["admission", "waiting-room"]),
     ("surge", &["types", "api", "client", "fleet", "simulator"]),
     ("xtask", &["fleet"]),
 ];

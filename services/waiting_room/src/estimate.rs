@@ -1,0 +1,337 @@
+//! How long somebody will wait: a range in which eight of ten waits end.
+//!
+//! Control makes an [`Outlook`] each second ([`Forecast`]) and publishes it with the frontier; a gateway computes an estimate from it, the place and the
+//! frontier, and remembers nothing:
+//!
+//! ```text
+//! ahead = places between the frontier and this one, less the abandoned, by Crowd
+//! w(v)  = ln(1 + leaving ahead / v) / leaving        the wait at a pace v, as more and more of those ahead leave
+//! range = [w(pace_p90) low, w(pace_p10) high]        paces of the last five minutes
+//! ```
+//!
+//! **Calibration.** `low` and `high` learn from what became of earlier estimates: each second the forecast notes what it would tell at two places of the
+//! room, and when the frontier reaches them sees whether the wait ended inside. Outside on one side: that factor moves out by 9 steps;
+//! not outside: in by one step. It stands still when one in ten ends below and one in ten above (adaptive conformal inference; Gibbs and Candès, 2021).
+//!
+//! **Never raised by more than a fifth without a reason.** The device echoes what it was told last ([`Told`]), unsealed: a lie changes only what the
+//! liar is shown, because neither the turn nor the time of the next poll depends on it. A rise beyond a fifth is cut, unless there
+//! is a [`Reason`] to give with it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use spillway_types::Timestamp;
+
+use crate::frontier::Frontier;
+use crate::frontier::view::View;
+use crate::poll;
+use crate::presence::Crowd;
+
+/// What a device is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// Those ahead who are still there, as far as is known.
+    pub ahead: u64,
+    /// Rounded for people, and `low < high`.
+    pub low: Duration,
+    pub high: Duration,
+    /// Not rounded, for [`poll::poll_after`].
+    pub likely: Duration,
+    /// Why it takes longer than was told, or may.
+    pub reason: Option<Reason>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Nobody is let in, so that those who are in are served. The estimate begins when that is over.
+    Frozen,
+    /// Fewer are let in than in the minutes before.
+    Slower,
+    /// The pace is an old one.
+    ControlGone,
+}
+
+/// What a device was told last, as it says itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub high: Duration,
+    pub at: Timestamp,
+}
+
+/// What estimates are made of. Published with the frontier.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outlook {
+    /// Places a second: now, and the tenth and ninetieth percentile of five minutes.
+    pub pace: f64,
+    pub slow: f64,
+    pub fast: f64,
+    /// The share of those who wait that leaves in a second.
+    pub leaving: f64,
+    pub low: f64,
+    pub high: f64,
+    /// The pace is less than it was.
+    pub slower: bool,
+    /// For [`poll::poll_after`].
+    pub stretch: f64,
+    pub crowd: Crowd,
+}
+
+/// Control's memory of paces and of what it has told.
+#[derive(Clone, Debug)]
+pub struct Forecast {
+    polls_max: f64,
+    seen: VecDeque<Seen>,
+    landmarks: VecDeque<Landmark>,
+    noted: u64,
+    low: f64,
+    high: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    at: Duration,
+    pace: f64,
+    show_up: f64,
+}
+
+/// A place, and the range that was told there.
+#[derive(Clone, Copy, Debug)]
+struct Landmark {
+    place: u64,
+    at: Duration,
+    low: Duration,
+    high: Duration,
+}
+
+/// Paces are remembered for.
+const REMEMBERED: Duration = Duration::from_secs(300);
+const SEEN_MAX: usize = 330;
+/// The pace now is the mean of so many publications.
+const NOW: usize = 10;
+/// Less than this share of the median of five minutes is slower.
+const SLOWER: f64 = 0.9;
+
+const LANDMARKS_A_SECOND: u64 = 2;
+const LANDMARKS_MAX: usize = 1_024;
+/// A wait that is too short says nothing, because of rounding.
+const LANDMARK_LEAST: Duration = Duration::from_secs(20);
+const STEP: f64 = 0.004;
+/// One in ten below, one in ten above.
+const OUTSIDE: f64 = 0.1;
+const LOW: (f64, f64, f64) = (0.5, 0.9, 1.0);
+const HIGH: (f64, f64, f64) = (1.0, 1.1, 2.0);
+
+/// Sigma must have been watched for so long before its fall tells how many leave.
+const LEAVING_AFTER: Duration = Duration::from_secs(60);
+/// Half of the room in six minutes; faster is a change of something else.
+const LEAVING_MAX: f64 = 0.002;
+
+const RAISED_BY: f64 = 1.2;
+/// Within this no rise is one.
+const RAISED_LEAST: Duration = Duration::from_secs(30);
+const WAIT_MAX: Duration = Duration::from_secs(48 * 3_600);
+
+impl Forecast {
+    /// `polls_max`: polls a second that the whole room may cost.
+    pub fn new(polls_max: f64) -> Self {
+        Self {
+            polls_max,
+            seen: VecDeque::new(),
+            landmarks: VecDeque::new(),
+            noted: 0,
+            low: LOW.1,
+            high: HIGH.1,
+        }
+    }
+
+    /// Takes up a publication, and makes what goes with it. Once a second.
+    pub fn observe(&mut self, now: Duration, frontier: &Frontier, crowd: Crowd) -> Outlook {
+        if frontier.frozen() {
+            // What was told before could not know of it.
+            self.landmarks.clear();
+        } else {
+            self.see(now, frontier);
+        }
+        self.learn(now, frontier.f);
+        let outlook = self.outlook(frontier, crowd);
+        if !frontier.frozen() {
+            self.note(now, frontier, &outlook);
+        }
+        outlook
+    }
+
+    fn see(&mut self, now: Duration, frontier: &Frontier) {
+        self.seen.push_back(Seen { at: now, pace: frontier.pace(), show_up: frontier.show_up });
+        while self.seen.len() > SEEN_MAX
+            || self.seen.front().is_some_and(|seen| now.saturating_sub(seen.at) > REMEMBERED)
+        {
+            self.seen.pop_front();
+        }
+    }
+
+    fn outlook(&self, frontier: &Frontier, crowd: Crowd) -> Outlook {
+        let mut paces: Vec<f64> = self.seen.iter().map(|seen| seen.pace).collect();
+        let newest = &paces[paces.len().saturating_sub(NOW)..];
+        let pace = if newest.is_empty() {
+            frontier.pace()
+        } else {
+            newest.iter().sum::<f64>() / newest.len() as f64
+        };
+        paces.sort_by(f64::total_cmp);
+        let at = |quantile: f64| paces.get((paces.len() as f64 * quantile) as usize).copied().unwrap_or(pace);
+        let leaving = self.leaving();
+        let longest = wait(crowd.total(), pace, leaving);
+        Outlook {
+            pace,
+            slow: at(0.1).min(pace),
+            fast: at(0.9).max(pace),
+            leaving,
+            low: self.low,
+            high: self.high,
+            slower: pace < at(0.5) * SLOWER,
+            stretch: poll::stretch(pace, Duration::from_secs_f64(longest), self.polls_max),
+            crowd,
+        }
+    }
+
+    /// By how much sigma has fallen: the called have waited longer and longer.
+    fn leaving(&self) -> f64 {
+        let (Some(old), Some(new)) = (self.seen.front(), self.seen.back()) else { return 0.0 };
+        let time = new.at.saturating_sub(old.at);
+        if time < LEAVING_AFTER || new.show_up <= 0.0 {
+            return 0.0;
+        }
+        ((old.show_up / new.show_up).ln() / time.as_secs_f64()).clamp(0.0, LEAVING_MAX)
+    }
+
+    fn note(&mut self, now: Duration, frontier: &Frontier, outlook: &Outlook) {
+        for _ in 0..LANDMARKS_A_SECOND {
+            // Multiples of the golden ratio: evenly over the room, without chance.
+            self.noted = self.noted.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let share = self.noted as f64 / u64::MAX as f64;
+            let place = frontier.f + (frontier.issued.saturating_sub(frontier.f) as f64 * share) as u64;
+            let (low, high, likely) = outlook.range(outlook.crowd.ahead(place, frontier.f));
+            if likely >= LANDMARK_LEAST && self.landmarks.len() < LANDMARKS_MAX {
+                self.landmarks.push_back(Landmark { place, at: now, low, high });
+            }
+        }
+    }
+
+    fn learn(&mut self, now: Duration, f: u64) {
+        let (low, high) = (&mut self.low, &mut self.high);
+        self.landmarks.retain(|landmark| {
+            if landmark.place > f {
+                return true;
+            }
+            let actual = now.saturating_sub(landmark.at);
+            let below = f64::from(actual < landmark.low);
+            let above = f64::from(actual > landmark.high);
+            *low = (*low * (STEP * (OUTSIDE - below)).exp()).clamp(LOW.0, LOW.2);
+            *high = (*high * (STEP * (above - OUTSIDE)).exp()).clamp(HIGH.0, HIGH.2);
+            false
+        });
+    }
+}
+
+impl Outlook {
+    /// For whoever has `place`.
+    pub fn estimate(&self, place: u64, view: &View, now: Duration) -> Estimate {
+        let ahead = self.crowd.ahead(place, view.frontier(now));
+        let (low, high, likely) = self.range(ahead);
+        let reason = if view.last().is_some_and(Frontier::frozen) {
+            Some(Reason::Frozen)
+        } else if view.control_gone(now) {
+            Some(Reason::ControlGone)
+        } else {
+            self.slower.then_some(Reason::Slower)
+        };
+        // `as` saturates.
+        Estimate { ahead: ahead.round() as u64, low, high, likely, reason }
+    }
+
+    fn range(&self, ahead: f64) -> (Duration, Duration, Duration) {
+        let at = |pace| wait(ahead, pace, self.leaving);
+        let (low, high) = (round(at(self.fast) * self.low), round(at(self.slow) * self.high));
+        let high = if high > low { high } else { low + step(low.as_secs_f64()) };
+        (low, high, Duration::from_secs_f64(at(self.pace)))
+    }
+}
+
+impl Estimate {
+    /// The same, but not more than a fifth above what is left of what was told before, unless there is a reason to give.
+    #[must_use]
+    pub fn after(self, told: Told, now: Timestamp) -> Self {
+        let left = told.high.saturating_sub(now.since(told.at));
+        let most = left.mul_f64(RAISED_BY).max(RAISED_LEAST);
+        if self.reason.is_some() || self.high <= most {
+            return self;
+        }
+        let low = self.low.mul_f64(most.as_secs_f64() / self.high.as_secs_f64());
+        Self { low, high: most, ..self }
+    }
+}
+
+/// Seconds.
+fn wait(ahead: f64, pace: f64, leaving: f64) -> f64 {
+    if ahead <= 0.0 {
+        return 0.0;
+    }
+    let constant = ahead / pace;
+    let seconds = if leaving > 0.0 { (leaving * constant).ln_1p() / leaving } else { constant };
+    // Also when the pace is 0.
+    if seconds.is_finite() { seconds.min(WAIT_MAX.as_secs_f64()) } else { WAIT_MAX.as_secs_f64() }
+}
+
+/// To what people would say.
+fn round(seconds: f64) -> Duration {
+    let step = step(seconds);
+    step.mul_f64((seconds / step.as_secs_f64()).round())
+}
+
+fn step(seconds: f64) -> Duration {
+    Duration::from_secs(match seconds {
+        ..120.0 => 10,
+        ..600.0 => 30,
+        ..1_800.0 => 60,
+        ..7_200.0 => 300,
+        ..43_200.0 => 900,
+        _ => 3_600,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn estimate(high: u64, reason: Option<Reason>) -> Estimate {
+        let seconds = Duration::from_secs;
+        Estimate { ahead: 1, low: seconds(high / 2), high: seconds(high), likely: seconds(high), reason }
+    }
+
+    #[test]
+    fn a_rise_beyond_a_fifth_needs_a_reason() {
+        let now = Timestamp::from_millis(1_000_000);
+        let told = Told { high: Duration::from_secs(600), at: now.saturating_sub(Duration::from_secs(100)) };
+        let after = |high, reason| estimate(high, reason).after(told, now);
+        assert_eq!(after(550, None), estimate(550, None));
+        assert_eq!(after(1_200, None), Estimate { likely: Duration::from_secs(1_200), ..estimate(600, None) });
+        assert_eq!(after(1_200, Some(Reason::Slower)), estimate(1_200, Some(Reason::Slower)));
+        // What was told is over: half a minute more each time.
+        let over = Told { high: Duration::from_secs(50), ..told };
+        assert_eq!(estimate(400, None).after(over, now).high, RAISED_LEAST);
+    }
+
+    #[test]
+    fn who_leaves_shortens_the_wait() {
+        assert_eq!(wait(1_000.0, 10.0, 0.0), 100.0);
+        assert!((wait(1_000.0, 10.0, 0.001) - 95.3).abs() < 0.1);
+        assert_eq!(wait(1_000.0, 0.0, 0.001), WAIT_MAX.as_secs_f64());
+        assert_eq!(wait(0.0, 0.0, 0.0), 0.0);
+    }
+
+    #[test]
+    fn numbers_are_those_that_people_say() {
+        let seconds = |from: f64| round(from).as_secs();
+        assert_eq!([4.0, 37.0, 312.0, 1_000.0, 5_000.0, 20_000.0].map(seconds), [0, 40, 300, 1_020, 5_100, 19_800]);
+    }
+}
