@@ -19,8 +19,8 @@ const MOST: Duration = Duration::from_secs(120);
 const JITTER: f64 = 0.2;
 /// Nobody asks less often, whatever the stretch: an estimate that is older misleads.
 const STRETCHED_MAX: Duration = Duration::from_secs(1_800);
-/// Of the polls that are allowed, those that are planned: entries cluster, and clients come early.
-const PLANNED: f64 = 0.85;
+/// Of the polls that are allowed, those that are planned; the rest is for chance.
+const PLANNED: f64 = 0.95;
 
 /// Until a device that is to wait for `wait` asks again.
 pub fn poll_after(wait: Duration, stretch: f64, rng: &mut impl Rng) -> Duration {
@@ -82,12 +82,12 @@ mod tests {
 
     #[test]
     fn a_million_cost_what_they_may() {
-        // 50 a second: the figure of reference/overload.md b.10, and no stretch.
-        assert_eq!(stretch(50.0, Duration::from_secs(20_000), POLLS_MAX), 1.0);
+        // 50 a second are 9,600 polls, the figure of reference/overload.md b.10, and hardly stretched.
+        assert!(stretch(50.0, Duration::from_secs(20_000), POLLS_MAX) < 1.05);
         // A small part of that must be stretched.
         let stretched = stretch(50.0, Duration::from_secs(20_000), 1_000.0);
         assert!((8.0..12.0).contains(&stretched), "{stretched}");
         let fast = stretch(1_400.0, Duration::from_secs(700), POLLS_MAX);
-        assert!((2.0..5.0).contains(&fast), "{fast}");
+        assert!((4.0..8.0).contains(&fast), "{fast}");
     }
 }

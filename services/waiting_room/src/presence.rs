@@ -78,15 +78,15 @@ impl Crowd {
     pub(crate) fn new(frontier: &Frontier, presence: &Presence, held: impl Fn(u64, u64) -> f64) -> Self {
         let (f, last) = (frontier.f, frontier.issued);
         let mut knots = vec![(f, 0.0)];
-        let blocks = last.saturating_sub(f).div_ceil(BLOCK_PLACES) as usize;
+        let blocks = (last.saturating_sub(f) / BLOCK_PLACES) as usize + 2;
         let each = blocks.div_ceil(KNOTS - 2).max(1) as u64;
         let front = Self::front(frontier, presence, &held);
         let (mut at, mut counted) = (f, 0.0);
         while at < last {
-            let end = ((at / BLOCK_PLACES + each) * BLOCK_PLACES - 1).max(at + 1).min(last);
+            let end = block_end(at + 1, each).min(last);
             let mut from = at;
             while from < end {
-                let to = ((from / BLOCK_PLACES + 1) * BLOCK_PLACES - 1).max(from + 1).min(end);
+                let to = block_end(from + 1, 1).min(end);
                 let held_here = held(from, to);
                 counted += held_here * Self::ratio(presence, from + 1, held_here, to - from, front);
                 from = to;
@@ -147,6 +147,11 @@ impl Crowd {
         let heard = f64::from(presence.count(place / BLOCK_PLACES)) / held;
         (heard / front).clamp(RATIO.0, RATIO.1)
     }
+}
+
+/// The last place of the block of `place`, or of the last of so many blocks from there.
+fn block_end(place: u64, blocks: u64) -> u64 {
+    (place / BLOCK_PLACES + blocks) * BLOCK_PLACES - 1
 }
 
 #[cfg(test)]
