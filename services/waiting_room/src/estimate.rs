@@ -10,7 +10,7 @@
 //! ```
 //!
 //! **Calibration.** `low` and `high` learn from what became of earlier estimates: each second the forecast notes what it would tell at two places of the
-//! room, and when the frontier reaches them sees whether the wait ended inside. Outside on one side: that factor moves out by 9 steps;
+//! room, and when the frontier reaches them sees whether the wait ended inside. That A has changed meanwhile is discounted: for it there are the percentiles. Outside on one side: that factor moves out by 9 steps;
 //! not outside: in by one step. It stands still when one in ten ends below and one in ten above (adaptive conformal inference; Gibbs and Candès, 2021).
 //!
 //! **Never raised by more than a fifth without a reason.** The device echoes what it was told last ([`Told`]), unsealed: a lie changes only what the
@@ -83,6 +83,10 @@ pub struct Forecast {
     seen: VecDeque<Seen>,
     landmarks: VecDeque<Landmark>,
     noted: u64,
+    /// The sum of A dt.
+    granted: f64,
+    /// When somebody was called for the first time.
+    began: Option<Duration>,
     low: f64,
     high: f64,
 }
@@ -90,15 +94,18 @@ pub struct Forecast {
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     at: Duration,
-    pace: f64,
+    rate: f64,
     show_up: f64,
+    issued: u64,
 }
 
-/// A place, and the range that was told there.
+/// A place, and in what range it would be reached if A stayed as it was.
 #[derive(Clone, Copy, Debug)]
 struct Landmark {
     place: u64,
-    at: Duration,
+    /// Seats that had been granted by then, and A.
+    granted: f64,
+    rate: f64,
     low: Duration,
     high: Duration,
 }
@@ -106,21 +113,28 @@ struct Landmark {
 /// Paces are remembered for.
 const REMEMBERED: Duration = Duration::from_secs(300);
 const SEEN_MAX: usize = 330;
-/// The pace now is the mean of so many publications.
+/// The rate of now is the mean of so many publications.
 const NOW: usize = 10;
 /// Less than this share of the median of five minutes is slower.
 const SLOWER: f64 = 0.9;
 
 const LANDMARKS_A_SECOND: u64 = 2;
 const LANDMARKS_MAX: usize = 1_024;
-/// A wait that is too short says nothing, because of rounding.
-const LANDMARK_LEAST: Duration = Duration::from_secs(20);
+/// Seconds. A wait that is too short says nothing, because of rounding.
+const LANDMARK_LEAST: f64 = 20.0;
 const STEP: f64 = 0.004;
 /// One in ten below, one in ten above.
 const OUTSIDE: f64 = 0.1;
 const LOW: (f64, f64, f64) = (0.5, 0.9, 1.0);
 const HIGH: (f64, f64, f64) = (1.0, 1.1, 2.0);
 
+/// Until the first claims are in, sigma is an assumption, and the range is that of what it may be: from a quarter less to three tenths more.
+const UNSURE: (f64, f64) = (0.25, 0.3);
+const SURE_AFTER: Duration = Duration::from_secs(15);
+const GROWS_FOR: Duration = Duration::from_secs(30);
+
+/// Seconds: half a minute in which it fades, and the time that claims take.
+const SHOW_UP_LAGS: f64 = 40.0;
 /// Sigma must have been watched for so long before its fall tells how many leave.
 const LEAVING_AFTER: Duration = Duration::from_secs(60);
 /// Half of the room in six minutes; faster is a change of something else.
@@ -139,6 +153,8 @@ impl Forecast {
             seen: VecDeque::new(),
             landmarks: VecDeque::new(),
             noted: 0,
+            granted: 0.0,
+            began: None,
             low: LOW.1,
             high: HIGH.1,
         }
@@ -152,16 +168,22 @@ impl Forecast {
         } else {
             self.see(now, frontier);
         }
-        self.learn(now, frontier.f);
-        let outlook = self.outlook(frontier, crowd);
+        self.learn(frontier.f);
+        let outlook = self.outlook(now, frontier, crowd);
         if !frontier.frozen() {
-            self.note(now, frontier, &outlook);
+            self.note(frontier, &outlook);
         }
         outlook
     }
 
     fn see(&mut self, now: Duration, frontier: &Frontier) {
-        self.seen.push_back(Seen { at: now, pace: frontier.pace(), show_up: frontier.show_up });
+        if frontier.f > 0 {
+            self.began.get_or_insert(now);
+        }
+        let dt = self.seen.back().map_or(Duration::ZERO, |seen| now.saturating_sub(seen.at));
+        self.granted += frontier.rate * dt.as_secs_f64();
+        let (rate, show_up, issued) = (frontier.rate, frontier.show_up, frontier.issued);
+        self.seen.push_back(Seen { at: now, rate, show_up, issued });
         while self.seen.len() > SEEN_MAX
             || self.seen.front().is_some_and(|seen| now.saturating_sub(seen.at) > REMEMBERED)
         {
@@ -169,63 +191,84 @@ impl Forecast {
         }
     }
 
-    fn outlook(&self, frontier: &Frontier, crowd: Crowd) -> Outlook {
-        let mut paces: Vec<f64> = self.seen.iter().map(|seen| seen.pace).collect();
-        let newest = &paces[paces.len().saturating_sub(NOW)..];
-        let pace = if newest.is_empty() {
-            frontier.pace()
-        } else {
-            newest.iter().sum::<f64>() / newest.len() as f64
-        };
-        paces.sort_by(f64::total_cmp);
-        let at = |quantile: f64| paces.get((paces.len() as f64 * quantile) as usize).copied().unwrap_or(pace);
+    fn outlook(&self, now: Duration, frontier: &Frontier, crowd: Crowd) -> Outlook {
+        let newest = self.seen.range(self.seen.len().saturating_sub(NOW)..);
+        let rate = newest.clone().map(|seen| seen.rate).sum::<f64>() / newest.len().max(1) as f64;
         let leaving = self.leaving();
-        let longest = wait(crowd.total(), pace, leaving);
+        // What sigma is measured of is some seconds old.
+        let pace = rate / frontier.show_up * (leaving * SHOW_UP_LAGS).exp();
+        let mut rates: Vec<f64> = self.seen.iter().map(|seen| seen.rate).collect();
+        rates.sort_by(f64::total_cmp);
+        let at = |quantile: f64| rates.get((rates.len() as f64 * quantile) as usize).copied().unwrap_or(rate);
+        let compared = |other: f64| if rate > 0.0 { other / rate } else { 1.0 };
+        let unsure = self.began.map_or(1.0, |began| (-now.saturating_sub(began).div_duration_f64(SURE_AFTER)).exp());
+        // Who comes within half a minute is stretched for as if he were here.
+        let soon = self.arrivals() * GROWS_FOR.as_secs_f64();
+        let longest = wait(crowd.total() + soon, pace, leaving);
         Outlook {
             pace,
-            slow: at(0.1).min(pace),
-            fast: at(0.9).max(pace),
+            slow: pace * compared(at(0.1)).min(1.0),
+            fast: pace * compared(at(0.9)).max(1.0),
             leaving,
-            low: self.low,
-            high: self.high,
-            slower: pace < at(0.5) * SLOWER,
+            low: self.low * (1.0 - unsure * UNSURE.0),
+            high: self.high * (1.0 + unsure * UNSURE.1),
+            slower: rate < at(0.5) * SLOWER,
             stretch: poll::stretch(pace, Duration::from_secs_f64(longest), self.polls_max),
             crowd,
         }
     }
 
-    /// By how much sigma has fallen: the called have waited longer and longer.
+    /// How fast sigma falls, by least squares: the called have waited longer and longer.
     fn leaving(&self) -> f64 {
-        let (Some(old), Some(new)) = (self.seen.front(), self.seen.back()) else { return 0.0 };
-        let time = new.at.saturating_sub(old.at);
-        if time < LEAVING_AFTER || new.show_up <= 0.0 {
+        let sure = self.began.map_or(Duration::MAX, |began| began + SURE_AFTER * 3);
+        let seen = || self.seen.iter().filter(move |seen| seen.at >= sure && seen.show_up > 0.0);
+        let points = || seen().map(|seen| (seen.at.as_secs_f64(), seen.show_up.ln()));
+        let count = points().count() as f64;
+        let first = seen().next().map_or(Duration::MAX, |seen| seen.at);
+        if self.seen.back().is_none_or(|last| last.at.saturating_sub(first) < LEAVING_AFTER) {
             return 0.0;
         }
-        ((old.show_up / new.show_up).ln() / time.as_secs_f64()).clamp(0.0, LEAVING_MAX)
+        let (at, share) = points().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
+        let (at, share) = (at / count, share / count);
+        let (with, alone) = points().fold((0.0, 0.0), |sum, point| {
+            (sum.0 + (point.0 - at) * (point.1 - share), sum.1 + (point.0 - at).powi(2))
+        });
+        if alone > 0.0 { (-with / alone).clamp(0.0, LEAVING_MAX) } else { 0.0 }
     }
 
-    fn note(&mut self, now: Duration, frontier: &Frontier, outlook: &Outlook) {
+    /// A second, of late.
+    fn arrivals(&self) -> f64 {
+        let before = self.seen.len().checked_sub(NOW).and_then(|index| self.seen.get(index));
+        let (Some(old), Some(new)) = (before.or(self.seen.front()), self.seen.back()) else { return 0.0 };
+        let time = new.at.saturating_sub(old.at).as_secs_f64();
+        if time > 0.0 { (new.issued - old.issued.min(new.issued)) as f64 / time } else { 0.0 }
+    }
+
+    fn note(&mut self, frontier: &Frontier, outlook: &Outlook) {
         for _ in 0..LANDMARKS_A_SECOND {
             // Multiples of the golden ratio: evenly over the room, without chance.
             self.noted = self.noted.wrapping_add(0x9E37_79B9_7F4A_7C15);
             let share = self.noted as f64 / u64::MAX as f64;
             let place = frontier.f + (frontier.issued.saturating_sub(frontier.f) as f64 * share) as u64;
-            let (low, high, likely) = outlook.range(outlook.crowd.ahead(place, frontier.f));
-            if likely >= LANDMARK_LEAST && self.landmarks.len() < LANDMARKS_MAX {
-                self.landmarks.push_back(Landmark { place, at: now, low, high });
+            let likely = wait(outlook.crowd.ahead(place, frontier.f), outlook.pace, outlook.leaving);
+            if likely >= LANDMARK_LEAST && frontier.rate > 0.0 && self.landmarks.len() < LANDMARKS_MAX {
+                let (low, high) = (round(likely * outlook.low), round(likely * outlook.high));
+                let (granted, rate) = (self.granted, frontier.rate);
+                self.landmarks.push_back(Landmark { place, granted, rate, low, high });
             }
         }
     }
 
-    fn learn(&mut self, now: Duration, f: u64) {
+    fn learn(&mut self, f: u64) {
+        let granted = self.granted;
         let (low, high) = (&mut self.low, &mut self.high);
         self.landmarks.retain(|landmark| {
             if landmark.place > f {
                 return true;
             }
-            let actual = now.saturating_sub(landmark.at);
-            let below = f64::from(actual < landmark.low);
-            let above = f64::from(actual > landmark.high);
+            let actual = (granted - landmark.granted) / landmark.rate;
+            let below = f64::from(actual < landmark.low.as_secs_f64());
+            let above = f64::from(actual > landmark.high.as_secs_f64());
             *low = (*low * (STEP * (OUTSIDE - below)).exp()).clamp(LOW.0, LOW.2);
             *high = (*high * (STEP * (above - OUTSIDE)).exp()).clamp(HIGH.0, HIGH.2);
             false

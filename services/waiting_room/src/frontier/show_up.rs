@@ -32,8 +32,8 @@ struct Cohort {
 
 /// The window of 120 s, and the second in which gateways tell of it.
 const AGES: usize = 122;
-/// What is measured fades to 1/e in a minute, but no faster than so many are called.
-const FADES_IN: f64 = 60.0;
+/// What is measured fades to 1/e in half a minute, but no faster than so many are called.
+const FADES_IN: f64 = 30.0;
 const FADES_AFTER: f64 = 2_000.0;
 /// What is assumed at the start counts as much as so many called, and as if all came within one poll of ten seconds and its jitter.
 const ASSUMED: f64 = 200.0;

@@ -5,12 +5,12 @@
 //! sigma = share of the called who claim within 120 s, 0.7 at the start, within 0.3..1
 //! pace  = A / sigma                                     places a second
 //! owed  = sum of A dt - claims seen - claims to come     seats
-//! speed = (A + owed / 10 s) / sigma, at most 1.01 pace
+//! speed = (A + owed / 10 s) / sigma, at most 1.02 pace
 //! F    += speed dt, not beyond the last number given out
 //! ```
 //!
 //! `owed` is what keeps the sum right: a wrong sigma calls too many for some seconds, their claims come, and fewer are called until it is made
-//! good. The other way round at most one hundredth more than A is called, and no more than two seconds' worth is ever owed, because a seat
+//! good. The other way round at most two hundredths more than A is called, and no more than two seconds' worth is ever owed, because a seat
 //! that nobody took a minute ago is not there any more.
 //!
 //! Frozen while existing users (tiers up to 4) have been refused for more than five seconds, until they have not been for as long; then a quarter of
@@ -138,7 +138,7 @@ const DT_MAX: Duration = Duration::from_secs(2);
 const OWED_MAX: Duration = Duration::from_secs(2);
 /// In which what is owed is made good.
 const SETTLES_IN: f64 = 10.0;
-const SPEED_MAX: f64 = 1.01;
+const SPEED_MAX: f64 = 1.02;
 const COUNTRY_SHARE_MIN: f64 = 0.02;
 const MARK_EVERY: Duration = Duration::from_secs(600);
 /// Seats a second where nothing is limited: more than any fleet has.

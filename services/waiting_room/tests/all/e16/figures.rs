@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use spillway_waiting_room::CLAIM_WINDOW;
+
 use crate::e16::world::{Person, World};
 
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +63,7 @@ impl Figures {
             polls: world.polls.iter().map(|polls| u64::from(*polls)).sum(),
             claims: world.claims.len(),
             empty_at,
-            late: world.claims.iter().filter(|(at, seq)| at.saturating_sub(called_at(world, *seq)) > Duration::from_secs(120)).count(),
+            late: world.claims.iter().filter(|(at, seq)| at.saturating_sub(called_at(world, *seq)) > CLAIM_WINDOW).count(),
             cut: world.raised_without_reason,
         }
     }
@@ -137,8 +139,10 @@ fn seats_until(world: &World, until: Duration) -> f64 {
 fn seats(world: &World, empty_at: Duration) -> (f64, f64) {
     let taken = world.claims.iter().filter(|(at, _)| *at > STARTED && *at <= empty_at).count();
     let used = taken as f64 / (seats_until(world, empty_at) - seats_until(world, STARTED));
-    // By the time of the call, second by second.
-    let mut calls: Vec<Duration> = world.claims.iter().map(|(_, seq)| called_at(world, *seq)).collect();
+    // By the time of the call, second by second; those who come late take a seat when they come.
+    let late = |called: Duration, at: Duration| at.saturating_sub(called) > CLAIM_WINDOW;
+    let taken_at = |(at, seq): &(Duration, u64)| Some(called_at(world, *seq)).filter(|called| !late(*called, *at)).unwrap_or(*at);
+    let mut calls: Vec<Duration> = world.claims.iter().map(taken_at).collect();
     calls.sort_unstable();
     let mut over = f64::NEG_INFINITY;
     for second in 60..empty_at.as_secs() {
