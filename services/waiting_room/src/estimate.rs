@@ -73,6 +73,8 @@ pub struct Outlook {
     pub slower: bool,
     /// For [`poll::poll_after`].
     pub stretch: f64,
+    /// The longest time between two polls that anybody is told. A generation of [`crate::Presence`] must not be shorter.
+    pub poll_at_most: Duration,
     pub crowd: Crowd,
 }
 
@@ -132,6 +134,8 @@ const HIGH: (f64, f64, f64) = (1.0, 1.1, 2.0);
 const UNSURE: (f64, f64) = (0.25, 0.3);
 const SURE_AFTER: Duration = Duration::from_secs(15);
 const GROWS_FOR: Duration = Duration::from_secs(30);
+/// Those who ask until they are called, over those who then claim.
+const ASK_AND_DO_NOT_CLAIM: f64 = 1.1;
 
 /// Seconds: half a minute in which it fades, and the time that claims take.
 const SHOW_UP_LAGS: f64 = 40.0;
@@ -204,7 +208,8 @@ impl Forecast {
         let unsure = self.began.map_or(1.0, |began| (-now.saturating_sub(began).div_duration_f64(SURE_AFTER)).exp());
         // Who comes within half a minute is stretched for as if he were here.
         let soon = self.arrivals() * GROWS_FOR.as_secs_f64();
-        let longest = wait(crowd.total() + soon, pace, leaving);
+        let longest = Duration::from_secs_f64(wait(crowd.total() + soon, pace, leaving));
+        let stretch = poll::stretch(rate * ASK_AND_DO_NOT_CLAIM, longest, self.polls_max);
         Outlook {
             pace,
             slow: pace * compared(at(0.1)).min(1.0),
@@ -213,7 +218,8 @@ impl Forecast {
             low: self.low * (1.0 - unsure * UNSURE.0),
             high: self.high * (1.0 + unsure * UNSURE.1),
             slower: rate < at(0.5) * SLOWER,
-            stretch: poll::stretch(pace, Duration::from_secs_f64(longest), self.polls_max),
+            stretch,
+            poll_at_most: poll::poll_at_most(longest, stretch),
             crowd,
         }
     }

@@ -27,15 +27,21 @@ pub fn poll_after(wait: Duration, stretch: f64, rng: &mut impl Rng) -> Duration 
     mean(wait.as_secs_f64(), stretch).mul_f64(rng.random_range(1.0 - JITTER..=1.0 + JITTER))
 }
 
-/// The factor for a room whose last one waits for `longest`, when `pace` people are called each second and `polls_max` polls a second
-/// are allowed.
+/// The longest that a device which is to wait for `wait` sleeps.
+pub(crate) fn poll_at_most(wait: Duration, stretch: f64) -> Duration {
+    mean(wait.as_secs_f64(), stretch).mul_f64(1.0 + JITTER)
+}
+
+/// The factor for a room whose last one waits for `longest`, when of those who still ask `pace` are called each second, and `polls_max`
+/// polls a second are allowed.
 ///
-/// Of those who wait for t there are `pace dt`, and each asks every mean(t) seconds; the sum over the room is brought below the bound by halving.
+/// Of those who wait for t there are `pace dt`, and each asks every mean(t) seconds, and once after the call; the sum over the room is brought below
+/// the bound by halving.
 pub fn stretch(pace: f64, longest: Duration, polls_max: f64) -> f64 {
     let longest = longest.as_secs_f64();
     let polls = |stretch: f64| {
         // By steps of a twentieth of the wait: the mean changes by no more than that within one.
-        let (mut from, mut sum) = (0.0, 0.0);
+        let (mut from, mut sum) = (0.0, pace);
         while from < longest {
             let to = (from * 1.05 + 1.0).min(longest);
             sum += pace * (to - from) / mean((from + to) / 2.0, stretch).as_secs_f64();
@@ -84,6 +90,7 @@ mod tests {
     fn a_million_cost_what_they_may() {
         // 50 a second are 9,600 polls, the figure of reference/overload.md b.10, and hardly stretched.
         assert!(stretch(50.0, Duration::from_secs(20_000), POLLS_MAX) < 1.05);
+        assert_eq!(stretch(50.0, Duration::from_secs(10_000), POLLS_MAX), 1.0);
         // A small part of that must be stretched.
         let stretched = stretch(50.0, Duration::from_secs(20_000), 1_000.0);
         assert!((8.0..12.0).contains(&stretched), "{stretched}");

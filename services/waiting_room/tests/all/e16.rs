@@ -3,7 +3,6 @@
 
 mod figures;
 mod world;
-mod series;
 
 use std::time::Duration;
 
@@ -30,9 +29,7 @@ fn scenario(people: usize, seed: u64) -> Scenario {
 fn check(people: usize, seed: u64) {
     let scenario = scenario(people, seed);
     let polls_max = scenario.polls_max;
-    let world = World::run(scenario);
-    series::print(&world);
-    let figures = Figures::of(&world);
+    let figures = Figures::of(&World::run(scenario));
     println!("{people} people, seed {seed}\n{figures}");
     assert!(figures.overtaking <= Duration::from_secs(1), "overtaking");
     assert!(figures.overtaking_by_kill <= Duration::from_secs(2), "overtaking over the kill");

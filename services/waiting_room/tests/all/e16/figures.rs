@@ -64,7 +64,7 @@ impl Figures {
             claims: world.claims.len(),
             empty_at,
             late: world.claims.iter().filter(|(at, seq)| at.saturating_sub(called_at(world, *seq)) > CLAIM_WINDOW).count(),
-            cut: world.raised_without_reason,
+            cut: world.rises_cut,
         }
     }
 }

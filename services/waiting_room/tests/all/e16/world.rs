@@ -40,9 +40,7 @@ pub(crate) struct World {
     pub(crate) claims: Vec<(Duration, u64)>,
     /// Seats a second, by publication.
     pub(crate) rates: Vec<(Duration, f64)>,
-    pub(crate) show_up: Vec<f64>,
-    pub(crate) outlooks: Vec<(f64, f64, f64, f64)>,
-    pub(crate) raised_without_reason: u32,
+    pub(crate) rises_cut: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,13 +93,15 @@ struct Play {
     rng: SmallRng,
     /// Who does something in which step.
     agenda: Vec<Vec<u32>>,
+    /// When this generation of polls began, and the longest time between two of them that was told in it.
+    turned: Duration,
+    poll_at_most: Duration,
 }
 
 const STEP: Duration = Duration::from_millis(100);
 const ROOM: Room = Room(1);
 const ANSWER_TAKES: Duration = Duration::from_millis(50);
 const LENDING_TAKES: Duration = Duration::from_millis(1);
-const GENERATION_STEPS: usize = 2_400;
 /// Of the people whose estimates are kept.
 const WATCHED: usize = 8;
 
@@ -164,7 +164,7 @@ impl Play {
         };
         let world = World { people, polls: vec![0; 1], ..World::default() };
         let keys = SealKeys::new(KeyId(1), &Secret::from_bytes([7; 32]));
-        Self { scenario, world, gateways, control, keys, rng, agenda }
+        Self { scenario, world, gateways, control, keys, rng, agenda, turned: Duration::ZERO, poll_at_most: Duration::from_secs(60) }
     }
 
     fn step(&mut self, step: usize) {
@@ -176,8 +176,9 @@ impl Play {
             // A tenth of a second on the way.
             self.deliver(now);
         }
-        if step.is_multiple_of(GENERATION_STEPS) && step > 0 {
+        if now >= self.turned + self.poll_at_most {
             self.turn_generation();
+            (self.turned, self.poll_at_most) = (now, Duration::ZERO);
         }
         if let Some((gateway, at)) = self.scenario.killed
             && at <= now
@@ -213,7 +214,7 @@ impl Play {
         let gateway = self.living(index);
         let seq = self.number(gateway, at);
         let person = &mut self.world.people[index as usize];
-        let device = DeviceKey::from_bytes(blake3_like(index));
+        let device = DeviceKey::from_bytes(key_of(index));
         let ticket = Ticket {
             room: ROOM,
             seq,
@@ -271,7 +272,7 @@ impl Play {
                         let told = match person.told {
                             Some(told) => {
                                 let cut = fresh.after(told, clock(now));
-                                self.world.raised_without_reason += u32::from(cut != fresh);
+                                self.world.rises_cut += u32::from(cut != fresh);
                                 cut
                             }
                             None => fresh,
@@ -328,9 +329,8 @@ impl Play {
         let frontier = control.steering.tick(&tick);
         let crowd = control.steering.crowd(&control.presence);
         let outlook = control.forecast.observe(now, &frontier, crowd);
+        self.poll_at_most = self.poll_at_most.max(outlook.poll_at_most);
         self.world.rates.push((now, frontier.rate));
-        self.world.show_up.push(frontier.show_up);
-        self.world.outlooks.push((outlook.low, outlook.high, outlook.stretch, outlook.leaving));
         control.published.push((frontier, outlook));
     }
 
@@ -397,7 +397,7 @@ fn note(told: &mut Vec<(u32, ToldRange)>, index: u32, now: Duration, estimate: &
 }
 
 /// A key that is only hashed.
-fn blake3_like(index: u32) -> [u8; 32] {
+fn key_of(index: u32) -> [u8; 32] {
     let mut key = [0; 32];
     key[..4].copy_from_slice(&index.to_be_bytes());
     key
