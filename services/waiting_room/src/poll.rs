@@ -91,10 +91,11 @@ mod tests {
         // 50 a second are 9,600 polls, the figure of reference/overload.md b.10, and hardly stretched.
         assert!(stretch(50.0, Duration::from_secs(20_000), POLLS_MAX) < 1.05);
         assert_eq!(stretch(50.0, Duration::from_secs(10_000), POLLS_MAX), 1.0);
-        // A small part of that must be stretched.
-        let stretched = stretch(50.0, Duration::from_secs(20_000), 1_000.0);
-        assert!((8.0..12.0).contains(&stretched), "{stretched}");
-        let fast = stretch(1_400.0, Duration::from_secs(700), POLLS_MAX);
-        assert!((4.0..8.0).contains(&fast), "{fast}");
+        for (pace, longest, polls_max) in [(50.0, 20_000, 1_000.0), (1_100.0, 700, POLLS_MAX), (200.0, 50_000, POLLS_MAX)] {
+            let stretch = stretch(pace, Duration::from_secs(longest), polls_max);
+            let sum = |from: u64| pace / mean(from as f64 + 0.5, stretch).as_secs_f64();
+            let polls: f64 = pace + (0..longest).map(sum).sum::<f64>();
+            assert!((polls_max * 0.9..polls_max).contains(&polls), "{pace} for {longest} s: {polls}");
+        }
     }
 }
