@@ -205,7 +205,8 @@ impl Forecast {
         rates.sort_by(f64::total_cmp);
         let at = |quantile: f64| rates.get((rates.len() as f64 * quantile) as usize).copied().unwrap_or(rate);
         let compared = |other: f64| if rate > 0.0 { other / rate } else { 1.0 };
-        let unsure = self.began.map_or(1.0, |began| (-now.saturating_sub(began).div_duration_f64(SURE_AFTER)).exp());
+        let unsure =
+            self.began.map_or(1.0, |began| (-now.saturating_sub(began).div_duration_f64(SURE_AFTER)).exp());
         // Who comes within half a minute is stretched for as if he were here.
         let soon = self.arrivals() * GROWS_FOR.as_secs_f64();
         let longest = Duration::from_secs_f64(wait(crowd.total() + soon, pace, leaving));
@@ -363,7 +364,10 @@ mod tests {
         let told = Told { high: Duration::from_secs(600), at: now.saturating_sub(Duration::from_secs(100)) };
         let after = |high, reason| estimate(high, reason).after(told, now);
         assert_eq!(after(550, None), estimate(550, None));
-        assert_eq!(after(1_200, None), Estimate { likely: Duration::from_secs(1_200), ..estimate(600, None) });
+        assert_eq!(
+            after(1_200, None),
+            Estimate { likely: Duration::from_secs(1_200), ..estimate(600, None) }
+        );
         assert_eq!(after(1_200, Some(Reason::Slower)), estimate(1_200, Some(Reason::Slower)));
         // What was told is over: half a minute more each time.
         let over = Told { high: Duration::from_secs(50), ..told };
@@ -381,6 +385,9 @@ mod tests {
     #[test]
     fn numbers_are_those_that_people_say() {
         let seconds = |from: f64| round(from).as_secs();
-        assert_eq!([4.0, 37.0, 312.0, 1_000.0, 5_000.0, 20_000.0].map(seconds), [0, 40, 300, 1_020, 5_100, 19_800]);
+        assert_eq!(
+            [4.0, 37.0, 312.0, 1_000.0, 5_000.0, 20_000.0].map(seconds),
+            [0, 40, 300, 1_020, 5_100, 19_800]
+        );
     }
 }

@@ -35,7 +35,7 @@ pub struct Frontier {
     pub mode: Mode,
     /// The highest number given out, as far as control knows.
     pub issued: u64,
-    /// The last lottery. While it has not been drawn, the frontier stays below.
+    /// The lottery. While it has not been drawn its count is 0, and the frontier stays below it.
     pub pool: Option<Pool>,
     /// `f` at the last four turns of ten minutes, the newest first. What is not above the last of them has been called for 30 minutes at least,
     /// and can no longer be claimed.

@@ -109,10 +109,8 @@ impl Pass {
             Some(false) => return Err(PassError::Forged),
             Some(true) => {}
         }
-        let id = PassId {
-            room: Room(u16::from_be_bytes(reader.take())),
-            seq: u64::from_be_bytes(reader.take()),
-        };
+        let id =
+            PassId { room: Room(u16::from_be_bytes(reader.take())), seq: u64::from_be_bytes(reader.take()) };
         let expires = Timestamp::from_micros(u64::from_be_bytes(reader.take()));
         let pass = Self { id, device: DeviceHash::from_bytes(reader.take()), expires };
         if pass.id.room != room {

@@ -91,7 +91,9 @@ mod tests {
         // 50 a second are 9,600 polls, the figure of reference/overload.md b.10, and hardly stretched.
         assert!(stretch(50.0, Duration::from_secs(20_000), POLLS_MAX) < 1.05);
         assert_eq!(stretch(50.0, Duration::from_secs(10_000), POLLS_MAX), 1.0);
-        for (pace, longest, polls_max) in [(50.0, 20_000, 1_000.0), (1_100.0, 700, POLLS_MAX), (200.0, 50_000, POLLS_MAX)] {
+        for (pace, longest, polls_max) in
+            [(50.0, 20_000, 1_000.0), (1_100.0, 700, POLLS_MAX), (200.0, 50_000, POLLS_MAX)]
+        {
             let stretch = stretch(pace, Duration::from_secs(longest), polls_max);
             let sum = |from: u64| pace / mean(from as f64 + 0.5, stretch).as_secs_f64();
             let polls: f64 = pace + (0..longest).map(sum).sum::<f64>();

@@ -68,7 +68,8 @@ impl Presence {
 
     /// Places of a block that were heard of in this generation, or in the one before if those were more.
     pub fn count(&self, block: u64) -> u32 {
-        let count = |bits: Option<&Bits>| bits.map_or(0, |bits| bits.iter().map(|word| word.count_ones()).sum());
+        let count =
+            |bits: Option<&Bits>| bits.map_or(0, |bits| bits.iter().map(|word| word.count_ones()).sum());
         count(self.now.get(&block)).max(count(self.before.get(&block)))
     }
 }

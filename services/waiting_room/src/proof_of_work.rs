@@ -113,7 +113,11 @@ impl Door {
         }
         let minute = minute(now);
         let solved = |minute| self.at(device, difficulty, minute).is_solved_by(solution);
-        if solved(minute) || minute.checked_sub(1).is_some_and(solved) { Ok(()) } else { Err(WorkError::Wrong) }
+        if solved(minute) || minute.checked_sub(1).is_some_and(solved) {
+            Ok(())
+        } else {
+            Err(WorkError::Wrong)
+        }
     }
 
     fn at(&self, device: &DeviceKey, difficulty: Difficulty, minute: u64) -> Puzzle {

@@ -47,9 +47,8 @@ impl ShowUp {
         Self { min, max, claims, called: [ASSUMED; AGES], cohorts: VecDeque::with_capacity(AGES + 1) }
     }
 
-    /// `called` were called under `publication`, and `claimed` is what gateways have told since the last time. Answers how many claims in
-    /// it are not of a cohort that is remembered: the late ones.
-    pub(crate) fn tick(&mut self, publication: u64, called: f64, claimed: &[Claimed]) -> f64 {
+    /// `called` were called under `publication`, and `claimed` is what gateways have told since the last time.
+    pub(crate) fn tick(&mut self, publication: u64, called: f64, claimed: &[Claimed]) {
         self.cohorts.push_back(Cohort { publication, called });
         while self.cohorts.front().is_some_and(|cohort| publication - cohort.publication >= AGES as u64) {
             self.cohorts.pop_front();
@@ -62,17 +61,11 @@ impl ShowUp {
         for cohort in &self.cohorts {
             self.called[(publication - cohort.publication) as usize] += cohort.called;
         }
-        let mut late = 0.0;
-        for claim in claimed {
-            let age = publication.checked_sub(claim.publication).map(|age| age as usize);
-            match age {
-                Some(age) if age < AGES && self.knows(claim.publication) => {
-                    self.claims[age] += claim.count as f64;
-                }
-                _ => late += claim.count as f64,
-            }
+        // Of those called longer ago, or by another holder, nothing is known to compare with.
+        let known = self.cohorts.front().map_or(u64::MAX, |cohort| cohort.publication)..=publication;
+        for claim in claimed.iter().filter(|claim| known.contains(&claim.publication)) {
+            self.claims[(publication - claim.publication) as usize] += claim.count as f64;
         }
-        late
     }
 
     /// The share of the called who claim.
@@ -96,10 +89,6 @@ impl ShowUp {
         if let Some(cohort) = self.cohorts.back_mut() {
             cohort.called = (cohort.called - count as f64).max(0.0);
         }
-    }
-
-    fn knows(&self, publication: u64) -> bool {
-        self.cohorts.front().is_some_and(|cohort| cohort.publication <= publication)
     }
 
     fn at(&self, age: usize) -> f64 {
@@ -126,12 +115,12 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_after_the_window_is_late() {
+    fn who_comes_after_the_window_does_not_count() {
         let mut show_up = ShowUp::new(0.7, 0.3, 1.0);
         for publication in 1..=200 {
             show_up.tick(publication, 10.0, &[]);
         }
-        assert_eq!(show_up.tick(201, 10.0, &[Claimed { publication: 3, count: 4 }]), 4.0);
+        show_up.tick(201, 10.0, &[Claimed { publication: 3, count: 1_000 }]);
         assert!((show_up.share() - 0.3).abs() < 1e-9);
     }
 }

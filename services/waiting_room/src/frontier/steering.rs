@@ -211,7 +211,7 @@ impl Steering {
                 allowed: 1.0,
                 raised: Duration::ZERO,
             },
-            awaiting: None,
+            awaiting: last.pool.filter(|pool| pool.count == 0).map(|pool| pool.first),
             marked: None,
         }
     }
@@ -224,9 +224,11 @@ impl Steering {
         self.operator
     }
 
-    /// Opens a lottery: the frontier stays below `first`, the number that is lent next, until it is drawn.
+    /// Opens a lottery, one in the life of a room: the frontier stays below `first`, the number that is lent next, until it is drawn.
     pub fn await_draw(&mut self, first: u64) {
-        self.awaiting = Some(first.max(self.last.f + 1));
+        let first = first.max(self.last.f + 1);
+        self.awaiting = Some(first);
+        self.last.pool = Some(Pool { first, count: 0 });
     }
 
     /// Draws it. `last`: the highest number lent while it was open. Every block of it must be over, because from now on its places are mixed.
@@ -235,6 +237,7 @@ impl Steering {
         let first = self.awaiting.take()?;
         let pool = Pool { first, count: (last + 1).saturating_sub(first) };
         if pool.count == 0 {
+            self.last.pool = None;
             return None;
         }
         self.gaps.draw(pool);
@@ -252,7 +255,7 @@ impl Steering {
             self.show_up.recall(passed);
         }
         let (f, called) = self.advance(issued, dt);
-        let late = self.show_up.tick(self.last.number, called, tick.claimed);
+        self.show_up.tick(self.last.number, called, tick.claimed);
         let share = self.show_up.share();
         let mode = self.mode(tick, dt);
         let rate = match self.operator {
@@ -260,7 +263,7 @@ impl Steering {
             _ => tick.limits.rate(),
         } * self.freeze.allowed;
         let waiting = f < self.limit(issued);
-        let owed = self.owe(tick, dt, waiting, late);
+        let owed = self.owe(tick, dt, waiting);
         let pace = rate / share;
         let speed = match mode {
             Mode::Overload | Mode::Stopped => 0.0,
@@ -331,16 +334,18 @@ impl Steering {
     }
 
     /// Seats that are owed to those who wait; negative when too many were called.
-    fn owe(&mut self, tick: &Tick<'_>, dt: Duration, waiting: bool, late: f64) -> f64 {
+    fn owe(&mut self, tick: &Tick<'_>, dt: Duration, waiting: bool) -> f64 {
         let claims: u64 = tick.claimed.iter().map(|claimed| claimed.count).sum();
         self.owed.granted += self.last.rate * dt.as_secs_f64();
         self.owed.claimed += claims as f64;
-        // Late ones come when they come: they take seats of now.
-        debug_assert!(late <= claims as f64);
+        // Late ones are in it when they come: they take seats of now.
         let taken = self.owed.claimed + self.show_up.to_come();
-        if !waiting || self.last.mode != Mode::Paced {
+        match self.last.mode {
+            // Who was let in by the operator is no debt of those who come after.
+            Mode::Open => self.owed.granted = taken,
+            Mode::Paced if waiting => {}
             // Nobody waits, or nobody is let in: nothing is owed. What was called too much stays so.
-            self.owed.granted = self.owed.granted.min(taken);
+            _ => self.owed.granted = self.owed.granted.min(taken),
         }
         let most = taken + self.last.rate * OWED_MAX.as_secs_f64();
         self.owed.granted = self.owed.granted.min(most);

@@ -195,7 +195,8 @@ mod tests {
         for number in 0..150 {
             view.hear(&published(1, number + 1, number * 10), second(number));
         }
-        let turn = |late, at: u64| view.turn(&ticket(55, late), 55, second(at), Timestamp::from_millis(at * 1_000));
+        let turn =
+            |late, at: u64| view.turn(&ticket(55, late), 55, second(at), Timestamp::from_millis(at * 1_000));
         assert_eq!(
             turn(None, 100),
             Turn::Called { left: CLAIM_WINDOW - second(100) + Duration::from_millis(5_500), publication: 6 }

@@ -12,7 +12,7 @@ use spillway_types::Secret;
 
 use crate::ticket::Room;
 
-/// The numbers among which places are drawn.
+/// The numbers among which places are drawn. None before the draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
     pub first: u64,
@@ -106,7 +106,8 @@ mod tests {
         let rho = covariance / variance;
         assert!(rho.abs() < 4.0 / (COUNT as f64).sqrt(), "{rho}");
         // Neighbours do not stay neighbours.
-        let near = (1..COUNT).filter(|&seq| lottery.place(seq).abs_diff(lottery.place(seq + 1)) < 100).count();
+        let near =
+            (1..COUNT).filter(|&seq| lottery.place(seq).abs_diff(lottery.place(seq + 1)) < 100).count();
         let chance = COUNT as f64 * 200.0 / COUNT as f64;
         assert!((near as f64) < chance * 1.5, "{near} of {chance}");
     }

@@ -7,9 +7,9 @@ use ed25519_dalek::{Signer, SigningKey};
 use proptest::prelude::*;
 use spillway_types::{Secret, Timestamp};
 use spillway_waiting_room::{
-    CHALLENGE_LIFETIME, Challenge, ClaimError, DeviceKey, Flags, KeyId, NetworkHash, PASS_LIFETIME, Pass, PassError,
-    PassId, Room, SealKeys, SealedPass, SealedTicket, TICKET_LIFETIME, Ticket, UseError, Used, claim, claim_message,
-    pass_message,
+    CHALLENGE_LIFETIME, Challenge, ClaimError, DeviceKey, Flags, KeyId, NetworkHash, PASS_LIFETIME, Pass,
+    PassError, PassId, Room, SealKeys, SealedPass, SealedTicket, TICKET_LIFETIME, Ticket, UseError, Used,
+    claim, claim_message, pass_message,
 };
 
 const ROOM: Room = Room(3);
@@ -126,7 +126,10 @@ fn a_pass_is_for_its_device_its_number_and_ten_minutes() {
         let mut bytes = *sealed.as_bytes();
         bytes[bit / 8] ^= 1 << (bit % 8);
         let signature = device.sign(&pass_message(&sealed, NUMBER));
-        assert!(Pass::open(&bytes, &keys, ROOM, &device.key, NUMBER, &signature, now()).is_err(), "bit {bit}");
+        assert!(
+            Pass::open(&bytes, &keys, ROOM, &device.key, NUMBER, &signature, now()).is_err(),
+            "bit {bit}"
+        );
     }
 }
 

@@ -69,7 +69,7 @@ proptest! {
     fn another_length_is_refused(ticket in ticket(), bytes in prop::collection::vec(any::<u8>(), 0..200), keep: bool) {
         let keys = SealKeys::new(KeyId(7), &secret(1));
         // The ticket's own bytes cut off or continued, or any.
-        let mut given = bytes.clone();
+        let mut given = bytes;
         if keep {
             let sealed = ticket.seal(&keys);
             let common = given.len().min(TICKET_BYTES);
@@ -108,12 +108,12 @@ const DAY: u64 = 24 * 3_600;
 fn keys_at(seconds: u64, lag: u64) -> SealKeys {
     let mut keys = SealKeys::new(KeyId(0), &secret(0));
     for day in 1..=seconds / DAY {
-        let id = KeyId(u8::try_from(day).unwrap());
+        let id = KeyId(u8::try_from(day).expect("some days"));
         if seconds >= day * DAY + lag {
-            keys.learn(id, &secret(id.0)).unwrap();
+            keys.learn(id, &secret(id.0)).expect("a new key");
         }
         if seconds >= day * DAY + lag + 600 {
-            keys.switch(id).unwrap();
+            keys.switch(id).expect("a learnt key");
         }
     }
     keys

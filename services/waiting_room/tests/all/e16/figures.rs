@@ -63,7 +63,11 @@ impl Figures {
             polls: world.polls.iter().map(|polls| u64::from(*polls)).sum(),
             claims: world.claims.len(),
             empty_at,
-            late: world.claims.iter().filter(|(at, seq)| at.saturating_sub(called_at(world, *seq)) > CLAIM_WINDOW).count(),
+            late: world
+                .claims
+                .iter()
+                .filter(|(at, seq)| at.saturating_sub(called_at(world, *seq)) > CLAIM_WINDOW)
+                .count(),
             cut: world.rises_cut,
         }
     }
@@ -141,7 +145,9 @@ fn seats(world: &World, empty_at: Duration) -> (f64, f64) {
     let used = taken as f64 / (seats_until(world, empty_at) - seats_until(world, STARTED));
     // By the time of the call, second by second; those who come late take a seat when they come.
     let late = |called: Duration, at: Duration| at.saturating_sub(called) > CLAIM_WINDOW;
-    let taken_at = |(at, seq): &(Duration, u64)| Some(called_at(world, *seq)).filter(|called| !late(*called, *at)).unwrap_or(*at);
+    let taken_at = |(at, seq): &(Duration, u64)| {
+        Some(called_at(world, *seq)).filter(|called| !late(*called, *at)).unwrap_or(*at)
+    };
     let mut calls: Vec<Duration> = world.claims.iter().map(taken_at).collect();
     calls.sort_unstable();
     let mut over = f64::NEG_INFINITY;
@@ -159,7 +165,8 @@ fn busiest_minute(world: &World, empty_at: Duration) -> f64 {
     for second in (60..empty_at.as_secs()).step_by(5) {
         let until = Duration::from_secs(second);
         let from = until - minute;
-        let claims = world.claims.partition_point(|(at, _)| *at <= until) - world.claims.partition_point(|(at, _)| *at <= from);
+        let claims = world.claims.partition_point(|(at, _)| *at <= until)
+            - world.claims.partition_point(|(at, _)| *at <= from);
         most = most.max(claims as f64 / (seats_until(world, until) - seats_until(world, from)));
     }
     most

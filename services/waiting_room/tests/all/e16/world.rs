@@ -7,9 +7,9 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use spillway_types::{Secret, Timestamp};
 use spillway_waiting_room::{
-    Block, Blocks, Claimed, DeviceKey, Estimate, Flags, Forecast, Frontier, KeyId, Limits, NetworkHash, Outlook,
-    Presence, Room, SealKeys, SealedTicket, Steering, SteeringConfig, TICKET_LIFETIME, Tick, Ticket, Told, Turn, View,
-    block_for, poll_after,
+    Block, Blocks, Claimed, DeviceKey, Estimate, Flags, Forecast, Frontier, KeyId, Limits, NetworkHash,
+    Outlook, Presence, Room, SealKeys, SealedTicket, Steering, SteeringConfig, TICKET_LIFETIME, Tick, Ticket,
+    Told, Turn, View, block_for, poll_after,
 };
 
 #[derive(Clone, Debug)]
@@ -124,8 +124,9 @@ fn clock(now: Duration) -> Timestamp {
 impl Play {
     fn new(scenario: Scenario) -> Self {
         let mut rng = SmallRng::seed_from_u64(scenario.seed);
-        let mut arrivals: Vec<f64> =
-            (0..scenario.people).map(|_| rng.random::<f64>() * scenario.arrive_within.as_secs_f64()).collect();
+        let mut arrivals: Vec<f64> = (0..scenario.people)
+            .map(|_| rng.random::<f64>() * scenario.arrive_within.as_secs_f64())
+            .collect();
         arrivals.sort_by(f64::total_cmp);
         let people = arrivals.into_iter().map(|arrived| Person {
             arrived: Duration::from_secs_f64(arrived),
@@ -133,7 +134,9 @@ impl Play {
             seq: 0,
             claimed: false,
             gateway: rng.random_range(0..scenario.gateways) as u8,
-            leaves: Duration::from_secs_f64(arrived - scenario.patience.as_secs_f64() * (1.0 - rng.random::<f64>()).ln()),
+            leaves: Duration::from_secs_f64(
+                arrived - scenario.patience.as_secs_f64() * (1.0 - rng.random::<f64>()).ln(),
+            ),
             ticket: None,
             told: None,
         });
@@ -164,7 +167,17 @@ impl Play {
         };
         let world = World { people, polls: vec![0; 1], ..World::default() };
         let keys = SealKeys::new(KeyId(1), &Secret::from_bytes([7; 32]));
-        Self { scenario, world, gateways, control, keys, rng, agenda, turned: Duration::ZERO, poll_at_most: Duration::from_secs(60) }
+        Self {
+            scenario,
+            world,
+            gateways,
+            control,
+            keys,
+            rng,
+            agenda,
+            turned: Duration::ZERO,
+            poll_at_most: Duration::from_secs(60),
+        }
     }
 
     fn step(&mut self, step: usize) {
