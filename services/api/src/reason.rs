@@ -77,6 +77,9 @@ reasons! {
     /// No verification provider can deliver to this number now.
     Provider = "PROVIDER", Provider, Unavailable;
 
+    /// It is not this caller's turn to sign up; the waiting room says when it will be.
+    WaitingRoom = "WAITING_ROOM", Queue, ResourceExhausted;
+
     /// A field is missing or wrong; the text names it.
     InvalidArgument = "INVALID_ARGUMENT", Caller, InvalidArgument;
     /// No credential, or one that is not (or no longer) good.
@@ -106,6 +109,8 @@ reasons! {
     ResendsExhausted = "RESENDS_EXHAUSTED", Caller, FailedPrecondition;
     /// The number of this session has not been proved.
     NotVerified = "NOT_VERIFIED", Caller, FailedPrecondition;
+    /// The admission has begun a sign-up of another number.
+    AdmissionUsed = "ADMISSION_USED", Caller, FailedPrecondition;
     /// Another account has this number.
     NumberTaken = "NUMBER_TAKEN", Caller, AlreadyExists;
 

@@ -10,6 +10,7 @@ use tonic::Status;
 
 use crate::call::CallError;
 use crate::connect::Client;
+use crate::door::Admission;
 use crate::identity::Identity;
 
 /// A verification session as the service last described it.
@@ -70,13 +71,36 @@ fn duration(wire: Option<prost_types::Duration>) -> Option<Duration> {
 }
 
 impl Client {
+    /// Without an admission, where the service requires none.
     pub async fn start_verification(
         &self,
         number: &PhoneNumber,
         transport: v1::Transport,
     ) -> Result<Verification, CallError> {
-        let request =
-            v1::StartVerificationRequest { number: number.as_e164().to_owned(), transport: transport.into() };
+        self.start(number, transport, None).await
+    }
+
+    /// Repeating it with the same admission and number gives the same session.
+    pub async fn start_admitted_verification(
+        &self,
+        number: &PhoneNumber,
+        transport: v1::Transport,
+        admission: &Admission,
+    ) -> Result<Verification, CallError> {
+        self.start(number, transport, Some(admission.of(number)?)).await
+    }
+
+    async fn start(
+        &self,
+        number: &PhoneNumber,
+        transport: v1::Transport,
+        admission: Option<v1::Admission>,
+    ) -> Result<Verification, CallError> {
+        let request = v1::StartVerificationRequest {
+            number: number.as_e164().to_owned(),
+            transport: transport.into(),
+            admission,
+        };
         let calls = self.sign_up();
         let session = self
             .call(Tier::StartSignUp, None, request, |request| {

@@ -69,6 +69,7 @@ impl Shared {
             holder_process_id: self.process.0.to_vec().into(),
             roles: grpc::role_totals(&totals),
             sent_at_us: self.clock.now().as_micros(),
+            room: self.room.tick(tenure.token(), Instant::now(), self.clock.now()),
         };
         let hint = state.encode_to_vec().into();
         tenure.check(Instant::now())?;

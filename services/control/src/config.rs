@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::lease::Timing;
 
 /// Settings of the control role. The times of the lease must be the same in all its processes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// How long the lease must be seen unchanged before another process takes it.
@@ -28,6 +28,25 @@ pub struct Config {
     pub beacon_silence: Duration,
     /// The most processes that are remembered. Beacons of more are counted and dropped.
     pub processes_max: usize,
+    pub room: RoomConfig,
+}
+
+/// The waiting room.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoomConfig {
+    /// The most sign-ups a second that are let in, whatever the gateways have room for: what providers take, or what the budget allows.
+    /// Unset: no bound but the gateways'.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sign_ups_per_second: Option<f64>,
+    /// Polls a second that a whole room may cost. The more people wait, the longer they are told to.
+    pub polls_max: f64,
+}
+
+impl Default for RoomConfig {
+    fn default() -> Self {
+        Self { sign_ups_per_second: None, polls_max: spillway_waiting_room::POLLS_MAX }
+    }
 }
 
 impl Default for Config {
@@ -40,6 +59,7 @@ impl Default for Config {
             call_timeout: Duration::from_millis(500),
             beacon_silence: Duration::from_secs(5),
             processes_max: 10_000,
+            room: RoomConfig::default(),
         }
     }
 }
@@ -47,6 +67,8 @@ impl Default for Config {
 /// Why a configuration cannot be used. The text names the key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
+    #[error("{0} must be a number more than 0")]
+    Rate(&'static str),
     #[error("{0} must be more than 0")]
     Zero(&'static str),
     #[error(
@@ -76,6 +98,13 @@ impl Config {
         ];
         if let Some((key, _)) = zeros.into_iter().find(|(_, zero)| *zero) {
             return Err(ConfigError::Zero(key));
+        }
+        let rates = [
+            ("room.sign_ups_per_second", self.room.sign_ups_per_second.unwrap_or(1.0)),
+            ("room.polls_max", self.room.polls_max),
+        ];
+        if let Some((key, _)) = rates.into_iter().find(|(_, rate)| !rate.is_finite() || *rate <= 0.0) {
+            return Err(ConfigError::Rate(key));
         }
         if self.valid_for.saturating_mul(11) >= self.takeover_after.saturating_mul(9) {
             return Err(ConfigError::Overlap);
@@ -110,6 +139,9 @@ mod tests {
     fn what_cannot_work_is_named() {
         let default = Config::default;
         assert_eq!(Config { processes_max: 0, ..default() }.check(), Err(ConfigError::Zero("processes_max")));
+        let room = RoomConfig { sign_ups_per_second: Some(0.0), ..RoomConfig::default() };
+        let closed = Config { room, ..default() };
+        assert_eq!(closed.check(), Err(ConfigError::Rate("room.sign_ups_per_second")));
         let hasty = Config { takeover_after: Duration::from_secs(3), ..default() };
         assert_eq!(hasty.check(), Err(ConfigError::Overlap));
         let patient = Config { call_timeout: Duration::from_millis(750), ..default() };

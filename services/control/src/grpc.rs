@@ -2,8 +2,11 @@ use std::time::Duration;
 
 use spillway_api::internal::v1::control_server;
 use spillway_api::internal::v1::{
-    FleetProcess, GetFleetRequest, GetFleetResponse, LeaseHolder, RoleLoad, RoleTotal,
+    FleetProcess, GetFleetRequest, GetFleetResponse, LeaseHolder, ReportRoomRequest, ReportRoomResponse,
+    RoleLoad, RoleTotal,
 };
+use spillway_api::{Reason, Refusal};
+use spillway_rpc::{ServiceError, into_status};
 use spillway_store::leases::HolderId;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -11,6 +14,7 @@ use tonic::{Request, Response, Status};
 use crate::Control;
 use crate::fleet::{Process, Totals};
 use crate::lease::NOBODY;
+use crate::room::{NotTaken, Report, ReportError};
 
 /// The most processes in a reply. With the longest names and all roles in each it stays below 512 KB.
 const PROCESSES_MAX: usize = 500;
@@ -34,6 +38,38 @@ impl control_server::Control for Control {
             roles: role_totals(&shared.fleet.totals(now)),
             processes: processes.map(|(id, process)| fleet_process(id, process, now)).collect(),
         }))
+    }
+
+    async fn report_room(
+        &self,
+        request: Request<ReportRoomRequest>,
+    ) -> Result<Response<ReportRoomResponse>, Status> {
+        let report = Report::try_from(request.into_inner())
+            .map_err(|error| into_status(ReportRoomError::Report(error)))?;
+        let now = Instant::now();
+        let room = &self.shared.room;
+        // A holder whose time is over lends nothing, though it may not have noticed.
+        let acting = self.shared.guard.tenure(now).filter(|tenure| room.acting() == Some(tenure.token()));
+        let taken = acting.ok_or(NotTaken::NotActing).and_then(|_| room.report(report, now));
+        let lent = taken.map_err(|error| into_status(ReportRoomError::NotTaken(error)))?;
+        Ok(Response::new(ReportRoomResponse { lent: lent.map(crate::room::lent) }))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReportRoomError {
+    #[error("the report is not valid")]
+    Report(#[source] ReportError),
+    #[error("the report is not taken here and now")]
+    NotTaken(#[source] NotTaken),
+}
+
+impl ServiceError for ReportRoomError {
+    fn refusal(&self) -> Refusal {
+        match self {
+            Self::Report(error) => Refusal::new(Reason::InvalidArgument, error.to_string()),
+            Self::NotTaken(error) => Refusal::new(Reason::Unavailable, error.to_string()),
+        }
     }
 }
 

@@ -22,7 +22,11 @@ impl Shared {
             Ok(state) if !self.guard.heard(FencingToken(state.token)) => {
                 tracing::debug!(token = state.token, "a holder of the past has spoken");
             }
-            Ok(_) => {}
+            Ok(state) => {
+                if let Some(room) = &state.room {
+                    self.room.heard(FencingToken(state.token), room);
+                }
+            }
             Err(error) => tracing::debug!(%error, "a control state cannot be decoded"),
         }
     }

@@ -9,6 +9,7 @@
 //!   store that does not answer.
 //! - What was decided within a tenure may still be under way when it ends. It carries the fencing token, and receivers
 //!   ignore a lower token than they have seen.
+//! - Numbers of the waiting room are lent only up to a mark that this holder has stored (`room`), so none is lent twice.
 //! - Beacons are hints. Losing them delays a number and decides nothing for good.
 //!
 //! Deliberately absent: any duty that the fleet cannot do without for a minute. Whatever listens to the holder must go
@@ -27,6 +28,7 @@ mod lease;
 mod metrics;
 mod page;
 mod role;
+mod room;
 mod tenure;
 #[cfg(test)]
 mod testing;
@@ -41,15 +43,16 @@ use spillway_store::Leases;
 use spillway_store::leases::HolderId;
 use spillway_types::Clock;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, RoomConfig};
 
 use crate::campaign::Campaign;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
+use crate::room::Room;
 use crate::tenure::Guard;
 
-/// A request has no fields; the longest reply stays within what a bus carries.
-const REQUEST_BYTES_MAX: usize = 4 * 1024;
+/// The longest request and the longest reply stay within what a bus carries.
+const REQUEST_BYTES_MAX: usize = 512 * 1024;
 const REPLY_BYTES_MAX: usize = 512 * 1024;
 
 /// What the role works with.
@@ -86,6 +89,7 @@ struct Shared {
     process: HolderId,
     guard: Guard,
     fleet: Fleet,
+    room: Room,
     bus: Arc<dyn Bus>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
@@ -103,11 +107,14 @@ impl Control {
             process: deps.process,
             guard: Guard::default(),
             fleet: Fleet::new(config.processes_max, config.beacon_silence),
+            room: Room::new(config.room, config.processes_max),
             bus: deps.bus,
             clock: deps.clock,
             metrics: Metrics::register(&deps.registry)?,
         };
         let control = Self { shared: Arc::new(shared) };
+        let (shared, leases) = (Arc::clone(&control.shared), Arc::clone(&deps.leases));
+        room::register::keep(shared, leases, config.call_timeout, &deps.tasks);
         let campaign = Campaign::new(&config, deps.leases, Arc::clone(&control.shared));
         campaign.start(&deps.tasks);
         control.collect(&deps.tasks);

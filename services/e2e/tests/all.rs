@@ -28,6 +28,7 @@ mod all {
     mod overload;
     mod raw;
     mod reflection;
+    mod room;
     mod session;
     mod sign_up;
     mod start;

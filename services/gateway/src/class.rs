@@ -101,8 +101,11 @@ fn tier(path: &str) -> Tier {
     match path {
         "/spillway.v1.Messages/Session" => Tier::Resume,
         "/spillway.v1.Messages/Send" => Tier::Send,
-        "/spillway.v1.SignUp/StartVerification" => Tier::StartSignUp,
-        "/spillway.v1.SignUp/ResendCode"
+        "/spillway.v1.SignUp/Enter" | "/spillway.v1.SignUp/StartVerification" => Tier::StartSignUp,
+        // Who asks when he may come does not come meanwhile.
+        "/spillway.v1.SignUp/Poll"
+        | "/spillway.v1.SignUp/Claim"
+        | "/spillway.v1.SignUp/ResendCode"
         | "/spillway.v1.SignUp/CheckCode"
         | "/spillway.v1.SignUp/CreateAccount" => Tier::FinishSignUp,
         _ => {

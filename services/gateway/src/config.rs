@@ -11,6 +11,23 @@ pub struct Config {
     pub devices: DeviceCacheConfig,
     pub send: SendConfig,
     pub session: SessionConfig,
+    pub room: RoomConfig,
+}
+
+/// The waiting room in front of sign-ups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoomConfig {
+    /// Whether a sign-up begins with an admission from the room. Without it, an admission is checked when there is one.
+    pub required: bool,
+    /// Whether a place costs a computation: 33,000 hashes on a quiet day, which is a blink for a phone.
+    pub proof_of_work: bool,
+}
+
+impl Default for RoomConfig {
+    fn default() -> Self {
+        Self { required: false, proof_of_work: true }
+    }
 }
 
 /// Tokens and tickets, with which a device proves itself without a look-up.
@@ -171,7 +188,7 @@ impl Config {
     ///
     /// When a value cannot work.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let Self { identity, devices, send, session } = self;
+        let Self { identity, devices, send, session, room: _ } = self;
         let zeros = [
             ("identity.token_lifetime", identity.token_lifetime.is_zero()),
             ("identity.ticket_lifetime", identity.ticket_lifetime.is_zero()),

@@ -8,6 +8,7 @@ use tonic::{Response, Status};
 use crate::Parts;
 use crate::inner::InnerError;
 use crate::quota::QuotaError;
+use crate::room::RoomError;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ForwardError {
@@ -15,6 +16,8 @@ pub(crate) enum ForwardError {
     Field(#[source] FieldError),
     #[error("the caller may not ask more now")]
     Quota(#[source] QuotaError),
+    #[error("the waiting room does not let the caller in")]
+    Room(#[source] RoomError),
     #[error("the call was not served")]
     Inner(#[source] InnerError),
     #[error("the answer of another role cannot be read")]
@@ -26,6 +29,7 @@ impl ServiceError for ForwardError {
         match self {
             Self::Field(error) => error.clone().into(),
             Self::Quota(error) => error.refusal(),
+            Self::Room(error) => error.refusal(),
             Self::Inner(error) => error.refusal(),
             Self::Answer(_) => Refusal::new(spillway_api::Reason::Internal, "something failed at the server"),
         }

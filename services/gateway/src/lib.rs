@@ -29,6 +29,7 @@ mod inner;
 mod keys;
 mod metrics;
 mod quota;
+mod room;
 mod send;
 mod session;
 mod sign_up;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use spillway_admission::Quotas;
+use spillway_api::internal::v1::control_client::ControlClient;
 use spillway_api::internal::v1::directory_client::DirectoryClient;
 use spillway_api::internal::v1::mailbox_client::MailboxClient;
 use spillway_api::internal::v1::registration_client::RegistrationClient;
@@ -63,9 +65,12 @@ use crate::changed_accounts::ChangedAccounts;
 use crate::class::Classes;
 use crate::device_cache::DeviceCache;
 use crate::metrics::Metrics;
+use crate::room::Room;
 
 pub use class::DeviceCalls;
-pub use config::{Config, ConfigError, DeviceCacheConfig, IdentityConfig, SendConfig, SessionConfig};
+pub use config::{
+    Config, ConfigError, DeviceCacheConfig, IdentityConfig, RoomConfig, SendConfig, SessionConfig,
+};
 pub use grpc::{Api, StatusApi};
 pub use session::Outgoing;
 
@@ -75,8 +80,11 @@ pub struct Deps {
     pub registration: RegistrationClient<Channel>,
     pub mailbox: MailboxClient<Channel>,
     pub directory: DirectoryClient<Channel>,
+    pub control: ControlClient<Channel>,
     pub bus: Arc<dyn Bus>,
     pub quotas: Arc<Quotas>,
+    /// This process, as in its beacons.
+    pub process: [u8; 16],
     /// Signs tokens and tickets. The same at all gateways.
     pub token_key: Secret,
     /// Where the calls of devices arrive, classified by [`DeviceCalls`]. What it has switched off is left out here.
@@ -115,6 +123,7 @@ struct Parts {
     directory: DirectoryClient<Channel>,
     bus: Arc<dyn Bus>,
     quotas: Arc<Quotas>,
+    room: Room,
     hop: Hop,
     clock: Arc<dyn Clock>,
     /// Sessions, apart from the rest so that a drain can wait for them.
@@ -161,6 +170,15 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
         };
         let classes = Classes::new(&deps.token_key, Arc::clone(&deps.clock));
+        let room = room::Deps {
+            process: deps.process,
+            control: deps.control,
+            hop: deps.hop.clone(),
+            clock: Arc::clone(&deps.clock),
+            secret: deps.token_key.derive("spillway gateway: waiting room", &[]),
+        };
+        let room = Room::new(config.room.clone(), room);
+        room.start(Arc::clone(&deps.bus), &deps.tasks);
         let Deps { registration, mailbox, directory, bus, quotas, hop, clock, tasks, drain, .. } = deps;
         let parts = Parts {
             config,
@@ -169,6 +187,7 @@ impl Gateway {
             directory,
             bus,
             quotas,
+            room,
             hop,
             clock,
             sessions: tasks.child(),

@@ -1,9 +1,10 @@
-//! `SignUp`: quotas by number and network, then registration.
+//! `SignUp`: the waiting room, quotas by number and network, then registration.
 //!
 //! Tries at a code are counted twice: by registration with each session, where a restart does not forget them, and
 //! here over all sessions of a number, which the session's secret names by a tag.
 
 use spillway_admission::{Key, Limit};
+use spillway_api::internal::v1::{Pass, StartVerificationRequest};
 use spillway_api::{FieldError, v1, verification_secret};
 use spillway_types::{NumberTag, PhoneNumber};
 
@@ -20,9 +21,31 @@ impl Parts {
     ) -> Result<v1::VerificationSession, ForwardError> {
         let number = PhoneNumber::parse(&request.number)
             .map_err(|error| ForwardError::Field(FieldError::new("number", error)))?;
+        let pass = self.room.admit(request.admission.as_ref(), &number).map_err(ForwardError::Room)?;
         self.charge_network(arrival)?;
         self.draw(Limit::VerificationStart, &Key::Number(&number), 1)?;
+        let request = StartVerificationRequest {
+            number: request.number,
+            transport: request.transport,
+            pass: pass.map(|pass| Pass { room: pass.room.0.into(), number: pass.seq }),
+        };
         answered(self.registration.clone().start_verification(request).await)
+    }
+
+    pub(crate) async fn enter(
+        &self,
+        arrival: &Arrival,
+        request: v1::EnterRequest,
+    ) -> Result<v1::Place, ForwardError> {
+        self.room.enter(arrival, request).await.map_err(ForwardError::Room)
+    }
+
+    pub(crate) fn poll(&self, request: &v1::PollRequest) -> Result<v1::Place, ForwardError> {
+        self.room.poll(request).map_err(ForwardError::Room)
+    }
+
+    pub(crate) fn claim(&self, request: &v1::ClaimRequest) -> Result<v1::Admitted, ForwardError> {
+        self.room.claim(request).map_err(ForwardError::Room)
     }
 
     /// A resend may cost a text message like a start does. Its number is registration's to limit.

@@ -5,6 +5,7 @@
 mod all {
     mod classes;
     mod identity;
+    mod room;
     mod send;
     mod session;
     mod sign_up;

@@ -24,12 +24,12 @@ fn answer<T>(message: impl Into<T>) -> Answer<T> {
 impl Service for Registration {
     async fn start_verification(
         &self,
-        request: Request<v1::StartVerificationRequest>,
+        request: Request<internal::StartVerificationRequest>,
     ) -> Answer<v1::VerificationSession> {
         let request = request.into_inner();
         let number = decode::number(&request.number).map_err(wrong_field)?;
         let transport = decode::transport(request.transport).map_err(wrong_field)?;
-        answer(self.0.start_verification(number, transport).await.map_err(into_status)?)
+        answer(self.0.start_verification(number, transport, request.pass).await.map_err(into_status)?)
     }
 
     async fn resend_code(&self, request: Request<v1::ResendCodeRequest>) -> Answer<v1::VerificationSession> {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
+use spillway_api::internal::v1::Pass;
 use spillway_store::verifications::VerificationId;
 use spillway_types::{
     AccountId, DeviceAddress, KeyedHash, MailboxId, NumberMac, NumberTag, Pepper, PhoneNumber, Secret,
@@ -50,8 +51,15 @@ impl Secrets {
         NumberTag::new(&self.session.hash("number tag", &[number.as_bytes()]))
     }
 
+    /// Of what is random in the session's secret, so that a pass has one id whatever number comes with it.
     pub(crate) fn verification_id(&self, session: &Secret) -> VerificationId {
-        VerificationId(*self.session.hash("id", &[session.expose()]).as_bytes())
+        VerificationId(*self.session.hash("id", &[NumberTag::beside_tag(session)]).as_bytes())
+    }
+
+    /// The session that a pass of the waiting room opens. Whoever repeats the call finds it again.
+    pub(crate) fn session_of_pass(&self, tag: NumberTag, pass: &Pass) -> Secret {
+        let (room, number) = (pass.room.to_be_bytes(), pass.number.to_be_bytes());
+        tag.secret_with(&self.session.derive("pass", &[&room, &number]))
     }
 
     /// The code of a session: a keyed hash of its random id, so nobody without the key can tell it from a random

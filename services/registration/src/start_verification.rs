@@ -1,3 +1,4 @@
+use spillway_api::internal::v1::Pass;
 use spillway_api::{Reason, Refusal};
 use spillway_rpc::ServiceError;
 use spillway_store::verifications::Transport;
@@ -16,6 +17,8 @@ pub(crate) enum StartVerificationError {
     Voice,
     #[error("the random number generator repeated itself")]
     Repeated,
+    #[error("the pass has opened a session of another number, or one that is over")]
+    PassUsed,
     #[error("the store failed")]
     Store(#[from] StoreError),
 }
@@ -25,28 +28,40 @@ impl ServiceError for StartVerificationError {
         match self {
             Self::Voice => Refusal::new(Reason::InvalidArgument, "transport: a session begins with an SMS"),
             Self::Repeated => Refusal::new(Reason::Internal, "try again"),
+            Self::PassUsed => Refusal::new(Reason::AdmissionUsed, "enter the waiting room again"),
             Self::Store(error) => error::store(error),
         }
     }
 }
 
 impl Role {
-    /// Opens a session with one durable write, which also queues the first code.
+    /// Opens a session with one durable write, which also queues the first code. A pass opens one session: its id is made of the pass, so
+    /// the write decides who was first, and whoever repeats the call gets the session that is there.
     pub(crate) async fn start_verification(
         &self,
         number: PhoneNumber,
         transport: Transport,
+        pass: Option<Pass>,
     ) -> Result<View, StartVerificationError> {
         if transport == Transport::Voice {
             return Err(StartVerificationError::Voice);
         }
         let mac = self.secrets.number_mac(&number);
-        let secret = self.secrets.number_tag(&mac).session_secret();
+        let tag = self.secrets.number_tag(&mac);
+        let secret =
+            pass.map_or_else(|| tag.session_secret(), |pass| self.secrets.session_of_pass(tag, &pass));
         let id = self.secrets.verification_id(&secret);
         let sealed = self.secrets.seal(id, &number);
         let session = self.rules().open(id, mac, sealed, self.clock.now());
         if self.sessions.create(&session).await? == Cas::Conflict {
-            return Err(StartVerificationError::Repeated);
+            if pass.is_none() {
+                return Err(StartVerificationError::Repeated);
+            }
+            let before = self.sessions.get(id).await?.filter(|before| before.number == mac);
+            let before = before.ok_or(StartVerificationError::PassUsed)?;
+            // The call before may have ended between its write and this.
+            self.dispatch.offer(id);
+            return Ok(self.view(&before, &secret));
         }
         self.metrics.verification(VerificationEvent::Started, transport);
         self.dispatch.offer(id);

@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 
 use http::{Request, Response};
+use spillway_api::internal::v1::control_client::ControlClient;
 use spillway_api::internal::v1::directory_client::DirectoryClient;
 use spillway_api::internal::v1::mailbox_client::MailboxClient;
 use spillway_api::internal::v1::registration_client::RegistrationClient;
@@ -79,10 +80,11 @@ impl Wiring {
         Ok(DirectoryClient::new(self.reach(Role::Directory, role.map(Directory::into_server)).await?))
     }
 
-    /// Nobody in this process calls it.
-    pub(crate) async fn serve_control(&self, role: Control) -> Result<(), OverloadError> {
-        self.reach(Role::Control, Some(role.into_server())).await?;
-        Ok(())
+    pub(crate) async fn control(
+        &self,
+        role: Option<Control>,
+    ) -> Result<ControlClient<Channel>, OverloadError> {
+        Ok(ControlClient::new(self.reach(Role::Control, role.map(Control::into_server)).await?))
     }
 
     /// Serves a role that is here, and answers with a channel to it wherever it is.

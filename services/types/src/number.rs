@@ -159,9 +159,19 @@ impl NumberTag {
 
     /// A new secret for a session of this number. 192 of its bits are random.
     pub fn session_secret(self) -> Secret {
-        let mut bytes: [u8; 32] = random_bytes();
+        self.secret_with(&Secret::from_bytes(random_bytes()))
+    }
+
+    /// A secret of this number, its other 192 bits those of `random`.
+    pub fn secret_with(self, random: &Secret) -> Secret {
+        let mut bytes = *random.expose();
         bytes[32 - Self::LEN..].copy_from_slice(&self.0);
         Secret::from_bytes(bytes)
+    }
+
+    /// What of a session's secret does not come from its number.
+    pub fn beside_tag(secret: &Secret) -> &[u8] {
+        &secret.expose()[..32 - Self::LEN]
     }
 
     pub fn of_session(secret: &Secret) -> Self {

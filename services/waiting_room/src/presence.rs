@@ -75,6 +75,15 @@ impl Presence {
 }
 
 impl Crowd {
+    /// As published: places, and how many count up to them. Both rise, or estimates are wrong.
+    pub fn from_knots(knots: Vec<(u64, f64)>) -> Self {
+        Self { knots }
+    }
+
+    pub fn knots(&self) -> &[(u64, f64)] {
+        &self.knots
+    }
+
     /// `held`: places after the first and up to the second argument that somebody has.
     pub(crate) fn new(frontier: &Frontier, presence: &Presence, held: impl Fn(u64, u64) -> f64) -> Self {
         let (f, last) = (frontier.f, frontier.issued);

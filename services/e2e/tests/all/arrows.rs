@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("spillway-bus", &["types", "chassis"]),
     ("spillway-store", &["types", "chassis"]),
     ("spillway-rpc", &["types", "api", "chassis", "bus", "admission", "waiting-room"]),
-    ("spillway-client", &["types", "api", "admission"]),
+    ("spillway-client", &["types", "api", "admission", "waiting-room"]),
     ("spillway-gateway", &["types", "api", "rpc", "bus", "chassis", "admission", "waiting-room"]),
     ("spillway-registration", &["types", "api", "rpc", "bus", "chassis", "store"]),
     ("spillway-mailbox", &["types", "api", "rpc", "bus", "chassis", "store"]),

@@ -67,6 +67,7 @@ async fn the_operator_walks_the_ladder_up_and_down() {
         let mut start = Request::new(v1::StartVerificationRequest {
             number: format!("+4915112345{:03}", 100 + served.len()),
             transport: v1::Transport::Sms.into(),
+            ..Default::default()
         });
         // What a caller says of his own importance.
         start.metadata_mut().insert("x-spillway-level", "0.0".parse().unwrap());

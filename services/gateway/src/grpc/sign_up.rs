@@ -8,6 +8,20 @@ use crate::grpc::Api;
 
 #[tonic::async_trait]
 impl SignUp for Api {
+    async fn enter(&self, request: Request<v1::EnterRequest>) -> Result<Response<v1::Place>, Status> {
+        let arrival = Arrival::of(&request);
+        let place = self.0.enter(&arrival, request.into_inner()).await.map_err(into_status)?;
+        Ok(Response::new(place))
+    }
+
+    async fn poll(&self, request: Request<v1::PollRequest>) -> Result<Response<v1::Place>, Status> {
+        Ok(Response::new(self.0.poll(request.get_ref()).map_err(into_status)?))
+    }
+
+    async fn claim(&self, request: Request<v1::ClaimRequest>) -> Result<Response<v1::Admitted>, Status> {
+        Ok(Response::new(self.0.claim(request.get_ref()).map_err(into_status)?))
+    }
+
     async fn start_verification(
         &self,
         request: Request<v1::StartVerificationRequest>,

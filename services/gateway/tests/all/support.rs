@@ -1,5 +1,6 @@
 //! A gateway with scripted roles, and a device that talks to it.
 
+mod control;
 mod device;
 mod mailbox;
 mod registration;
@@ -12,6 +13,8 @@ use prost::Message as _;
 use spillway_admission::{
     Admission, AdmissionConfig, AdmissionMetrics, QuotaConfig, QuotaMetrics, Quotas, TokioClock,
 };
+use spillway_api::internal::v1::control_client::ControlClient;
+use spillway_api::internal::v1::control_server::ControlServer;
 use spillway_api::internal::v1::directory_client::DirectoryClient;
 use spillway_api::internal::v1::directory_server::{Directory, DirectoryServer};
 use spillway_api::internal::v1::mailbox_client::MailboxClient;
@@ -33,6 +36,7 @@ use spillway_types::{AccountId, Clock, DeviceAddress, DeviceId, Guid, MailboxId,
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
+pub(crate) use control::FakeControl;
 pub(crate) use device::Device;
 pub(crate) use mailbox::{FakeMailbox, Fault};
 pub(crate) use registration::FakeRegistration;
@@ -41,6 +45,7 @@ pub(crate) struct Node {
     pub(crate) public: Channel,
     pub(crate) mailbox: FakeMailbox,
     pub(crate) registration: FakeRegistration,
+    pub(crate) control: FakeControl,
     pub(crate) bus: Arc<LocalBus>,
     pub(crate) drain: DrainHandle,
     pub(crate) tasks: Tasks,
@@ -83,6 +88,7 @@ impl Node {
         let clock = TestClock::default();
         let mailbox = FakeMailbox::new(Arc::clone(&bus), clock.clone());
         let registration = FakeRegistration::default();
+        let control = FakeControl::default();
         let tasks = Tasks::new();
         let drain = Drain::new(&tasks).handle();
         let channel = |routes| in_process(routes, &server_metrics);
@@ -97,6 +103,8 @@ impl Node {
             )))),
             mailbox: MailboxClient::new(channel(Routes::new(MailboxServer::new(mailbox.clone())))),
             directory: DirectoryClient::new(channel(Routes::new(DirectoryServer::new(NumbersEndingInSeven)))),
+            control: ControlClient::new(channel(Routes::new(ControlServer::new(control.clone())))),
+            process: [3; 16],
             bus: Arc::clone(&bus) as Arc<dyn Bus>,
             quotas: Arc::new(quotas),
             token_key,
@@ -114,6 +122,7 @@ impl Node {
             public: channel(routes),
             mailbox,
             registration,
+            control,
             bus,
             drain,
             tasks,

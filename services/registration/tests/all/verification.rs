@@ -1,8 +1,10 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use spillway_api::internal::v1 as internal;
 use spillway_api::{Reason, Refusal, v1};
 use spillway_store::verifications::Transport;
+use tonic::Response;
 
 use crate::scripted::Scripted;
 use crate::world::{NUMBER, OTHER_NUMBER, World, config, is_queue_empty, next_call, reason, seconds, until};
@@ -175,14 +177,45 @@ async fn resends_are_spaced_counted_and_carry_the_same_code() {
 }
 
 #[tokio::test]
+async fn a_pass_opens_one_session_however_often_and_wherever_it_is_shown() {
+    let world = World::new();
+    let (provider, mut calls) = Scripted::accepting();
+    let (one, other) = (world.node(config(), provider.clone()), world.node(config(), provider));
+    let pass = internal::Pass { room: 0, number: 7 };
+    let start = async |node: &crate::world::Node, number: &str, pass: internal::Pass| {
+        let request = internal::StartVerificationRequest {
+            number: number.to_owned(),
+            pass: Some(pass),
+            ..Default::default()
+        };
+        node.client.clone().start_verification(request).await.map(Response::into_inner)
+    };
+    let (first, again) = tokio::join!(start(&one, NUMBER, pass), start(&other, NUMBER, pass));
+    let (first, again) = (first.unwrap(), again.unwrap());
+    assert_eq!(first.session_id, again.session_id);
+    let used = start(&other, OTHER_NUMBER, pass).await.unwrap_err();
+    assert_eq!(reason(&used), Reason::AdmissionUsed);
+
+    let code = next_call(&mut calls).await.code;
+    assert!(one.check(&first, &code).await.unwrap().verified);
+    assert!(start(&one, NUMBER, pass).await.unwrap().verified, "it is the same session still");
+    let next = start(&one, OTHER_NUMBER, internal::Pass { room: 0, number: 8 }).await.unwrap();
+    assert_ne!(next.session_id, first.session_id);
+    assert_eq!(next_call(&mut calls).await.number, OTHER_NUMBER);
+}
+
+#[tokio::test]
 async fn wrong_requests_name_their_field_and_expired_sessions_are_gone() {
     let world = World::new();
     let (provider, mut calls) = Scripted::accepting();
     let node = world.node(config(), provider);
     let mut client = node.client.clone();
-    let voice =
-        v1::StartVerificationRequest { number: NUMBER.to_owned(), transport: v1::Transport::Voice.into() };
-    for request in [v1::StartVerificationRequest::default(), voice] {
+    let voice = internal::StartVerificationRequest {
+        number: NUMBER.to_owned(),
+        transport: v1::Transport::Voice.into(),
+        pass: None,
+    };
+    for request in [internal::StartVerificationRequest::default(), voice] {
         let status = client.start_verification(request).await.unwrap_err();
         assert_eq!(reason(&status), Reason::InvalidArgument);
     }

@@ -141,7 +141,7 @@ impl World {
 
 impl Node {
     pub(crate) async fn start(&self, number: &str) -> v1::VerificationSession {
-        let request = v1::StartVerificationRequest { number: number.to_owned(), ..Default::default() };
+        let request = internal::StartVerificationRequest { number: number.to_owned(), ..Default::default() };
         self.client.clone().start_verification(request).await.unwrap().into_inner()
     }
 

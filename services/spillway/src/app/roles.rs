@@ -9,6 +9,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use prometheus::Registry;
 use spillway_admission::{QuotaMetrics, Quotas, TokioClock};
+use spillway_api::internal::v1::control_client::ControlClient;
 use spillway_api::internal::v1::directory_client::DirectoryClient;
 use spillway_api::internal::v1::mailbox_client::MailboxClient;
 use spillway_api::internal::v1::registration_client::RegistrationClient;
@@ -67,6 +68,14 @@ pub(super) struct PublicPort {
     pub(super) tls: Option<ServerTls>,
 }
 
+/// Whom a gateway calls.
+struct Callees {
+    registration: RegistrationClient<Channel>,
+    mailbox: MailboxClient<Channel>,
+    directory: DirectoryClient<Channel>,
+    control: ControlClient<Channel>,
+}
+
 /// What the control role shows on the admin port, once it has started.
 #[derive(Clone, Default)]
 pub(super) struct ControlPage(Arc<OnceLock<Control>>);
@@ -113,11 +122,11 @@ impl Node {
         health: &Health,
         control_page: &ControlPage,
     ) -> Result<BoxFuture<'static, ()>, BuildError> {
-        if self.has(Role::Control) {
-            let control = self.control()?;
-            self.wiring.serve_control(control.clone()).await?;
-            control_page.show(control);
+        let control = self.start_if(Role::Control, |node, _| node.control())?;
+        if let Some(control) = &control {
+            control_page.show(control.clone());
         }
+        let control = self.wiring.control(control).await?;
         let mailbox = self.wiring.mailbox(self.start_if(Role::Mailbox, Self::mailbox)?).await?;
         let directory = self.wiring.directory(self.start_if(Role::Directory, Self::directory)?).await?;
         let registration = match self.has(Role::Registration) {
@@ -131,7 +140,8 @@ impl Node {
         let token_key = self.secrets.master.derive("spillway gateway: tokens and tickets", &[]);
         let classes = DeviceCalls::new(&self.config.gateway.identity, &token_key, &self.clock);
         let hop = self.wiring.overload.gateway(classes)?;
-        let gateway = self.gateway(registration, mailbox, directory, token_key, hop.clone())?;
+        let callees = Callees { registration, mailbox, directory, control };
+        let gateway = self.gateway(callees, token_key, hop.clone())?;
         let sessions_gone = gateway.sessions_gone();
         self.serve_public(gateway, hop, public, health);
         Ok(sessions_gone.boxed())
@@ -239,14 +249,8 @@ impl Node {
         Ok(Control::new(self.config.control.clone(), deps)?)
     }
 
-    fn gateway(
-        &self,
-        registration: RegistrationClient<Channel>,
-        mailbox: MailboxClient<Channel>,
-        directory: DirectoryClient<Channel>,
-        token_key: Secret,
-        hop: Hop,
-    ) -> Result<Gateway, BuildError> {
+    fn gateway(&self, callees: Callees, token_key: Secret, hop: Hop) -> Result<Gateway, BuildError> {
+        let Callees { registration, mailbox, directory, control } = callees;
         let quota_metrics = QuotaMetrics::register(&self.registry)?;
         let quotas = Arc::new(Quotas::new(&self.config.quotas, TokioClock, quota_metrics)?);
         self.limits.enforce(&quotas);
@@ -254,8 +258,10 @@ impl Node {
             registration,
             mailbox,
             directory,
+            control,
             bus: Arc::clone(&self.bus),
             quotas,
+            process: self.process.0,
             token_key,
             hop,
             clock: Arc::clone(&self.clock),

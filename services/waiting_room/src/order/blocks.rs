@@ -105,6 +105,11 @@ impl Blocks {
         }
     }
 
+    /// Up to which number may be lent.
+    pub const fn mark(&self) -> u64 {
+        self.stored
+    }
+
     /// Lends as many as a gateway wants, within [`BLOCK_MAX`]; it gets fewer if fewer are reserved.
     ///
     /// # Errors
@@ -140,6 +145,11 @@ impl Block {
     /// A block that was asked for at `asked`, not one that came at it: the lender's second began somewhere between.
     pub fn new(lent: Lent, asked: Duration) -> Self {
         Self { lent, taken: 0, until: asked + BLOCK_VALID_FOR }
+    }
+
+    /// Whether it gives nothing any more because its second is over.
+    pub fn is_over(&self, now: Duration) -> bool {
+        now >= self.until
     }
 
     /// The next number.

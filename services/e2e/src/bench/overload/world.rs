@@ -229,6 +229,7 @@ impl Crowd {
         let mut request = Request::new(v1::StartVerificationRequest {
             number: person.number,
             transport: v1::Transport::Sms.into(),
+            ..Default::default()
         });
         request.set_timeout(Duration::from_secs(5));
         async move {

@@ -2,15 +2,16 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use spillway_api::{Reason, v1, v1::closing};
-use spillway_client::{SessionEvent, SessionOpen};
-use spillway_types::Guid;
+use spillway_client::{DeviceSecret, Place, SessionEvent, SessionOpen, Standing};
+use spillway_types::{Guid, PhoneNumber};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::super::desk::{Desk, population};
 use super::super::inbox::Inbox;
 use super::super::multi_device::{is_found, to};
 use super::super::raw::{refusal, request};
-use super::super::support::{Person, connect, eventually};
+use super::super::support::{PATIENCE, Person, connect, eventually};
 use super::site::{Running, Site};
 
 /// For the tests that run at the same time; the last one ends it.
@@ -192,4 +193,32 @@ async fn an_account_is_found_by_its_number_until_it_is_deleted() {
         "whoever has the number next gets none of it"
     );
     alice.reaches(&successor).await;
+}
+
+/// Numbers come from whichever of the control processes holds the lease, and what one gateway gives the other knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_taken_at_one_gateway_is_good_at_the_other() {
+    let fleet = fleet().await;
+    let desk = fleet.desk("fleet-room").await;
+    let (one, other) = (connect(&fleet.gateway(0)).await, connect(&fleet.gateway(1)).await);
+    let secret = DeviceSecret::from_bytes(&[7; 32]);
+    let mut place = None;
+    eventually("somebody gives out places", || async { one.enter(&secret).await.is_ok() }).await;
+    let admission = {
+        let mut shown = 0;
+        let waiting = one.wait_for_admission(&secret, &mut place, |_| shown += 1);
+        timeout(PATIENCE, waiting).await.expect("an empty room lets everybody in").unwrap()
+    };
+    let ticket = place.unwrap().ticket().clone();
+    let mut place = Place::from_ticket(ticket);
+    assert!(matches!(other.poll(&secret, &mut place).await.unwrap(), Standing::Admitted(_)));
+
+    let number = |index| PhoneNumber::parse(&population().person(index).number).unwrap();
+    desk.keep_secret(number(650).as_e164());
+    let sms = v1::Transport::Sms;
+    let session = other.start_admitted_verification(&number(650), sms, &admission).await.unwrap();
+    let again = one.start_admitted_verification(&number(650), sms, &admission).await.unwrap();
+    assert_eq!(session.session_id(), again.session_id());
+    let used = one.start_admitted_verification(&number(651), sms, &admission).await.unwrap_err();
+    assert_eq!(used.refusal().unwrap().reason, Reason::AdmissionUsed);
 }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use spillway_api::internal::v1::registration_server::Registration;
 use spillway_api::internal::v1::{
     AuthenticateRequest, AuthenticateResponse, ChangeNumberRequest, DeleteAccountRequest, DeviceMailbox,
-    Enrolled, GetDevicesRequest, GetDevicesResponse, ListDevicesRequest, RemoveDeviceRequest,
-    SetDiscoverableRequest, StartLinkRequest, UploadKeysRequest,
+    Enrolled, GetDevicesRequest, GetDevicesResponse, ListDevicesRequest, Pass, RemoveDeviceRequest,
+    SetDiscoverableRequest, StartLinkRequest, StartVerificationRequest, UploadKeysRequest,
 };
 use spillway_api::{Reason, Refusal, v1};
 use spillway_types::{AccountId, DeviceAddress, DeviceId, MailboxId};
@@ -23,6 +23,7 @@ pub(crate) struct State {
     pub(crate) authenticates: usize,
     pub(crate) get_devices: usize,
     pub(crate) starts: usize,
+    pub(crate) passes: Vec<Option<Pass>>,
 }
 
 impl FakeRegistration {
@@ -72,9 +73,11 @@ impl Registration for FakeRegistration {
 
     async fn start_verification(
         &self,
-        _: Request<v1::StartVerificationRequest>,
+        request: Request<StartVerificationRequest>,
     ) -> Answer<v1::VerificationSession> {
-        self.state().starts += 1;
+        let mut state = self.state();
+        state.starts += 1;
+        state.passes.push(request.into_inner().pass);
         Ok(Response::new(v1::VerificationSession::default()))
     }
 

@@ -1,0 +1,399 @@
+//! The waiting room, as the holder of the lease keeps it: lends numbers, moves the frontier, forecasts.
+//!
+//! A process that takes the lease first reserves numbers in the store ([`register`]); from then on it acts. What gateways report is
+//! kept until the next tick. Whoever does not hold the lease remembers the frontier that the holder publishes, so that it can go on from there.
+
+pub(crate) mod register;
+mod wire;
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use spillway_api::internal::v1::RoomState;
+use spillway_store::leases::{FencingToken, HolderId};
+use spillway_types::Timestamp;
+use spillway_waiting_room::{
+    Blocks, Claimed, Forecast, Frontier, Lent, Limits, Mark, Presence, Steering, SteeringConfig, Tick,
+};
+use tokio::time::Instant;
+
+use crate::config::RoomConfig;
+use register::Stored;
+pub(crate) use wire::{Report, ReportError, lent};
+
+/// A gateway that has not reported for so long has no say.
+const GATEWAY_SILENCE: Duration = Duration::from_secs(5);
+
+/// The room in one process of the role.
+#[derive(Debug)]
+pub(crate) struct Room {
+    config: RoomConfig,
+    gateways_max: usize,
+    start: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The last frontier that was published, by whomever.
+    last: Frontier,
+    acting: Option<Acting>,
+}
+
+/// What the holder has.
+#[derive(Debug)]
+struct Acting {
+    token: FencingToken,
+    blocks: Blocks,
+    steering: Steering,
+    forecast: Forecast,
+    presence: Presence,
+    generation_ends: Duration,
+    gateways: HashMap<HolderId, Gateway>,
+    issued: u64,
+    abandoned: Vec<RangeInclusive<u64>>,
+    claimed: Vec<Claimed>,
+}
+
+/// What one gateway told last, and what it was answered.
+#[derive(Clone, Copy, Debug)]
+struct Gateway {
+    at: Duration,
+    serial: u64,
+    lent: Option<Lent>,
+    refusing: bool,
+    spare: Option<f64>,
+}
+
+/// Why a report is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotTaken {
+    #[error("this process does not hold the lease, or has not reserved numbers yet")]
+    NotActing,
+    #[error("no numbers are reserved")]
+    NotReserved,
+    #[error("more gateways than are remembered")]
+    TooMany,
+}
+
+impl Room {
+    pub(crate) fn new(config: RoomConfig, gateways_max: usize) -> Self {
+        let state = State { last: Frontier::NONE, acting: None };
+        Self { config, gateways_max, start: Instant::now(), state: Mutex::new(state) }
+    }
+
+    /// Takes up what a holder has published.
+    pub(crate) fn heard(&self, token: FencingToken, room: &RoomState) {
+        let frontier = wire::frontier(token, room);
+        let mut state = self.state();
+        if (frontier.epoch, frontier.number) > (state.last.epoch, state.last.number) {
+            state.last = frontier;
+        }
+    }
+
+    /// The token under which this process acts for the room.
+    pub(crate) fn acting(&self) -> Option<FencingToken> {
+        self.state().acting.as_ref().map(|acting| acting.token)
+    }
+
+    /// Begins to act, with numbers that have been reserved under `token`; `found` is what was stored before.
+    pub(crate) fn begin(&self, token: FencingToken, found: Stored, mark: Mark, now: Instant) {
+        let now = self.since_start(now);
+        let mut state = self.state();
+        let last = Frontier {
+            f: state.last.f.max(found.frontier),
+            issued: state.last.issued.max(found.issued),
+            ..state.last
+        };
+        state.last = last;
+        let mut blocks = Blocks::new(token.0, found.mark, now);
+        blocks.stored(mark);
+        state.acting = Some(Acting {
+            token,
+            blocks,
+            steering: Steering::resume(SteeringConfig::default(), token.0, &last),
+            forecast: Forecast::new(self.config.polls_max),
+            presence: Presence::default(),
+            generation_ends: now,
+            gateways: HashMap::new(),
+            issued: last.issued,
+            abandoned: Vec::new(),
+            claimed: Vec::new(),
+        });
+    }
+
+    pub(crate) fn cease(&self) {
+        self.state().acting = None;
+    }
+
+    /// What is to be stored, and the mark in it if it is one that more can be lent for.
+    pub(crate) fn to_store(&self) -> Option<(Stored, Option<Mark>)> {
+        let state = self.state();
+        let acting = state.acting.as_ref()?;
+        let wanted = acting.blocks.wanted();
+        let mark = wanted.map_or(acting.blocks.mark(), |mark| mark.highest);
+        let (frontier, issued) = (state.last.f, acting.issued);
+        Some((Stored { mark, frontier, issued }, wanted))
+    }
+
+    pub(crate) fn stored(&self, mark: Mark) {
+        if let Some(acting) = &mut self.state().acting {
+            acting.blocks.stored(mark);
+        }
+    }
+
+    /// A gateway's report; answers the numbers that it may give out.
+    pub(crate) fn report(&self, report: Report, now: Instant) -> Result<Option<Lent>, NotTaken> {
+        let now = self.since_start(now);
+        let mut state = self.state();
+        let acting = state.acting.as_mut().ok_or(NotTaken::NotActing)?;
+        let known = acting.gateways.get(&report.process);
+        if let Some(known) = known.filter(|known| known.serial == report.serial) {
+            return Ok(known.lent);
+        }
+        if known.is_none() && acting.gateways.len() >= self.gateways_max {
+            return Err(NotTaken::TooMany);
+        }
+        acting.issued = acting.issued.max(report.issued);
+        acting.abandoned.extend(report.abandoned);
+        acting.claimed.extend(report.claimed);
+        for (block, bits) in &report.presence {
+            acting.presence.merge(*block, bits);
+        }
+        let lent = match report.wanted {
+            0 => Ok(None),
+            wanted => acting.blocks.lend(Some(wanted)).map(Some).map_err(|_| NotTaken::NotReserved),
+        };
+        let gateway = Gateway {
+            at: now,
+            serial: report.serial,
+            lent: lent.unwrap_or(None),
+            refusing: report.refusing,
+            spare: report.spare,
+        };
+        acting.gateways.insert(report.process, gateway);
+        lent
+    }
+
+    /// What is published now, if this process acts under `token`.
+    pub(crate) fn tick(&self, token: FencingToken, now: Instant, clock: Timestamp) -> Option<RoomState> {
+        let now = self.since_start(now);
+        let mut state = self.state();
+        let acting = state.acting.as_mut().filter(|acting| acting.token == token)?;
+        acting.gateways.retain(|_, gateway| now.saturating_sub(gateway.at) < GATEWAY_SILENCE);
+        let limits = acting.limits(self.config.sign_ups_per_second);
+        let refusing = acting.gateways.values().any(|gateway| gateway.refusing);
+        acting.abandoned.extend(acting.blocks.skipped(now, acting.issued));
+        let (abandoned, claimed) =
+            (std::mem::take(&mut acting.abandoned), std::mem::take(&mut acting.claimed));
+        let frontier = acting.steering.tick(&Tick {
+            now,
+            at: clock,
+            limits: &limits,
+            refusing,
+            issued: acting.issued,
+            abandoned: &abandoned,
+            claimed: &claimed,
+        });
+        let crowd = acting.steering.crowd(&acting.presence);
+        let outlook = acting.forecast.observe(now, &frontier, crowd);
+        if now >= acting.generation_ends {
+            // Its bits are of no use to anybody else.
+            drop(acting.presence.turn(frontier.closed()));
+            acting.generation_ends = now + outlook.poll_at_most;
+        }
+        state.last = frontier;
+        Some(wire::state(&frontier, &outlook))
+    }
+
+    fn since_start(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.start)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic in between leaves sums that are a second old, and no half-made ones.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Acting {
+    fn limits(&self, sign_ups_per_second: Option<f64>) -> Limits {
+        // A gateway without a bound has room for all.
+        let spare = self.gateways.values().map(|gateway| gateway.spare.unwrap_or(f64::INFINITY)).sum::<f64>();
+        Limits {
+            provider: sign_ups_per_second.unwrap_or(f64::INFINITY),
+            gateways: if self.gateways.is_empty() { f64::INFINITY } else { spare },
+            ..Limits::NONE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use prost::Message as _;
+    use spillway_api::internal::v1::control_client::ControlClient;
+    use spillway_api::internal::v1::{ClaimCount, ControlState, NumberRange, ReportRoomRequest};
+    use spillway_bus::{Bus as _, Event, LocalBus, Subject};
+    use spillway_rpc::{Channel, ServerMetrics, in_process};
+    use tokio::time::{sleep, timeout};
+    use tonic::Status;
+    use tonic::service::Routes;
+
+    use super::*;
+    use crate::Config;
+    use crate::testing::{MemoryLeases, Node, Weather, node};
+
+    const BOUND: Duration = Duration::from_secs(15);
+
+    fn client(node: &Node) -> ControlClient<Channel> {
+        let routes = Routes::new(node.control.clone().into_server());
+        ControlClient::new(in_process(routes, &ServerMetrics::new(&prometheus::Registry::new())))
+    }
+
+    async fn report(node: &Node, report: ReportRoomRequest) -> Result<Option<(u64, u32)>, Status> {
+        let process_id = vec![9; 16].into();
+        let answer = client(node).report_room(ReportRoomRequest { process_id, ..report }).await?;
+        Ok(answer.into_inner().lent.map(|lent| (lent.first, lent.count)))
+    }
+
+    fn wanted(serial: u64, wanted: u32) -> ReportRoomRequest {
+        ReportRoomRequest { serial, wanted, ..ReportRoomRequest::default() }
+    }
+
+    async fn acting(node: &Node) {
+        timeout(BOUND, async {
+            while node.control.shared.room.acting().is_none() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+        .unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn numbers_are_lent_once_also_over_a_change_of_holder() {
+        let (leases, bus) = (Arc::new(MemoryLeases::default()), Arc::new(LocalBus::new()));
+        let first = node(1, Config::default(), leases.clone(), &bus);
+        acting(&first).await;
+        let second = node(2, Config::default(), leases.clone(), &bus);
+        assert!(report(&second, wanted(1, 5)).await.is_err(), "it does not hold the lease");
+        assert_eq!(report(&first, wanted(1, 5)).await.unwrap(), Some((1, 5)));
+        assert_eq!(report(&first, wanted(1, 5)).await.unwrap(), Some((1, 5)), "the answer was lost");
+        assert_eq!(report(&first, wanted(2, 3)).await.unwrap(), Some((6, 3)));
+        assert_eq!(report(&first, wanted(3, 0)).await.unwrap(), None);
+
+        first.tasks.close_and_wait(BOUND).await.unwrap();
+        assert!(report(&first, wanted(4, 1)).await.is_err(), "it has given the lease back");
+        acting(&second).await;
+        let (next, _) = report(&second, wanted(4, 1)).await.unwrap().unwrap();
+        assert!(next > 8, "{next}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_lent_that_the_store_does_not_know_of() {
+        let (leases, bus) = (Arc::new(MemoryLeases::default()), Arc::new(LocalBus::new()));
+        let first = node(1, Config::default(), leases.clone(), &bus);
+        acting(&first).await;
+        let mut highest = 0;
+        let mut lend = async |node: &Node, serial| {
+            let lent = report(node, wanted(serial, 1_024)).await?;
+            let (from, count) = lent.unwrap();
+            assert!(from > highest, "{from} was lent before");
+            highest = from + u64::from(count) - 1;
+            Ok::<u64, Status>(highest)
+        };
+        // Answers are lost, and so it is not known whether more has been reserved.
+        leases.weather(Weather::Mute);
+        let mut serial = 0;
+        loop {
+            serial += 1;
+            match lend(&first, serial).await {
+                Ok(highest) => assert!(highest < 1_000_000, "numbers without end"),
+                Err(_) => break,
+            }
+        }
+        leases.weather(Weather::Fine);
+        sleep(Duration::from_secs(1)).await;
+        lend(&first, serial + 1).await.unwrap();
+        // A new process, as after a loss of all of them.
+        first.tasks.close_and_wait(BOUND).await.unwrap();
+        let second = node(2, Config::default(), leases, &bus);
+        acting(&second).await;
+        lend(&second, 1).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_frontier_is_published_and_outlives_everybody() {
+        let (leases, bus) = (Arc::new(MemoryLeases::default()), Arc::new(LocalBus::new()));
+        let mut states = bus.subscribe(Subject::Control).await.unwrap();
+        let room = RoomConfig { sign_ups_per_second: Some(10.0), ..RoomConfig::default() };
+        let config = Config { room, ..Config::default() };
+        let first = node(1, config.clone(), leases.clone(), &bus);
+        acting(&first).await;
+        report(&first, ReportRoomRequest { issued: 1_000, ..wanted(1, 1_024) }).await.unwrap();
+        let mut last = RoomState::default();
+        for _ in 0..20 {
+            last = next(&mut *states).await.room.unwrap_or(last);
+        }
+        assert_eq!(last.issued, 1_000);
+        // 10 a second of whom seven tenths are expected to come.
+        assert!((200..=400).contains(&last.frontier), "{last:?}");
+        first.tasks.close_and_wait(BOUND).await.unwrap();
+
+        let second = node(2, config, leases, &Arc::new(LocalBus::new()));
+        acting(&second).await;
+        let room = &second.control.shared.room;
+        let stored = room.to_store().unwrap().0;
+        assert_eq!(stored.issued, 1_000);
+        // What has been called since it was stored is walked again.
+        assert!((150..=last.frontier).contains(&stored.frontier), "{stored:?} after {last:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn existing_users_who_are_refused_freeze_it() {
+        let (leases, bus) = (Arc::new(MemoryLeases::default()), Arc::new(LocalBus::new()));
+        let mut states = bus.subscribe(Subject::Control).await.unwrap();
+        let room = RoomConfig { sign_ups_per_second: Some(10.0), ..RoomConfig::default() };
+        let node = node(1, Config { room, ..Config::default() }, leases, &bus);
+        acting(&node).await;
+        let mut frontiers = Vec::new();
+        for serial in 1..=30 {
+            let refusing = serial > 5;
+            let told = ReportRoomRequest { issued: 10_000, refusing, ..wanted(serial, 0) };
+            report(&node, told).await.unwrap();
+            frontiers.push(next(&mut *states).await.room.map_or(0, |room| room.frontier));
+        }
+        assert!(frontiers[8] > frontiers[4], "not for what lasts a moment: {frontiers:?}");
+        assert_eq!(frontiers[15], frontiers[29], "{frontiers:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reports_that_make_no_sense_are_refused() {
+        let (leases, bus) = (Arc::new(MemoryLeases::default()), Arc::new(LocalBus::new()));
+        let node = node(1, Config::default(), leases, &bus);
+        acting(&node).await;
+        let backwards = NumberRange { first: 5, last: 4 };
+        let wrong = [
+            ReportRoomRequest { abandoned: vec![backwards], ..wanted(1, 1) },
+            ReportRoomRequest { spare: Some(f64::NAN), ..wanted(1, 1) },
+        ];
+        for wrong in wrong {
+            assert_eq!(report(&node, wrong).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+        }
+        // Claims of a publication that nobody made only count.
+        let claimed = vec![ClaimCount { publication: u64::MAX, count: u64::MAX }];
+        report(&node, ReportRoomRequest { claimed, ..wanted(1, 1) }).await.unwrap();
+        sleep(Duration::from_secs(3)).await;
+        assert!(node.control.shared.room.acting().is_some());
+    }
+
+    async fn next(states: &mut dyn spillway_bus::Subscription) -> ControlState {
+        let event = timeout(BOUND, states.next()).await.expect("a state comes");
+        let Some(Event::Hint(hint)) = event else { panic!("expected a hint, got {event:?}") };
+        ControlState::decode(hint).unwrap()
+    }
+}

@@ -1,0 +1,124 @@
+use std::ops::RangeInclusive;
+
+use spillway_api::internal::v1 as wire;
+use spillway_store::leases::{FencingToken, HolderId};
+use spillway_types::Timestamp;
+use spillway_waiting_room::{Bits, Claimed, Frontier, Lent, Mode, Outlook};
+
+/// A gateway's report, as far as it makes sense.
+#[derive(Clone, Debug)]
+pub(crate) struct Report {
+    pub(crate) process: HolderId,
+    pub(crate) serial: u64,
+    pub(crate) issued: u64,
+    pub(crate) abandoned: Vec<RangeInclusive<u64>>,
+    pub(crate) claimed: Vec<Claimed>,
+    pub(crate) refusing: bool,
+    pub(crate) spare: Option<f64>,
+    pub(crate) presence: Vec<(u64, Bits)>,
+    pub(crate) wanted: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ReportError {
+    #[error("process_id has 16 bytes")]
+    Process,
+    #[error("a block of presence has 16 words")]
+    Presence,
+    #[error("a range of numbers begins after its end")]
+    Range,
+    #[error("spare is not a rate")]
+    Spare,
+}
+
+impl TryFrom<wire::ReportRoomRequest> for Report {
+    type Error = ReportError;
+
+    fn try_from(request: wire::ReportRoomRequest) -> Result<Self, ReportError> {
+        let range = |range: &wire::NumberRange| {
+            if range.first <= range.last { Ok(range.first..=range.last) } else { Err(ReportError::Range) }
+        };
+        let presence = |block: &wire::PresenceBlock| {
+            let words = Bits::try_from(block.words.as_slice()).map_err(|_| ReportError::Presence)?;
+            Ok((block.block, words))
+        };
+        if request.spare.is_some_and(|spare| spare.is_nan() || spare < 0.0) {
+            return Err(ReportError::Spare);
+        }
+        Ok(Self {
+            process: HolderId(request.process_id.as_ref().try_into().map_err(|_| ReportError::Process)?),
+            serial: request.serial,
+            issued: request.issued,
+            abandoned: request.abandoned.iter().map(range).collect::<Result<_, _>>()?,
+            claimed: request
+                .claimed
+                .iter()
+                .map(|claim| Claimed { publication: claim.publication, count: claim.count })
+                .collect(),
+            refusing: request.refusing,
+            spare: request.spare,
+            presence: request.presence.iter().map(presence).collect::<Result<_, _>>()?,
+            wanted: request.wanted,
+        })
+    }
+}
+
+pub(crate) fn lent(lent: Lent) -> wire::LentNumbers {
+    wire::LentNumbers { token: lent.epoch, first: lent.first, count: lent.count }
+}
+
+pub(super) fn state(frontier: &Frontier, outlook: &Outlook) -> wire::RoomState {
+    let mode = match frontier.mode {
+        Mode::Paced => wire::RoomMode::Paced,
+        Mode::Overload => wire::RoomMode::Overload,
+        Mode::Stopped => wire::RoomMode::Stopped,
+        Mode::Open => wire::RoomMode::Open,
+    };
+    wire::RoomState {
+        number: frontier.number,
+        frontier: frontier.f,
+        speed: frontier.speed,
+        rate: frontier.rate,
+        show_up: frontier.show_up,
+        floor: frontier.floor,
+        mode: mode.into(),
+        issued: frontier.issued,
+        marks: frontier.marks.to_vec(),
+        pace: outlook.pace,
+        slow: outlook.slow,
+        fast: outlook.fast,
+        leaving: outlook.leaving,
+        low: outlook.low,
+        high: outlook.high,
+        slower: outlook.slower,
+        stretch: outlook.stretch,
+        poll_at_most_ms: u64::try_from(outlook.poll_at_most.as_millis()).unwrap_or(u64::MAX),
+        knot_places: outlook.crowd.knots().iter().map(|(place, _)| *place).collect(),
+        knot_counts: outlook.crowd.knots().iter().map(|(_, count)| *count).collect(),
+    }
+}
+
+/// As far as a holder needs it to go on from.
+pub(super) fn frontier(token: FencingToken, room: &wire::RoomState) -> Frontier {
+    let mut marks = [0; 4];
+    marks.iter_mut().zip(&room.marks).for_each(|(mark, sent)| *mark = *sent);
+    Frontier {
+        epoch: token.0,
+        number: room.number,
+        at: Timestamp::ZERO,
+        f: room.frontier,
+        speed: room.speed,
+        rate: room.rate,
+        show_up: room.show_up,
+        floor: room.floor,
+        mode: match room.mode() {
+            wire::RoomMode::Overload => Mode::Overload,
+            wire::RoomMode::Stopped => Mode::Stopped,
+            wire::RoomMode::Open => Mode::Open,
+            wire::RoomMode::Paced | wire::RoomMode::Unspecified => Mode::Paced,
+        },
+        issued: room.issued,
+        pool: None,
+        marks,
+    }
+}
