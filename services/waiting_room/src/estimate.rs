@@ -6,12 +6,12 @@
 //! ```text
 //! ahead = places between the frontier and this one, less the abandoned, by Crowd
 //! w(v)  = ln(1 + leaving ahead / v) / leaving        the wait at a pace v, as more and more of those ahead leave
-//! range = [w(pace_p90) low, w(pace_p10) high]        paces of the last five minutes
+//! range = [w(fast) low, w(slow) high]                the pace, if A were its percentiles 90 and 10 of the last five minutes
 //! ```
 //!
 //! **Calibration.** `low` and `high` learn from what became of earlier estimates: each second the forecast notes what it would tell at two places of the
-//! room, and when the frontier reaches them sees whether the wait ended inside. That A has changed meanwhile is discounted: for it there are the percentiles. Outside on one side: that factor moves out by 9 steps;
-//! not outside: in by one step. It stands still when one in ten ends below and one in ten above (adaptive conformal inference; Gibbs and Candès, 2021).
+//! room, and when the frontier reaches them sees whether the wait ended inside. That A has changed meanwhile is discounted: for it there are the
+//! percentiles. Outside on one side: that factor moves out by 9 steps; not outside: in by one step. It stands still when one in ten ends below and one in ten above (adaptive conformal inference; Gibbs and Candès, 2021).
 //!
 //! **Never raised by more than a fifth without a reason.** The device echoes what it was told last ([`Told`]), unsealed: a lie changes only what the
 //! liar is shown, because neither the turn nor the time of the next poll depends on it. A rise beyond a fifth is cut, unless there
@@ -35,7 +35,7 @@ pub struct Estimate {
     /// Rounded for people, and `low < high`.
     pub low: Duration,
     pub high: Duration,
-    /// Not rounded, for [`poll::poll_after`].
+    /// Not rounded, for [`crate::Appointments`].
     pub likely: Duration,
     /// Why it takes longer than was told, or may.
     pub reason: Option<Reason>,
@@ -71,10 +71,10 @@ pub struct Outlook {
     pub high: f64,
     /// The pace is less than it was.
     pub slower: bool,
-    /// For [`poll::poll_after`].
+    /// For [`crate::Appointments`].
     pub stretch: f64,
-    /// The longest time between two polls that anybody is told. A generation of [`crate::Presence`] must not be shorter.
-    pub poll_at_most: Duration,
+    /// The generation of [`crate::Presence`]: when it changes, the next one begins.
+    pub generation: u64,
     pub crowd: Crowd,
 }
 
@@ -89,8 +89,18 @@ pub struct Forecast {
     granted: f64,
     /// When somebody was called for the first time.
     began: Option<Duration>,
+    generation: Generation,
     low: f64,
     high: f64,
+}
+
+/// It lasts as long as the longest time between two polls that was told in it or in the one before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Generation {
+    number: u64,
+    since: Duration,
+    told: Duration,
+    told_before: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -139,10 +149,13 @@ const ASK_AND_DO_NOT_CLAIM: f64 = 1.1;
 
 /// Seconds: half a minute in which it fades, and the time that claims take.
 const SHOW_UP_LAGS: f64 = 40.0;
-/// Sigma must have been watched for so long before its fall tells how many leave.
-const LEAVING_AFTER: Duration = Duration::from_secs(60);
-/// Half of the room in six minutes; faster is a change of something else.
-const LEAVING_MAX: f64 = 0.002;
+/// Half are gone after 28 minutes, until sigma has been watched for some times so many seconds.
+const LEAVING_ASSUMED: f64 = 1.0 / 2_400.0;
+const LEAVING_AFTER: f64 = 60.0;
+/// Half in four minutes; faster is a change of something else.
+const LEAVING_MAX: f64 = 0.003;
+
+const GENERATION_LEAST: Duration = Duration::from_secs(60);
 
 const RAISED_BY: f64 = 1.2;
 /// Within this no rise is one.
@@ -159,6 +172,7 @@ impl Forecast {
             noted: 0,
             granted: 0.0,
             began: None,
+            generation: Generation::default(),
             low: LOW.1,
             high: HIGH.1,
         }
@@ -173,7 +187,9 @@ impl Forecast {
             self.see(now, frontier);
         }
         self.learn(frontier.f);
+        self.generation.turn(now);
         let outlook = self.outlook(now, frontier, crowd);
+        self.generation.told = self.generation.told.max(outlook.poll_at_most());
         if !frontier.frozen() {
             self.note(frontier, &outlook);
         }
@@ -198,15 +214,16 @@ impl Forecast {
     fn outlook(&self, now: Duration, frontier: &Frontier, crowd: Crowd) -> Outlook {
         let newest = self.seen.range(self.seen.len().saturating_sub(NOW)..);
         let rate = newest.clone().map(|seen| seen.rate).sum::<f64>() / newest.len().max(1) as f64;
-        let leaving = self.leaving();
+        let unsure =
+            self.began.map_or(1.0, |began| (-now.saturating_sub(began).div_duration_f64(SURE_AFTER)).exp());
+        // The sigma that is assumed has those in it who will leave.
+        let leaving = self.leaving() * (1.0 - unsure);
         // What sigma is measured of is some seconds old.
         let pace = rate / frontier.show_up * (leaving * SHOW_UP_LAGS).exp();
         let mut rates: Vec<f64> = self.seen.iter().map(|seen| seen.rate).collect();
         rates.sort_by(f64::total_cmp);
         let at = |quantile: f64| rates.get((rates.len() as f64 * quantile) as usize).copied().unwrap_or(rate);
         let compared = |other: f64| if rate > 0.0 { other / rate } else { 1.0 };
-        let unsure =
-            self.began.map_or(1.0, |began| (-now.saturating_sub(began).div_duration_f64(SURE_AFTER)).exp());
         // Who comes within half a minute is stretched for as if he were here.
         let soon = self.arrivals() * GROWS_FOR.as_secs_f64();
         let longest = Duration::from_secs_f64(wait(crowd.total() + soon, pace, leaving));
@@ -220,7 +237,7 @@ impl Forecast {
             high: self.high * (1.0 + unsure * UNSURE.1),
             slower: rate < at(0.5) * SLOWER,
             stretch,
-            poll_at_most: poll::poll_at_most(longest, stretch),
+            generation: self.generation.number,
             crowd,
         }
     }
@@ -231,16 +248,18 @@ impl Forecast {
         let seen = || self.seen.iter().filter(move |seen| seen.at >= sure && seen.show_up > 0.0);
         let points = || seen().map(|seen| (seen.at.as_secs_f64(), seen.show_up.ln()));
         let count = points().count() as f64;
-        let first = seen().next().map_or(Duration::MAX, |seen| seen.at);
-        if self.seen.back().is_none_or(|last| last.at.saturating_sub(first) < LEAVING_AFTER) {
-            return 0.0;
+        if count < 2.0 {
+            return LEAVING_ASSUMED;
         }
         let (at, share) = points().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
         let (at, share) = (at / count, share / count);
         let (with, alone) = points().fold((0.0, 0.0), |sum, point| {
             (sum.0 + (point.0 - at) * (point.1 - share), sum.1 + (point.0 - at).powi(2))
         });
-        if alone > 0.0 { (-with / alone).clamp(0.0, LEAVING_MAX) } else { 0.0 }
+        let measured = if alone > 0.0 { -with / alone } else { LEAVING_ASSUMED };
+        // One a second: how long it has been watched.
+        let assumed = (-count / LEAVING_AFTER).exp();
+        (LEAVING_ASSUMED * assumed + measured * (1.0 - assumed)).clamp(0.0, LEAVING_MAX)
     }
 
     /// A second, of late.
@@ -283,6 +302,15 @@ impl Forecast {
     }
 }
 
+impl Generation {
+    fn turn(&mut self, now: Duration) {
+        if now.saturating_sub(self.since) > self.told.max(self.told_before).max(GENERATION_LEAST) {
+            let number = self.number + 1;
+            *self = Self { number, since: now, told: Duration::ZERO, told_before: self.told };
+        }
+    }
+}
+
 impl Outlook {
     /// For whoever has `place`.
     pub fn estimate(&self, place: u64, view: &View, now: Duration) -> Estimate {
@@ -297,6 +325,12 @@ impl Outlook {
         };
         // `as` saturates.
         Estimate { ahead: ahead.round() as u64, low, high, likely, reason }
+    }
+
+    /// The longest time between two polls that anybody is told.
+    fn poll_at_most(&self) -> Duration {
+        let longest = wait(self.crowd.total(), self.pace, self.leaving);
+        poll::poll_at_most(Duration::from_secs_f64(longest), self.stretch)
     }
 
     fn range(&self, ahead: f64) -> (Duration, Duration, Duration) {

@@ -25,7 +25,7 @@
 //!    lent it for a second ([`Blocks::lend`]), and seals a ticket ([`Ticket::seal`]). If the room is empty the number is called already, and the answer is
 //!    that of step 3. Before a scheduled opening numbers are lots: [`Lottery::place`] says what they have drawn.
 //! 2. **Poll.** [`Ticket::open`] is one hash, [`View::turn`] a comparison: [`Turn::Waiting`]. [`Presence::heard`], [`Outlook::estimate`],
-//!    [`Estimate::after`] what the device was told before, and [`poll_after`] say how long still, and when to ask again.
+//!    [`Estimate::after`] what the device was told before, and [`Appointments`] say how long still, and when to ask again.
 //! 3. **Called.** [`Turn::Called`]: a [`Challenge`] goes out. Two minutes to claim; who misses them is called again when he comes
 //!    ([`Turn::CallAgain`]), three times, within half an hour.
 //! 4. **Claim.** The device signs ticket and challenge ([`claim_message`], [`claim`]). It gets a [`Pass`], good for ten minutes; control is told by
@@ -38,7 +38,7 @@
 //!                        Presence -> Steering::crowd -> Forecast::observe -> Outlook ─────┤ published
 //!                        Blocks::lend ──────────┐                                         │
 //! gateway:   Enter -> puzzle -> Block::take -> Ticket::seal                               v
-//!            Poll  -> Ticket::open -> View::turn -> Waiting: Outlook::estimate, poll_after
+//!            Poll  -> Ticket::open -> View::turn -> Waiting: Outlook::estimate, Appointments
 //!                                         |---------> Called: Challenge -> claim -> Pass
 //!                                         |---------> CallAgain: Ticket::seal
 //! ```
@@ -71,7 +71,7 @@ pub use order::blocks::{
 };
 pub use order::lottery::{Lottery, Pool};
 pub use pass::{PASS_BYTES, PASS_LIFETIME, Pass, PassError, PassId, SealedPass, pass_message};
-pub use poll::{POLLS_MAX, poll_after, stretch};
+pub use poll::{Appointments, POLLS_MAX, stretch};
 pub use presence::{BLOCK_PLACES, Bits, Crowd, KNOTS, Presence};
 pub use proof_of_work::{Difficulty, DifficultyLaw, Door, PUZZLE_MINUTE, Puzzle, WorkError};
 pub use ticket::{Flags, Late, Room, SealedTicket, TICKET_BYTES, TICKET_LIFETIME, Ticket, TicketError};

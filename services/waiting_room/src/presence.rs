@@ -9,7 +9,7 @@ use crate::frontier::Frontier;
 
 /// Distinct places heard of, by blocks of 1,024, in this generation and the one before.
 ///
-/// A generation must be as long as the longest time between two polls of one device ([`crate::Outlook::poll_at_most`]), or who is there counts as gone. Who leaves is
+/// A generation must be as long as the longest time between two polls of one device (control counts them: [`crate::Outlook::generation`]), or who is there counts as gone. Who leaves is
 /// noticed between one and two generations later.
 #[derive(Clone, Debug, Default)]
 pub struct Presence {

@@ -5,13 +5,14 @@
 //! sigma = share of the called who claim within 120 s, 0.7 at the start, within 0.3..1
 //! pace  = A / sigma                                     places a second
 //! owed  = sum of A dt - claims seen - claims to come     seats
-//! speed = (A + owed / 10 s) / sigma, at most 1.02 pace
+//! speed = (A + owed / 5 s) / sigma
 //! F    += speed dt, not beyond the last number given out
 //! ```
 //!
 //! `owed` is what keeps the sum right: a wrong sigma calls too many for some seconds, their claims come, and fewer are called until it is made
-//! good. The other way round at most two hundredths more than A is called, and no more than two seconds' worth is ever owed, because a seat
-//! that nobody took a minute ago is not there any more.
+//! good. The other way round, no more than half a second's worth is ever owed, because a seat that nobody took a minute ago is not there any
+//! more. That is a tenth of A while sigma is too high, which it is by some per cent while people leave, being half a minute old; and never more than
+//! one hundredth of a minute's seats at once.
 //!
 //! Frozen while existing users (tiers up to 4) have been refused for more than five seconds, until they have not been for as long; then a quarter of
 //! A, a quarter more every ten seconds.
@@ -135,10 +136,9 @@ struct Freeze {
 }
 
 const DT_MAX: Duration = Duration::from_secs(2);
-const OWED_MAX: Duration = Duration::from_secs(2);
-/// In which what is owed is made good.
-const SETTLES_IN: f64 = 10.0;
-const SPEED_MAX: f64 = 1.02;
+const OWED_MAX: Duration = Duration::from_millis(500);
+/// Seconds in which what is owed is made good.
+const SETTLES_IN: f64 = 5.0;
 const COUNTRY_SHARE_MIN: f64 = 0.02;
 const MARK_EVERY: Duration = Duration::from_secs(600);
 /// Seats a second where nothing is limited: more than any fleet has.
@@ -264,11 +264,10 @@ impl Steering {
         } * self.freeze.allowed;
         let waiting = f < self.limit(issued);
         let owed = self.owe(tick, dt, waiting);
-        let pace = rate / share;
         let speed = match mode {
             Mode::Overload | Mode::Stopped => 0.0,
             Mode::Open => RATE_MAX,
-            Mode::Paced => ((rate + owed / SETTLES_IN) / share).clamp(0.0, pace * SPEED_MAX),
+            Mode::Paced => ((rate + owed / SETTLES_IN) / share).max(0.0),
         };
         self.last = Frontier {
             epoch: self.last.epoch,

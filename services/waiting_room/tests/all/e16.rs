@@ -54,3 +54,30 @@ fn a_million_in_a_minute() {
         check(1_000_000, seed);
     }
 }
+
+/// Order, seats and polls hold in any room. Estimates are printed and not judged: nobody can tell beforehand that A will rise, or that people give up
+/// three times as fast as was assumed.
+#[test]
+fn other_rooms_keep_order_seats_and_polls() {
+    let seconds = Duration::from_secs;
+    let rooms = [
+        ("A stays", vec![(0, 120.0)], 1_500, 0.05),
+        ("A rises", vec![(0, 100.0), (300, 120.0)], 1_500, 0.05),
+        ("A falls by a third", vec![(0, 120.0), (300, 80.0)], 1_500, 0.05),
+        ("half the seats", vec![(0, 60.0), (600, 50.0)], 3_000, 0.05),
+        ("a sixth of the seats", vec![(0, 20.0)], 3_000, 0.05),
+        ("nobody leaves", vec![(0, 120.0)], 1_000_000, 0.0),
+        ("half leave in six minutes", vec![(0, 120.0)], 500, 0.1),
+    ];
+    for (room, rates, patience, never_claim) in rooms {
+        let rates = rates.into_iter().map(|(from, rate)| (seconds(from), rate)).collect();
+        let scenario = Scenario { rates, patience: seconds(patience), never_claim, ..scenario(100_000, 1) };
+        let polls_max = scenario.polls_max;
+        let figures = Figures::of(&World::run(scenario));
+        println!("{room}, seed 1\n{figures}");
+        assert!(figures.overtaking <= seconds(1) && figures.overtaking_by_kill <= seconds(2), "{room}");
+        assert!(figures.tau >= 0.999, "{room}");
+        assert!(figures.used >= 0.97 && figures.over <= 0.01, "{room}");
+        assert!(figures.polls_peak <= polls_max, "{room}");
+    }
+}

@@ -7,9 +7,9 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use spillway_types::{Secret, Timestamp};
 use spillway_waiting_room::{
-    Block, Blocks, Claimed, DeviceKey, Estimate, Flags, Forecast, Frontier, KeyId, Limits, NetworkHash,
-    Outlook, Presence, Room, SealKeys, SealedTicket, Steering, SteeringConfig, TICKET_LIFETIME, Tick, Ticket,
-    Told, Turn, View, block_for, poll_after,
+    Appointments, Block, Blocks, Claimed, DeviceKey, Estimate, Flags, Forecast, Frontier, KeyId, Limits,
+    NetworkHash, Outlook, Presence, Room, SealKeys, SealedTicket, Steering, SteeringConfig, TICKET_LIFETIME,
+    Tick, Ticket, Told, Turn, View, block_for,
 };
 
 #[derive(Clone, Debug)]
@@ -69,6 +69,7 @@ struct Gateway {
     outlook: Option<Outlook>,
     block: Option<Block>,
     presence: Presence,
+    appointments: Appointments,
     arrivals: f64,
     arrivals_before: f64,
     issued: u64,
@@ -93,9 +94,7 @@ struct Play {
     rng: SmallRng,
     /// Who does something in which step.
     agenda: Vec<Vec<u32>>,
-    /// When this generation of polls began, and the longest time between two of them that was told in it.
-    turned: Duration,
-    poll_at_most: Duration,
+    generation: u64,
 }
 
 const STEP: Duration = Duration::from_millis(100);
@@ -151,6 +150,7 @@ impl Play {
             outlook: None,
             block: None,
             presence: Presence::default(),
+            appointments: Appointments::default(),
             arrivals: 0.0,
             arrivals_before: 0.0,
             issued: 0,
@@ -167,17 +167,7 @@ impl Play {
         };
         let world = World { people, polls: vec![0; 1], ..World::default() };
         let keys = SealKeys::new(KeyId(1), &Secret::from_bytes([7; 32]));
-        Self {
-            scenario,
-            world,
-            gateways,
-            control,
-            keys,
-            rng,
-            agenda,
-            turned: Duration::ZERO,
-            poll_at_most: Duration::from_secs(60),
-        }
+        Self { scenario, world, gateways, control, keys, rng, agenda, generation: 0 }
     }
 
     fn step(&mut self, step: usize) {
@@ -188,10 +178,6 @@ impl Play {
         } else if step % 10 == 1 {
             // A tenth of a second on the way.
             self.deliver(now);
-        }
-        if now >= self.turned + self.poll_at_most {
-            self.turn_generation();
-            (self.turned, self.poll_at_most) = (now, Duration::ZERO);
         }
         if let Some((gateway, at)) = self.scenario.killed
             && at <= now
@@ -278,8 +264,8 @@ impl Play {
         gateway.presence.heard(ticket.seq);
         match gateway.view.turn(ticket, ticket.seq, now, clock(now)) {
             Turn::Waiting => {
-                let after = match &gateway.outlook {
-                    None => Duration::from_secs(10),
+                let (wait, stretch) = match &gateway.outlook {
+                    None => (Duration::ZERO, 1.0),
                     Some(outlook) => {
                         let fresh = outlook.estimate(ticket.seq, &gateway.view, now);
                         let told = match person.told {
@@ -292,9 +278,11 @@ impl Play {
                         };
                         person.told = Some(Told { high: told.high, at: clock(now) });
                         note(&mut self.world.told, index, now, &told);
-                        poll_after(told.likely, outlook.stretch, &mut self.rng)
+                        (told.likely, outlook.stretch)
                     }
                 };
+                let share = self.scenario.polls_max / self.scenario.gateways as f64;
+                let after = gateway.appointments.poll_after(wait, stretch, share, now, &mut self.rng);
                 put(&mut self.agenda, index, now + after, now);
             }
             Turn::Called { publication, .. } => {
@@ -342,9 +330,12 @@ impl Play {
         let frontier = control.steering.tick(&tick);
         let crowd = control.steering.crowd(&control.presence);
         let outlook = control.forecast.observe(now, &frontier, crowd);
-        self.poll_at_most = self.poll_at_most.max(outlook.poll_at_most);
+        let generation = outlook.generation;
         self.world.rates.push((now, frontier.rate));
         control.published.push((frontier, outlook));
+        if std::mem::replace(&mut self.generation, generation) != generation {
+            self.turn_generation();
+        }
     }
 
     fn deliver(&mut self, now: Duration) {
