@@ -50,7 +50,7 @@ struct Acting {
     steering: Steering,
     forecast: Forecast,
     presence: Presence,
-    generation_ends: Duration,
+    generation: u64,
     gateways: HashMap<HolderId, Gateway>,
     issued: u64,
     abandoned: Vec<RangeInclusive<u64>>,
@@ -116,7 +116,7 @@ impl Room {
             steering: Steering::resume(SteeringConfig::default(), token.0, &last),
             forecast: Forecast::new(self.config.polls_max),
             presence: Presence::default(),
-            generation_ends: now,
+            generation: 0,
             gateways: HashMap::new(),
             issued: last.issued,
             abandoned: Vec::new(),
@@ -199,13 +199,14 @@ impl Room {
         });
         let crowd = acting.steering.crowd(&acting.presence);
         let outlook = acting.forecast.observe(now, &frontier, crowd);
-        if now >= acting.generation_ends {
+        if acting.generation != outlook.generation {
             // Its bits are of no use to anybody else.
             drop(acting.presence.turn(frontier.closed()));
-            acting.generation_ends = now + outlook.poll_at_most;
+            acting.generation = outlook.generation;
         }
+        let polls_per_gateway = self.config.polls_max / acting.gateways.len().max(1) as f64;
         state.last = frontier;
-        Some(wire::state(&frontier, &outlook))
+        Some(RoomState { polls_per_gateway, ..wire::state(&frontier, &outlook) })
     }
 
     fn since_start(&self, now: Instant) -> Duration {

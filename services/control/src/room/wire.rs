@@ -92,9 +92,10 @@ pub(super) fn state(frontier: &Frontier, outlook: &Outlook) -> wire::RoomState {
         high: outlook.high,
         slower: outlook.slower,
         stretch: outlook.stretch,
-        poll_at_most_ms: u64::try_from(outlook.poll_at_most.as_millis()).unwrap_or(u64::MAX),
+        generation: outlook.generation,
         knot_places: outlook.crowd.knots().iter().map(|(place, _)| *place).collect(),
         knot_counts: outlook.crowd.knots().iter().map(|(_, count)| *count).collect(),
+        ..wire::RoomState::default()
     }
 }
 

@@ -45,11 +45,14 @@ impl Room {
     fn on_state(&self, hint: Bytes) {
         match ControlState::decode(hint) {
             Ok(ControlState { token, sent_at_us, room: Some(room), .. }) => {
+                let polls_max = room.polls_per_gateway;
                 let (frontier, outlook) = read(token, sent_at_us, room);
                 let now = self.now();
                 let mut state = self.state();
                 if state.view.hear(&frontier, now) {
+                    state.begin_generation(outlook.generation);
                     state.outlook = Some(Arc::new(outlook));
+                    state.polls_max = polls_max;
                 }
             }
             Ok(_) => {}
@@ -89,7 +92,7 @@ fn read(token: u64, sent_at_us: u64, room: RoomState) -> (Frontier, Outlook) {
         high: room.high,
         slower: room.slower,
         stretch: room.stretch,
-        poll_at_most: Duration::from_millis(room.poll_at_most_ms),
+        generation: room.generation,
         crowd: Crowd::from_knots(room.knot_places.into_iter().zip(room.knot_counts).collect()),
     };
     (frontier, outlook)

@@ -5,9 +5,9 @@ use spillway_api::v1::place::State as Answer;
 use spillway_types::Timestamp;
 use spillway_waiting_room::{
     CLAIM_WINDOW, Challenge, Estimate, Reason, SealKeys, SealedTicket, Ticket, TicketError, Told, Turn,
-    poll_after,
 };
 
+use super::state::State;
 use super::{ROOM, Room, RoomError};
 use crate::wire::wire_duration;
 
@@ -46,7 +46,6 @@ impl Room {
                 state.presence.heard(ticket.seq);
                 let outlook = state.outlook.clone();
                 let estimate = outlook.as_ref().map(|outlook| outlook.estimate(ticket.seq, &state.view, now));
-                drop(state);
                 let Some((outlook, estimate)) = outlook.zip(estimate) else {
                     let waiting = v1::Waiting {
                         poll_after: Some(wire_duration(NOT_HEARD_YET)),
@@ -56,7 +55,9 @@ impl Room {
                     return answer(&sealed, Answer::Waiting(waiting));
                 };
                 let estimate = told.map_or(estimate, |told| estimate.after(told, clock));
-                let pause = poll_after(estimate.likely, outlook.stretch, &mut rand::rng());
+                let State { appointments, polls_max, .. } = &mut *state;
+                let (wait, stretch, rng) = (estimate.likely, outlook.stretch, &mut rand::rng());
+                let pause = appointments.poll_after(wait, stretch, *polls_max, now, rng);
                 answer(&sealed, Answer::Waiting(waiting(&estimate, pause)))
             }
             Turn::Called { left, .. } => answer(&sealed, called(&keys, &sealed, clock, left)),

@@ -9,7 +9,7 @@ use spillway_api::internal::v1::{
 };
 use spillway_chassis::Tasks;
 use spillway_rpc::Chain;
-use spillway_waiting_room::{Block, Lent, block_for};
+use spillway_waiting_room::{Bits, Block, Lent, block_for};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tonic::{Request, Status};
 
@@ -131,15 +131,7 @@ impl Room {
         numbers.serial += 1;
         let now = self.now();
         let mut state = self.state();
-        let closed = state.view.last().map_or(0, |last| last.closed());
-        let presence = if now >= state.generation_ends {
-            let longest = state.outlook.as_ref().map_or(EVERY, |outlook| outlook.poll_at_most);
-            state.generation_ends = now + longest;
-            let block = |(block, bits): (u64, &[u64; 16])| PresenceBlock { block, words: bits.to_vec() };
-            state.presence.turn(closed).map(block).collect()
-        } else {
-            Vec::new()
-        };
+        let block = |(block, bits): (u64, Bits)| PresenceBlock { block, words: bits.to_vec() };
         let count = |(publication, count)| ClaimCount { publication, count };
         let range = |range: RangeInclusive<u64>| NumberRange { first: *range.start(), last: *range.end() };
         let (refusing, spare) = self.room_for_newcomers();
@@ -152,7 +144,7 @@ impl Room {
             claimed: std::mem::take(&mut state.claims).into_iter().map(count).collect(),
             refusing,
             spare,
-            presence,
+            presence: std::mem::take(&mut state.ended).into_iter().map(block).collect(),
             wanted,
         }
     }

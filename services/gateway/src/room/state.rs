@@ -1,16 +1,20 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
-use spillway_waiting_room::{Difficulty, DifficultyLaw, Outlook, Presence, Used, View};
+use spillway_waiting_room::{Appointments, Bits, Difficulty, DifficultyLaw, Outlook, Presence, Used, View};
 
 /// What polls read and change, behind one lock that is held for a microsecond.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) view: View,
     pub(super) outlook: Option<Arc<Outlook>>,
+    pub(super) appointments: Appointments,
+    /// Polls a second that may be asked for here.
+    pub(super) polls_max: f64,
     pub(super) presence: Presence,
-    pub(super) generation_ends: Duration,
+    /// Who was heard of in the generation that ended, until it is reported.
+    pub(super) ended: Vec<(u64, Bits)>,
+    generation: u64,
     /// By publication, since the last report.
     pub(super) claims: BTreeMap<u64, u64>,
     /// Whoever claims again is counted once.
@@ -32,8 +36,11 @@ impl Default for State {
         Self {
             view: View::default(),
             outlook: None,
+            appointments: Appointments::default(),
+            polls_max: 0.0,
             presence: Presence::default(),
-            generation_ends: Duration::ZERO,
+            ended: Vec::new(),
+            generation: 0,
             claims: BTreeMap::new(),
             claimed: Used::new(CLAIMED_PAGES_MAX),
             issued: 0,
@@ -48,6 +55,14 @@ impl State {
     pub(super) fn saw(&mut self, seq: u64) {
         self.issued = self.issued.max(seq);
         self.view.issued(seq);
+    }
+
+    pub(super) fn begin_generation(&mut self, generation: u64) {
+        if self.generation != generation {
+            self.generation = generation;
+            let closed = self.view.last().map_or(0, |last| last.closed());
+            self.ended = self.presence.turn(closed).map(|(block, bits)| (block, *bits)).collect();
+        }
     }
 
     /// Each second.

@@ -104,7 +104,7 @@ async fn publish(node: &Node, number: u64, frontier: u64) {
         low: 1.0,
         high: 1.0,
         stretch: 1.0,
-        poll_at_most_ms: 10_000,
+        polls_per_gateway: 100.0,
         knot_places: vec![frontier, 1_000],
         knot_counts: vec![0.0, (1_000 - frontier) as f64],
         ..RoomState::default()
