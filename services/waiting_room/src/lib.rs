@@ -28,7 +28,7 @@
 //!    [`Estimate::after`] what the device was told before, and [`Appointments`] say how long still, and when to ask again.
 //! 3. **Called.** [`Turn::Called`]: a [`Challenge`] goes out. Two minutes to claim; who misses them is called again when he comes
 //!    ([`Turn::CallAgain`]), three times, within half an hour.
-//! 4. **Claim.** The device signs ticket and challenge ([`claim_message`], [`claim`]). It gets a [`Pass`], good for ten minutes; control is told by
+//! 4. **Claim.** The device signs ticket and challenge ([`claim_message`], [`claim()`]). It gets a [`Pass`], good for ten minutes; control is told by
 //!    [`Claimed`].
 //! 5. **Pass.** The device signs it with the number it wants to verify ([`pass_message`], [`Pass::open`]); [`Used::use_up`], or the store, lets it through once. The
 //!    sign-up is an ordinary call from here on.
