@@ -11,7 +11,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use spillway_store::verifications::{QueuedCode, SentCode, Transport, Verification, VerificationId};
+use spillway_store::verifications::{
+    ProviderTag, QueuedCode, SentCode, Transport, Verification, VerificationId,
+};
 use spillway_types::{KeyedHash, NumberMac, Secret, Timestamp};
 
 use crate::config::VerificationConfig;
@@ -81,6 +83,7 @@ impl Rules<'_> {
             sealed_number: sealed,
             queued: Some(QueuedCode::new(Transport::Sms, now)),
             sent: None,
+            failed: Vec::new(),
             sms_requested: 1,
             voice_requested: 0,
             checks: 0,
@@ -133,19 +136,21 @@ impl Rules<'_> {
         Ok(())
     }
 
-    /// Records that the provider took `taken`, which had been read from the queue before. A request that replaced it
+    /// Records that `provider` took `taken`, which had been read from the queue before; none did if it only looks so. A request that replaced it
     /// meanwhile is satisfied by it, unless it asks for the other transport.
     pub(crate) fn handed_over(
         &self,
         s: &mut Verification,
         taken: QueuedCode,
         mac: KeyedHash,
+        provider: Option<ProviderTag>,
         delivery_delay: Duration,
         now: Timestamp,
     ) {
         let lifetime = self.0.code_lifetime.max(delivery_delay.saturating_mul(LIFETIME_PER_DELAY));
         let is_first = s.sent.is_none();
-        s.sent = Some(SentCode { mac, handed_over_at: now, expires_at: now.saturating_add(lifetime) });
+        let expires_at = now.saturating_add(lifetime);
+        s.sent = Some(SentCode { mac, handed_over_at: now, expires_at, provider });
         match s.queued {
             Some(queued) if queued.transport == taken.transport => s.queued = None,
             Some(queued) => {
@@ -329,7 +334,7 @@ mod tests {
 
     fn hand_over(rules: Rules<'_>, s: &mut Verification, seconds: u64) {
         let taken = s.queued.unwrap();
-        rules.handed_over(s, taken, MAC, Duration::ZERO, after(seconds));
+        rules.handed_over(s, taken, MAC, None, Duration::ZERO, after(seconds));
     }
 
     #[test]
@@ -381,7 +386,7 @@ mod tests {
         let taken = s.queued.unwrap();
         rules.request(&mut s, Transport::Voice, after(61)).unwrap();
         assert_eq!((s.sms_requested, s.voice_requested), (1, 1));
-        rules.handed_over(&mut s, taken, MAC, Duration::ZERO, after(62));
+        rules.handed_over(&mut s, taken, MAC, None, Duration::ZERO, after(62));
         assert_eq!(s.queued.map(|queued| queued.transport), Some(Transport::Voice));
         assert_eq!((s.sms_requested, s.voice_requested), (2, 1), "the SMS did go out");
     }
@@ -416,7 +421,7 @@ mod tests {
         let Claim::Ours(sms) = claim(&mut s, hold, after(60)) else { panic!("nobody else is there") };
         rules.request(&mut s, Transport::Voice, after(61)).unwrap();
         assert!(matches!(claim(&mut s, hold, after(62)), Claim::Held { .. }));
-        rules.handed_over(&mut s, sms, MAC, Duration::ZERO, after(63));
+        rules.handed_over(&mut s, sms, MAC, None, Duration::ZERO, after(63));
         let Claim::Ours(call) = claim(&mut s, hold, after(63)) else { panic!("the call is free") };
         assert_eq!(call.transport, Transport::Voice);
     }
@@ -427,7 +432,7 @@ mod tests {
         let rules = Rules(&config);
         let mut s = open(rules);
         let taken = s.queued.unwrap();
-        rules.handed_over(&mut s, taken, MAC, Duration::from_secs(300), after(400));
+        rules.handed_over(&mut s, taken, MAC, None, Duration::from_secs(300), after(400));
         assert_eq!(s.sent.as_ref().unwrap().expires_at, after(400 + 1_200));
         assert!(s.expires_at >= after(1_600));
         assert_eq!(rules.check(&mut s, false, after(1_600)), Err(NoCheck::Expired));
@@ -469,7 +474,7 @@ mod tests {
                     1 => drop(rules.request(&mut s, Transport::Voice, now)),
                     2 => taken = s.queued,
                     3 => if let Some(code) = taken.take().filter(|_| s.queued.is_some()) {
-                        rules.handed_over(&mut s, code, MAC, Duration::ZERO, now);
+                        rules.handed_over(&mut s, code, MAC, None, Duration::ZERO, now);
                         sent += 1;
                     },
                     _ => tries += u32::from(rules.check(&mut s, false, now).is_ok()),

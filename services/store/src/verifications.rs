@@ -16,6 +16,11 @@ pub enum Transport {
     Voice,
 }
 
+/// Which provider, by a hash of its name: short enough to keep in every session, and the same in all processes whatever
+/// the order of their settings. 0 to 2^32 - 1; the registration role refuses settings with two names of one tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProviderTag(pub u32);
+
 /// A code that waits for a provider. A session has at most one: a new request replaces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueuedCode {
@@ -41,6 +46,8 @@ pub struct SentCode {
     pub mac: KeyedHash,
     pub handed_over_at: Timestamp,
     pub expires_at: Timestamp,
+    /// Absent when an older version recorded it, or when no provider was asked.
+    pub provider: Option<ProviderTag>,
 }
 
 /// A verification session, read and written whole.
@@ -54,6 +61,9 @@ pub struct Verification {
     pub sealed_number: Bytes,
     pub queued: Option<QueuedCode>,
     pub sent: Option<SentCode>,
+    /// Providers that failed in this session, the one that failed last at the end. At most
+    /// [`FAILED_MAX`](Self::FAILED_MAX), each once.
+    pub failed: Vec<ProviderTag>,
     pub sms_requested: u8,
     pub voice_requested: u8,
     pub checks: u8,
@@ -65,6 +75,11 @@ pub struct Verification {
     pub account: Option<AccountId>,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
+}
+
+impl Verification {
+    /// More providers than anybody configures; when there are more, the one that failed first is forgotten.
+    pub const FAILED_MAX: usize = 16;
 }
 
 #[async_trait]

@@ -150,7 +150,7 @@ impl HandOver {
             let recorded = self
                 .sessions
                 .change_from(session.clone(), |session, now| {
-                    rules.handed_over(session, taken, mac, delay, now);
+                    rules.handed_over(session, taken, mac, None, delay, now);
                     Ok::<_, StoreError>(Step::Write(()))
                 })
                 .await;

@@ -5,7 +5,7 @@ use rand::seq::SliceRandom;
 use spillway_types::{AccountId, Clock, SystemClock, Timestamp, random_bytes};
 
 use super::{hash, number, race_of, some_bytes};
-use crate::verifications::{QueuedCode, SentCode, Transport, Verification, VerificationId};
+use crate::verifications::{ProviderTag, QueuedCode, SentCode, Transport, Verification, VerificationId};
 use crate::{Cas, Store};
 
 pub async fn all(store: &Store, racers: usize) {
@@ -37,6 +37,7 @@ fn session(created_at: Timestamp) -> Verification {
         sealed_number: some_bytes(56),
         queued: None,
         sent: None,
+        failed: Vec::new(),
         sms_requested: 1,
         voice_requested: 0,
         checks: 0,
@@ -77,7 +78,13 @@ async fn a_session_comes_back_as_it_was_put(store: &Store) {
             attempts: 3,
             ..QueuedCode::new(Transport::Voice, *START)
         }),
-        sent: Some(SentCode { mac: hash(), handed_over_at: *START, expires_at: Timestamp::MAX }),
+        sent: Some(SentCode {
+            mac: hash(),
+            handed_over_at: *START,
+            expires_at: Timestamp::MAX,
+            provider: Some(ProviderTag(u32::MAX)),
+        }),
+        failed: vec![ProviderTag(7), ProviderTag(0)],
         sms_requested: 3,
         voice_requested: 2,
         checks: 1,

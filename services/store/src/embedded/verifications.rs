@@ -9,11 +9,11 @@ use super::codec::{Decoder, Encoder};
 use super::metrics::Operation;
 use super::tables::{Tables, entry_key};
 use super::transaction::Transaction;
-use crate::verifications::{QueuedCode, SentCode, Transport, Verification, VerificationId};
+use crate::verifications::{ProviderTag, QueuedCode, SentCode, Transport, Verification, VerificationId};
 use crate::{Cas, StoreError, Verifications};
 
-/// 1: queued codes had no hold and no count of attempts.
-const VERSION: u8 = 2;
+/// 1: queued codes had no hold and no count of attempts. 2: nothing said which provider sent a code, or failed.
+const VERSION: u8 = 3;
 /// A session with its index rows, when the sealed number is short.
 const SESSION_BYTES: usize = 256 + NumberMac::LEN;
 /// Sessions forgotten in one write, so that others do not wait long for their group.
@@ -134,7 +134,11 @@ pub(crate) fn encode(session: &Verification) -> Vec<u8> {
                 .u8(queued.attempts)
         })
         .option(session.sent.as_ref(), |encoder, sent| {
-            encoder.array(sent.mac.as_bytes()).time(sent.handed_over_at).time(sent.expires_at)
+            encoder
+                .array(sent.mac.as_bytes())
+                .time(sent.handed_over_at)
+                .time(sent.expires_at)
+                .option(sent.provider, |encoder, provider| encoder.array(&provider.0.to_be_bytes()))
         })
         .u8(session.sms_requested)
         .u8(session.voice_requested)
@@ -146,6 +150,7 @@ pub(crate) fn encode(session: &Verification) -> Vec<u8> {
         .option(session.account, |encoder, account| encoder.array(account.as_bytes()))
         .time(session.created_at)
         .time(session.expires_at)
+        .bytes(&failed(&session.failed))
         .finish()
 }
 
@@ -163,7 +168,12 @@ pub(crate) fn decode(
         sealed_number: value.bytes()?,
         queued: value.option(|value| decode_queued(value, version))?,
         sent: value.option(|value| {
-            Ok(SentCode { mac: value.hash()?, handed_over_at: value.time()?, expires_at: value.time()? })
+            Ok(SentCode {
+                mac: value.hash()?,
+                handed_over_at: value.time()?,
+                expires_at: value.time()?,
+                provider: if version < 3 { None } else { value.option(decode_provider)? },
+            })
         })?,
         sms_requested: value.u8()?,
         voice_requested: value.u8()?,
@@ -175,6 +185,7 @@ pub(crate) fn decode(
         account: value.option(Decoder::account)?,
         created_at: value.time()?,
         expires_at: value.time()?,
+        failed: if version < 3 { Vec::new() } else { decode_failed(&value.bytes()?, &value)? },
     };
     value.end()?;
     Ok(session)
@@ -186,6 +197,22 @@ fn decode_queued(value: &mut Decoder<'_>, version: u8) -> Result<QueuedCode, Sto
         return Ok(queued);
     }
     Ok(QueuedCode { held_until: value.time()?, attempts: value.u8()?, ..queued })
+}
+
+fn failed(providers: &[ProviderTag]) -> Vec<u8> {
+    providers.iter().flat_map(|provider| provider.0.to_be_bytes()).collect()
+}
+
+fn decode_failed(providers: &[u8], value: &Decoder<'_>) -> Result<Vec<ProviderTag>, StoreError> {
+    let (tags, rest) = providers.as_chunks();
+    if !rest.is_empty() {
+        return Err(value.corrupt(format!("{} bytes of provider tags", providers.len())));
+    }
+    Ok(tags.iter().map(|tag| ProviderTag(u32::from_be_bytes(*tag))).collect())
+}
+
+fn decode_provider(value: &mut Decoder<'_>) -> Result<ProviderTag, StoreError> {
+    Ok(ProviderTag(u32::from_be_bytes(value.array()?)))
 }
 
 const fn encode_transport(transport: Transport) -> u8 {
@@ -227,7 +254,9 @@ mod tests {
                 mac: KeyedHash::from_bytes([3; 32]),
                 handed_over_at: at(1),
                 expires_at: at(2),
+                provider: Some(ProviderTag(0xABCD_EF01)),
             }),
+            failed: vec![ProviderTag(0x0102_0304), ProviderTag(0x0506_0708)],
             sms_requested: 1,
             voice_requested: 1,
             checks: 0,
@@ -241,19 +270,38 @@ mod tests {
         }
     }
 
-    /// A store that was written before queued codes could be held is still read.
-    #[test]
-    fn sessions_of_version_1_are_read() {
-        let new = encode(&session());
-        let hold = [9u64.to_be_bytes().as_slice(), &[2]].concat();
-        let at = new.windows(hold.len()).position(|bytes| bytes == hold).unwrap();
-        let mut old = [&new[..at], &new[at + hold.len()..]].concat();
-        old[0] = 1;
+    /// What an older version wrote: the newest form without `parts`.
+    fn older(version: u8, session: &Verification, parts: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = encode(session);
+        for part in parts {
+            let at = bytes.windows(part.len()).rposition(|bytes| bytes == *part).unwrap();
+            bytes.drain(at..at + part.len());
+        }
+        bytes[0] = version;
+        bytes
+    }
 
-        let queued = Some(QueuedCode::new(Transport::Voice, Timestamp::from_micros(5)));
-        assert_eq!(decode("session", ID, &old).unwrap(), Verification { queued, ..session() });
+    /// Stores that were written before queued codes could be held, and before sessions knew providers, are still read.
+    #[test]
+    fn sessions_of_older_versions_are_read() {
+        let new = encode(&session());
         assert_eq!(decode("session", ID, &new).unwrap(), session());
-        old[0] = 3;
-        assert!(matches!(decode("session", ID, &old), Err(StoreError::Corrupt { .. })));
+
+        let failed = encode(&Verification { failed: Vec::new(), ..session() });
+        let failed = &new[failed.len() - 4..];
+        let provider: &[u8] = &[1, 0xAB, 0xCD, 0xEF, 0x01];
+        let old = older(2, &session(), &[failed, provider]);
+        let sent = session().sent.map(|sent| SentCode { provider: None, ..sent });
+        let known = Verification { failed: Vec::new(), sent, ..session() };
+        assert_eq!(decode("session", ID, &old).unwrap(), known);
+
+        let hold = [9u64.to_be_bytes().as_slice(), &[2]].concat();
+        let old = older(1, &session(), &[failed, provider, &hold]);
+        let queued = Some(QueuedCode::new(Transport::Voice, Timestamp::from_micros(5)));
+        assert_eq!(decode("session", ID, &old).unwrap(), Verification { queued, ..known });
+
+        let mut newer = new;
+        newer[0] = VERSION + 1;
+        assert!(matches!(decode("session", ID, &newer), Err(StoreError::Corrupt { .. })));
     }
 }

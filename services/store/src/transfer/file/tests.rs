@@ -6,7 +6,7 @@ use super::*;
 use crate::accounts::{Account, Device, NumberClaim, Version};
 use crate::keys::{KeyUpload, OneTimePreKey, SignedPreKey};
 use crate::mailboxes::StoredMessage;
-use crate::verifications::{QueuedCode, SentCode, Transport, Verification, VerificationId};
+use crate::verifications::{ProviderTag, QueuedCode, SentCode, Transport, Verification, VerificationId};
 
 fn blob() -> impl Strategy<Value = bytes::Bytes> {
     vec(any::<u8>(), 0..80).prop_map(bytes::Bytes::from)
@@ -76,16 +76,15 @@ fn verification() -> impl Strategy<Value = Record> {
         (transport, time(), time(), any::<u8>()).prop_map(|(transport, since, held_until, attempts)| {
             QueuedCode { transport, since, held_until, attempts }
         });
-    let sent = (hash(), time(), time()).prop_map(|(mac, handed_over_at, expires_at)| SentCode {
-        mac,
-        handed_over_at,
-        expires_at,
-    });
+    let provider = || any::<u32>().prop_map(ProviderTag);
+    let sent = (hash(), time(), time(), prop::option::of(provider())).prop_map(
+        |(mac, handed_over_at, expires_at, provider)| SentCode { mac, handed_over_at, expires_at, provider },
+    );
     let who = (any::<[u8; 32]>(), any::<u64>(), number(), blob(), prop::option::of(account_id()));
     let counts = (any::<u8>(), any::<u8>(), any::<u8>(), any::<bool>());
-    let codes = (prop::option::of(queued), prop::option::of(sent));
+    let codes = (prop::option::of(queued), prop::option::of(sent), vec(provider(), 0..4));
     (who, counts, codes, [time(), time(), time(), time(), time()]).prop_map(|(who, counts, codes, times)| {
-        let ((id, version, number, sealed_number, account), (queued, sent)) = (who, codes);
+        let ((id, version, number, sealed_number, account), (queued, sent, failed)) = (who, codes);
         let (sms_requested, voice_requested, checks, verified) = counts;
         let [next_sms_at, next_voice_at, next_check_at, created_at, expires_at] = times;
         Record::Verification(Verification {
@@ -95,6 +94,7 @@ fn verification() -> impl Strategy<Value = Record> {
             sealed_number,
             queued,
             sent,
+            failed,
             sms_requested,
             voice_requested,
             checks,

@@ -14,7 +14,7 @@ use super::super::{Section, Sections};
 use crate::accounts::{Account, Device, NumberClaim, Version};
 use crate::keys::{KeyUpload, OneTimePreKey, SignedPreKey};
 use crate::mailboxes::{Capacity, Put, RETENTION, StoredMessage};
-use crate::verifications::{QueuedCode, SentCode, Transport, Verification, VerificationId};
+use crate::verifications::{ProviderTag, QueuedCode, SentCode, Transport, Verification, VerificationId};
 use crate::{Cas, Store};
 
 pub(super) const ROOMY: Capacity = Capacity { messages: u64::MAX, bytes: u64::MAX };
@@ -151,7 +151,9 @@ impl Population {
                 mac: KeyedHash::from_bytes(random_bytes()),
                 handed_over_at: now,
                 expires_at: now.saturating_add(Duration::from_secs(600)),
+                provider: Some(ProviderTag(index as u32)),
             }),
+            failed: vec![ProviderTag(u32::MAX)],
             sms_requested: 1,
             voice_requested: 0,
             checks: 2,

@@ -120,6 +120,7 @@ async fn fill_session(store: &Store, number: NumberMac) {
         sealed_number: Bytes::from_static(&[4; 56]),
         queued: None,
         sent: None,
+        failed: Vec::new(),
         sms_requested: 1,
         voice_requested: 0,
         checks: 0,

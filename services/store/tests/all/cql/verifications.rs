@@ -52,6 +52,7 @@ async fn queued_session(store: &Store) -> Verification {
         sealed_number: vec![2; 40].into(),
         queued: Some(QueuedCode::new(Transport::Sms, now)),
         sent: None,
+        failed: Vec::new(),
         sms_requested: 1,
         voice_requested: 0,
         checks: 0,
