@@ -90,6 +90,7 @@ impl Role {
             .await?;
         let (session, is_newly_verified) = changed.ok_or(CheckCodeError::NotFound)?;
         if is_newly_verified {
+            self.dispatch.proved(id);
             let by_voice = session.voice_requested > 0;
             let transport = if by_voice { Transport::Voice } else { Transport::Sms };
             self.metrics.verification(VerificationEvent::Verified, transport);

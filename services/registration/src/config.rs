@@ -1,16 +1,49 @@
+mod routing;
+
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use routing::{BudgetConfig, CostConfig, CountryCode, CountryCodeError, GuardConfig, RoutingConfig};
+
+use crate::provider::{self, ProviderConfig, ProvidersError};
+
 /// Settings of the registration role.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Who delivers codes. Empty: the one of the section `[provider]`.
+    pub providers: Vec<ProviderConfig>,
+    pub routing: RoutingConfig,
+    pub budget: BudgetConfig,
+    pub guard: GuardConfig,
     pub verification: VerificationConfig,
     pub dispatch: DispatchConfig,
     pub devices: DevicesConfig,
     pub keys: KeysConfig,
+}
+
+/// Why a configuration cannot be used. The text names the key.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{0} must be more than 0")]
+    Zero(&'static str),
+    #[error("{0} must be between 0 and 1")]
+    Share(&'static str),
+    #[error("providers cannot be used")]
+    Providers(#[from] ProvidersError),
+}
+
+impl Config {
+    /// # Errors
+    ///
+    /// The first value that cannot work.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.routing.check()?;
+        self.guard.check()?;
+        Ok(provider::check(&self.providers, &self.budget)?)
+    }
 }
 
 /// What one verification session allows. The lists follow Signal's registration service: a delay for each repetition,

@@ -5,6 +5,8 @@
 //! - An account is changed only by a write that is conditional on the version that was read.
 //! - Every operation may stop half way and be repeated; the order of its writes is chosen for that. Operations that
 //!   change an account also run to their end when their caller leaves.
+//! - Money for a code is reserved before it is sent, and a budget that is used up sends none.
+//! - Whoever pumps codes is not told that he gets none.
 //! - Numbers, codes and credentials are stored as keyed hashes; a number also sealed, while a code is owed to it.
 //!
 //! Deliberately not here: quotas (the gateway has them), tokens and tickets (the gateway makes them), mail (the mailbox
@@ -32,7 +34,6 @@ mod metrics;
 pub mod provider;
 mod remove_device;
 mod resend_code;
-#[allow(dead_code, unused_imports, reason = "not wired yet")]
 mod routing;
 pub mod sandbox;
 mod secrets;
@@ -46,7 +47,6 @@ mod verification;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use prometheus::Registry;
 use spillway_api::internal::v1::mailbox_client::MailboxClient;
@@ -58,13 +58,16 @@ use spillway_rpc::Channel;
 use spillway_store::{Accounts, Directory, Keys, Verifications};
 use spillway_types::{Clock, Secret};
 
-pub use config::{Config, DevicesConfig, DispatchConfig, KeysConfig, VerificationConfig};
+pub use config::{
+    BudgetConfig, Config, ConfigError, CostConfig, CountryCode, CountryCodeError, DevicesConfig,
+    DispatchConfig, GuardConfig, KeysConfig, RoutingConfig, VerificationConfig,
+};
 pub use secrets::Secrets;
 
 use delivery::DeliveryDelay;
-use dispatch::{Dispatch, HandOver, UnderWay};
+use dispatch::{Dispatch, HandOver, Routes, UnderWay};
 use metrics::Metrics;
-use provider::Provider;
+use provider::Carrier;
 use sessions::Sessions;
 use turns::Turns;
 use verification::{Rules, View};
@@ -80,7 +83,8 @@ pub struct Deps {
     pub bus: Arc<dyn Bus>,
     /// For queued codes, in lieu of looking for them in the store. All workers of a fleet share one.
     pub work: Arc<dyn WorkQueue>,
-    pub provider: Arc<dyn Provider>,
+    /// At least one.
+    pub carriers: Vec<Carrier>,
     pub secrets: Secrets,
     pub clock: Arc<dyn Clock>,
     /// For the dispatcher of codes, and for operations whose caller has left.
@@ -117,19 +121,19 @@ impl Registration {
         let metrics = Metrics::new(&deps.registry);
         let sessions = Sessions::new(deps.verifications, Arc::clone(&deps.clock));
         let delivery = Arc::new(DeliveryDelay::default());
+        let routes = Routes::new(&config, deps.carriers, Arc::clone(&deps.clock), metrics.clone());
         let hand_over = HandOver {
             config: config.dispatch.clone(),
             verification: config.verification.clone(),
             sessions: sessions.clone(),
-            provider: deps.provider,
+            routes: Arc::new(routes),
             secrets: deps.secrets.clone(),
             delivery: Arc::clone(&delivery),
             metrics: metrics.clone(),
             under_way: Arc::new(UnderWay::default()),
-            failing: AtomicBool::new(false),
         };
         Self(Arc::new(Role {
-            dispatch: Dispatch::start(hand_over, deps.work, &deps.tasks),
+            dispatch: Dispatch::start(hand_over, config.routing.grace_min, deps.work, &deps.tasks),
             config,
             accounts: deps.accounts,
             keys: deps.keys,

@@ -1,6 +1,18 @@
+mod providers;
+
+use std::time::Duration;
+
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use spillway_chassis::metrics::register;
 use spillway_store::verifications::Transport;
+
+pub(crate) use providers::GuardVerdict;
+use providers::ProviderMetrics;
+
+use crate::routing::{Standing, Why};
+
+/// In place of a provider's name, which it cannot be, for what became of a code without one.
+pub(crate) const NO_PROVIDER: &str = "";
 
 /// Seconds from asking for a code to its hand-over: from at once to longer than a session lives.
 const DISPATCH_SECONDS: &[f64] = &[
@@ -19,6 +31,7 @@ pub(crate) struct Metrics {
     work: IntCounterVec,
     checks: IntCounterVec,
     accounts: IntCounterVec,
+    providers: ProviderMetrics,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +147,7 @@ impl Metrics {
             ),
             checks: counters("spillway_verification_checks_total", "Tries of codes.", &["outcome"]),
             accounts: counters("spillway_accounts_total", "Changes of accounts.", &["event"]),
+            providers: ProviderMetrics::new(registry),
         }
     }
 
@@ -143,14 +157,10 @@ impl Metrics {
             VerificationEvent::Resent => "resent",
             VerificationEvent::Verified => "verified",
         };
-        let transport = match transport {
-            Transport::Sms => "sms",
-            Transport::Voice => "voice",
-        };
-        self.verifications.with_label_values(&[event, transport]).inc();
+        self.verifications.with_label_values(&[event, transport_name(transport)]).inc();
     }
 
-    pub(crate) fn code(&self, provider: &'static str, outcome: CodeOutcome) {
+    pub(crate) fn code(&self, provider: &str, outcome: CodeOutcome) {
         let outcome = match outcome {
             CodeOutcome::Accepted => "accepted",
             CodeOutcome::Throttled => "throttled",
@@ -161,6 +171,32 @@ impl Metrics {
             CodeOutcome::Stale => "stale",
         };
         self.codes.with_label_values(&[provider, outcome]).inc();
+    }
+
+    /// How long a provider took to take a code.
+    pub(crate) fn call(&self, provider: &str, took: Duration) {
+        self.providers.call(provider, took);
+    }
+
+    /// Millionths of the currency's unit.
+    pub(crate) fn spent(&self, provider: &str, cost: u64) {
+        self.providers.spent(provider, cost);
+    }
+
+    pub(crate) fn guard(&self, verdict: GuardVerdict) {
+        self.providers.guard(verdict);
+    }
+
+    pub(crate) fn wait(&self, why: Why) {
+        self.providers.wait(why);
+    }
+
+    pub(crate) fn standing(&self, provider: &str, transport: Transport, standing: Standing) {
+        self.providers.standing(provider, transport, standing);
+    }
+
+    pub(crate) fn budget_left(&self, hour: Option<u64>, day: Option<u64>) {
+        self.providers.budget_left(hour, day);
     }
 
     pub(crate) fn work(&self, event: WorkEvent) {
@@ -193,5 +229,12 @@ impl Metrics {
             AccountEvent::NumberChanged => "number_changed",
         };
         self.accounts.with_label_values(&[event]).inc();
+    }
+}
+
+const fn transport_name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Sms => "sms",
+        Transport::Voice => "voice",
     }
 }

@@ -1,18 +1,27 @@
 //! Companies that deliver codes, behind one trait.
 
+mod client;
+mod config;
 mod http;
 mod sandbox;
+mod twilio;
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use spillway_store::verifications::Transport;
 use spillway_types::PhoneNumber;
 
+pub use client::ClientError;
+pub use config::{Carriers, ProviderConfig, ProviderKind, ProvidersError, TransportName, build, check};
 pub use http::{HttpConfig, HttpConfigError, HttpProvider};
 pub use sandbox::{Delay, DeliveredCode, Sandbox, SandboxConfig};
+pub use twilio::{Twilio, TwilioConfig, TwilioConfigError};
+
+pub use crate::routing::{Costs, Terms};
 
 /// Six decimal digits. Never prints itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,11 +79,15 @@ impl ProviderError {
     }
 }
 
+/// A provider, and on what terms it is used.
+#[derive(Clone, Debug)]
+pub struct Carrier {
+    pub terms: Terms,
+    pub provider: Arc<dyn Provider>,
+}
+
 #[async_trait]
 pub trait Provider: fmt::Debug + Send + Sync + 'static {
-    /// A word for metrics and logs.
-    fn name(&self) -> &'static str;
-
     /// Hands a code over. Called again after a failure, so a number may get the same code more than once. The caller
     /// bounds the time.
     async fn send(

@@ -22,5 +22,5 @@ mod wilson;
 pub(crate) use breaker::BreakerState;
 pub(crate) use budget::{Limits as BudgetLimits, Scope};
 pub(crate) use guard::{Limits as GuardLimits, PlaceKey, Places};
-pub(crate) use router::{Ask, End, Now, Router, RouterConfig, Ticket, Verdict, Why};
+pub(crate) use router::{Ask, End, Now, Router, RouterConfig, Standing, Ticket, Verdict, Why};
 pub use terms::{Costs, Terms};

@@ -11,8 +11,11 @@ use spillway_types::{
 };
 
 use crate::provider::Code;
+use crate::routing::{PlaceKey, Places};
 
 const NONCE_BYTES: usize = 12;
+/// Digits that the numbers of one place do not share: ten thousand numbers, as they are handed to networks.
+const SUBSCRIBER_DIGITS: usize = 4;
 
 /// What every worker of a fleet must share, so that any of them can go on with what another began.
 #[derive(Clone, Debug)]
@@ -23,6 +26,7 @@ pub struct Secrets {
     sealing: Secret,
     credential: Secret,
     link: Secret,
+    place: Secret,
 }
 
 /// A stored number that cannot be opened: another master secret wrote it, or it is damaged.
@@ -40,6 +44,7 @@ impl Secrets {
             sealing: key("spillway registration: sealed number"),
             credential: key("spillway registration: credential"),
             link: key("spillway registration: link token"),
+            place: key("spillway registration: place of a number"),
         }
     }
 
@@ -75,6 +80,23 @@ impl Secrets {
 
     pub(crate) fn code_mac(&self, id: VerificationId, code: &str) -> KeyedHash {
         self.code.hash("mac", &[&id.0, code.as_bytes()])
+    }
+
+    /// Where a number is, as the guard against pumping counts it.
+    pub(crate) fn places(&self, number: &PhoneNumber) -> Places {
+        let digits = number.as_e164().as_bytes();
+        let prefix = &digits[..digits.len().saturating_sub(SUBSCRIBER_DIGITS)];
+        let key = |purpose, part: &[u8]| {
+            let hash = self.place.hash(purpose, &[part]);
+            let (first, _) = hash.as_bytes().split_first_chunk().expect("32 bytes begin with 8");
+            PlaceKey(u64::from_le_bytes(*first))
+        };
+        Places {
+            prefix: key("prefix", prefix),
+            // The gateway does not say which one asks.
+            network: None,
+            country: key("country", &number.country_code().to_le_bytes()),
+        }
     }
 
     /// Encrypts a number for the time until it has been handed over.
@@ -159,6 +181,16 @@ mod tests {
         assert_eq!(secrets(2).open(id, &sealed), Err(UnsealError));
         assert_eq!(secrets(1).open(id, &sealed[..5]), Err(UnsealError));
         assert_ne!(secrets(1).seal(id, &number), sealed, "the nonce is random");
+    }
+
+    #[test]
+    fn numbers_of_one_place_differ_in_their_last_four_digits_only() {
+        let places = |text| secrets(1).places(&PhoneNumber::parse(text).unwrap());
+        let (here, near, far) = ("+4930123456", "+4930129999", "+4930133456");
+        assert_eq!(places(here), places(near));
+        assert_ne!(places(here).prefix, places(far).prefix);
+        assert_eq!(places(here).country, places(far).country);
+        assert_ne!(places(here), secrets(2).places(&PhoneNumber::parse(here).unwrap()), "the key counts");
     }
 
     #[test]

@@ -293,6 +293,15 @@ pub(crate) fn postpone(s: &mut Verification, claimed: QueuedCode, until: Timesta
     true
 }
 
+/// Remembers that a provider failed in this session.
+pub(crate) fn mark_failed(s: &mut Verification, provider: ProviderTag) {
+    s.failed.retain(|known| *known != provider);
+    if s.failed.len() == Verification::FAILED_MAX {
+        s.failed.remove(0);
+    }
+    s.failed.push(provider);
+}
+
 fn next_at(s: &Verification, transport: Transport) -> Timestamp {
     match transport {
         Transport::Sms => s.next_sms_at,
@@ -389,6 +398,18 @@ mod tests {
         rules.handed_over(&mut s, taken, MAC, None, Duration::ZERO, after(62));
         assert_eq!(s.queued.map(|queued| queued.transport), Some(Transport::Voice));
         assert_eq!((s.sms_requested, s.voice_requested), (2, 1), "the SMS did go out");
+    }
+
+    #[test]
+    fn failed_providers_are_remembered_once_and_in_their_order() {
+        let config = VerificationConfig::default();
+        let mut s = open(Rules(&config));
+        for n in [1, 2, 1] {
+            mark_failed(&mut s, ProviderTag(n));
+        }
+        assert_eq!(s.failed, [ProviderTag(2), ProviderTag(1)]);
+        (3..30).for_each(|n| mark_failed(&mut s, ProviderTag(n)));
+        assert_eq!((s.failed.len(), s.failed[0]), (Verification::FAILED_MAX, ProviderTag(14)));
     }
 
     #[test]

@@ -18,8 +18,12 @@ mod keys;
 mod logs;
 #[path = "all/numbers.rs"]
 mod numbers;
+#[path = "all/providers.rs"]
+mod providers;
 #[path = "all/scripted.rs"]
 mod scripted;
+#[path = "all/twilio.rs"]
+mod twilio;
 #[path = "all/verification.rs"]
 mod verification;
 #[path = "all/workers.rs"]

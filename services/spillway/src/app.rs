@@ -14,7 +14,7 @@ use prometheus::Registry;
 use spillway_chassis::signals::{Hangups, StopSignals};
 use spillway_chassis::telemetry::LogLevel;
 use spillway_chassis::{AdminServer, Drain, DrainHandle, Exit, Health, Tasks};
-use spillway_registration::provider::HttpConfigError;
+use spillway_registration::provider::ProvidersError;
 use spillway_rpc::{ServerTls, TlsError};
 use spillway_store::OpenError;
 use spillway_store::leases::HolderId;
@@ -55,8 +55,8 @@ pub enum BuildError {
     Directory(#[from] spillway_directory::BuildError),
     #[error("the control role cannot start")]
     Control(#[from] spillway_control::BuildError),
-    #[error("the [provider.http] section cannot be used")]
-    HttpProvider(#[from] HttpConfigError),
+    #[error("the providers of codes cannot be used")]
+    Providers(#[from] ProvidersError),
     #[error("the metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
     #[error("a socket cannot be used")]

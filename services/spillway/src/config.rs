@@ -12,12 +12,15 @@ use serde::{Deserialize, Serialize};
 use spillway_admission::QuotaConfig;
 use spillway_chassis::AdminConfig;
 use spillway_chassis::telemetry::TelemetryConfig;
-use spillway_registration::provider::{HttpConfig, SandboxConfig};
+use spillway_registration::provider::{
+    HttpConfig, ProviderConfig as ListedProvider, SandboxConfig, TwilioConfig,
+};
 use spillway_rpc::{ClientConfig, ServerConfig, TlsConfig};
 
 pub use backends::{BusConfig, BusKind, SecretsConfig, StoreConfig, StoreKind};
 pub use overload::OverloadConfig;
 pub use roles::{Role, Roles};
+pub use spillway_registration::provider::ProviderKind;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -45,7 +48,7 @@ pub struct Config {
     pub mailbox: spillway_mailbox::Config,
     pub directory: spillway_directory::Config,
     pub control: spillway_control::Config,
-    /// Who delivers codes.
+    /// Who delivers codes, when it is only one at no cost; `registration.providers` has room for several.
     pub provider: ProviderConfig,
     /// Changes to the table that `spillway --print-limits` prints, by name.
     pub quotas: QuotaConfig,
@@ -97,22 +100,14 @@ impl Default for ListenConfig {
     }
 }
 
+/// The short form of a list of one.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProviderConfig {
     pub kind: ProviderKind,
     pub sandbox: SandboxConfig,
     pub http: HttpConfig,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProviderKind {
-    /// Delivers to nobody; codes can be read at `listen.sandbox_codes`.
-    #[default]
-    Sandbox,
-    /// A webhook.
-    Http,
+    pub twilio: TwilioConfig,
 }
 
 /// Settings that are well formed and cannot work together.
@@ -150,6 +145,8 @@ pub enum ConfigProblem {
     Gateway(#[from] spillway_gateway::ConfigError),
     #[error("the [store.cql] section cannot be used")]
     Cql(#[from] spillway_store::cql::ConfigError),
+    #[error("the [registration] section cannot be used")]
+    Registration(#[from] spillway_registration::ConfigError),
     #[error("the [control] section cannot be used")]
     Control(#[from] spillway_control::ConfigError),
 }
@@ -170,11 +167,27 @@ impl Config {
         self.mailbox.check()?;
         self.directory.check()?;
         self.gateway.check()?;
+        self.registration.check()?;
         self.control.check()?;
         if self.store.kind == StoreKind::Cql {
             self.store.cql.check()?;
         }
         Ok(())
+    }
+
+    /// Who delivers codes: the list, or else the one of the section `[provider]`, named after its kind.
+    pub(crate) fn providers(&self) -> Vec<ListedProvider> {
+        if !self.registration.providers.is_empty() {
+            return self.registration.providers.clone();
+        }
+        let ProviderConfig { kind, sandbox, http, twilio } = self.provider.clone();
+        let name = match kind {
+            ProviderKind::Sandbox => "sandbox",
+            ProviderKind::Http => "http",
+            ProviderKind::Twilio => "twilio",
+        };
+        let name = name.to_owned();
+        vec![ListedProvider { name, kind, sandbox, http, twilio, ..ListedProvider::default() }]
     }
 
     /// Other processes do the rest of the work.
@@ -230,6 +243,38 @@ mod tests {
         let config = read(&example);
         config.check().unwrap();
         assert_eq!(config.provider.kind, ProviderKind::Http);
+    }
+
+    fn written(text: &str) -> Config {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("written.toml");
+        std::fs::write(&file, text).unwrap();
+        read(&file)
+    }
+
+    #[test]
+    fn a_list_of_providers_comes_before_the_short_form() {
+        let short = written("[provider]\nkind = 'sandbox'\n[provider.sandbox]\nloss = 0.5");
+        let [only] = &short.providers()[..] else { panic!("{:?}", short.providers()) };
+        assert_eq!((only.name.as_str(), only.sandbox.loss), ("sandbox", 0.5));
+
+        let list = written(
+            "[provider]\nkind = 'http'\n[registration.budget]\nday = 100_000_000\n\
+             [[registration.providers]]\nname = 'a'\nkind = 'sandbox'\ncost = { default = 50_000, 49 = 75_000 }\n\
+             [[registration.providers]]\nname = 'b'\ntransports = ['sms']\ncountries = [49, 1]\nrate_per_second = 50",
+        );
+        list.check().unwrap();
+        let names: Vec<String> = list.providers().into_iter().map(|provider| provider.name).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(to_toml(&written(&to_toml(&list))), to_toml(&list));
+    }
+
+    #[test]
+    fn wrong_providers_are_told_with_their_key() {
+        let unlimited = written("[[registration.providers]]\nname = 'a'\ncost = { default = 1 }");
+        let problem = unlimited.check().unwrap_err();
+        let told = spillway_rpc::Chain(&problem).to_string();
+        assert!(told.contains("[registration]") && told.contains("a.cost") && !told.contains('\n'), "{told}");
     }
 
     #[test]

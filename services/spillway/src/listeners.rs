@@ -4,9 +4,10 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+use spillway_registration::provider::ProviderKind;
 use tokio::net::TcpListener;
 
-use crate::config::{Config, ProviderKind, Role};
+use crate::config::{Config, Role};
 
 #[derive(Debug)]
 pub struct Listeners {
@@ -32,7 +33,7 @@ pub struct ListenersError {
     source: io::Error,
 }
 
-/// Whether anybody may read the sandbox provider's codes.
+/// Whether anybody may read the codes of sandbox providers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SandboxCodes {
     /// In a process that is alone.
@@ -43,8 +44,10 @@ pub enum SandboxCodes {
 
 impl SandboxCodes {
     fn are_served(self, config: &Config) -> bool {
-        let sandboxed = config.provider.kind == ProviderKind::Sandbox && config.roles.has(Role::Registration);
-        sandboxed && (self == SandboxCodes::AlsoInFleet || !config.is_fleet())
+        let sandboxed = config.providers().iter().any(|provider| provider.kind == ProviderKind::Sandbox);
+        sandboxed
+            && config.roles.has(Role::Registration)
+            && (self == SandboxCodes::AlsoInFleet || !config.is_fleet())
     }
 }
 

@@ -1,24 +1,28 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use spillway_rpc::Chain;
 use spillway_store::StoreError;
-use spillway_store::verifications::{QueuedCode, Verification, VerificationId};
-use spillway_types::{KeyedHash, Timestamp};
+use spillway_store::verifications::{ProviderTag, QueuedCode, Verification, VerificationId};
+use spillway_types::{PhoneNumber, Timestamp};
 use tokio::time::{Instant, timeout};
 
 use super::UnderWay;
+use super::routes::{Attempt, Route, Routes};
 use crate::config::{DispatchConfig, VerificationConfig};
 use crate::delivery::DeliveryDelay;
-use crate::metrics::{CodeOutcome, Metrics, WorkEvent};
-use crate::provider::{Accepted, Provider, ProviderError};
+use crate::metrics::{CodeOutcome, GuardVerdict, Metrics, NO_PROVIDER, WorkEvent};
+use crate::provider::{Accepted, ProviderError};
+use crate::routing::Ask;
 use crate::secrets::{Secrets, UnsealError};
 use crate::sessions::{Sessions, Step};
-use crate::verification::{Claim, Rules, claim, postpone};
+use crate::verification::{Claim, Rules, claim, mark_failed, postpone};
 
 /// Pause before a hand-over is recorded again, when the store did not answer; doubled for each further time.
 const RECORD_RETRY_MIN: Duration = Duration::from_millis(50);
+/// The shortest wait for a provider: a rate limit has room for several codes then, and each wake-up of a worker reads up
+/// to as many sessions as it may have calls.
+const WAIT_MIN: Duration = Duration::from_millis(50);
 
 /// How a hand-over ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +33,7 @@ pub(super) enum Outcome {
     Again,
     /// It failed, or another worker is at it.
     Retry { pause: Duration },
-    /// The provider takes nothing for a while, from anybody.
+    /// No provider takes anything for a while.
     Throttled { pause: Duration },
 }
 
@@ -39,13 +43,11 @@ pub(crate) struct HandOver {
     pub(crate) config: DispatchConfig,
     pub(crate) verification: VerificationConfig,
     pub(crate) sessions: Sessions,
-    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) routes: Arc<Routes>,
     pub(crate) secrets: Secrets,
     pub(crate) delivery: Arc<DeliveryDelay>,
     pub(crate) metrics: Metrics,
     pub(crate) under_way: Arc<UnderWay>,
-    /// So that an outage of the provider makes two log lines and not one for each code.
-    pub(crate) failing: AtomicBool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -69,43 +71,97 @@ impl HandOver {
 
     async fn try_run(&self, id: VerificationId) -> Result<Outcome, HandOverError> {
         let session = self.sessions.get_any(id).await?;
-        let Some(session) = session.filter(|session| session.queued.is_some()) else {
+        let Some((queued, session)) = session.and_then(|session| Some((session.queued?, session))) else {
             self.metrics.work(WorkEvent::Stale);
             return Ok(Outcome::Done);
         };
         if session.expires_at <= self.sessions.now() {
-            self.metrics.code(self.provider.name(), CodeOutcome::Stale);
+            self.metrics.code(NO_PROVIDER, CodeOutcome::Stale);
             self.sessions.unqueue(session).await?;
             return Ok(Outcome::Done);
         }
+        let left = queued.held_until.since(self.sessions.now());
+        if !left.is_zero() {
+            return Ok(self.held(left));
+        }
         let number = self.secrets.open(session.id, &session.sealed_number)?;
+        let ask = Ask {
+            country: number.country_code(),
+            transport: queued.transport,
+            failed: &session.failed,
+            places: self.secrets.places(&number),
+        };
+        let attempt = match self.routes.route(&ask) {
+            Route::Send(attempt) => Some(attempt),
+            Route::Pretend => None,
+            Route::Wait { pause, everybody } => return Ok(self.wait(pause, everybody)),
+            Route::Nobody => {
+                self.metrics.code(NO_PROVIDER, CodeOutcome::Refused);
+                return self.drop_request(session, queued).await;
+            }
+        };
         let Some((session, claim)) = self.claim(session).await? else { return Ok(Outcome::Done) };
         let claimed = match claim {
             Claim::Ours(claimed) => claimed,
-            Claim::Held { left } => {
-                self.metrics.work(WorkEvent::Held);
-                // Whoever holds it will mostly be done long before its claim ends.
-                return Ok(Outcome::Retry { pause: left.min(self.config.backoff_max) });
-            }
+            Claim::Held { left } => return Ok(self.held(left)),
             Claim::Nothing => {
                 self.metrics.work(WorkEvent::Stale);
                 return Ok(Outcome::Done);
             }
         };
+        if claimed.transport != queued.transport {
+            // A request for the other transport came between; what was reserved is not for that one.
+            return self.postpone(session, claimed, Duration::ZERO, claimed.attempts, None).await;
+        }
         let left = claimed.held_until.since(self.sessions.now());
         if left < self.config.provider_timeout {
             // The claim took so long that it may run out during the call, and then another worker sends as well.
             return Ok(Outcome::Retry { pause: left });
         }
         let _settling = self.under_way.begin(id);
-        let code = self.secrets.code(id);
-        let started = Instant::now();
-        let sending = self.provider.send(&number, claimed.transport, &code);
-        match timeout(self.config.provider_timeout, sending).await {
-            Ok(Ok(accepted)) => self.accepted(session, claimed, accepted, started.elapsed()).await,
-            Ok(Err(error)) => self.failed(session, claimed, &error).await,
-            Err(_elapsed) => self.timed_out(session, claimed).await,
+        match attempt {
+            Some(attempt) => self.send(session, claimed, attempt, &number).await,
+            None => self.pretend(session, claimed).await,
         }
+    }
+
+    async fn send(
+        &self,
+        session: Verification,
+        claimed: QueuedCode,
+        attempt: Attempt,
+        number: &PhoneNumber,
+    ) -> Result<Outcome, HandOverError> {
+        let code = self.secrets.code(session.id);
+        let provider = attempt.provider();
+        let started = Instant::now();
+        let sending = provider.send(number, claimed.transport, &code);
+        match timeout(self.config.provider_timeout, sending).await {
+            Ok(Ok(accepted)) => self.accepted(session, claimed, attempt, accepted, started.elapsed()).await,
+            Ok(Err(error)) => self.failed(session, claimed, attempt, &error).await,
+            Err(_elapsed) => self.timed_out(session, claimed, attempt).await,
+        }
+    }
+
+    /// Does all that happens to a code but send it: the session looks the same to whoever asked for it.
+    async fn pretend(&self, session: Verification, claimed: QueuedCode) -> Result<Outcome, HandOverError> {
+        self.metrics.guard(GuardVerdict::Pretend);
+        tokio::time::sleep(self.routes.usual_call().min(self.config.provider_timeout)).await;
+        let waited = self.sessions.now().since(claimed.since);
+        let delay = self.delivery.estimate().unwrap_or_default().max(waited);
+        self.recorded(session, claimed, None, delay).await
+    }
+
+    fn held(&self, left: Duration) -> Outcome {
+        self.metrics.work(WorkEvent::Held);
+        // Whoever holds it will mostly be done long before its claim ends.
+        Outcome::Retry { pause: left.min(self.config.backoff_max) }
+    }
+
+    fn wait(&self, pause: Duration, everybody: bool) -> Outcome {
+        // Not longer than the greatest pause, so that what nobody waits for any more is found.
+        let pause = pause.max(WAIT_MIN).min(self.config.backoff_max.max(WAIT_MIN));
+        if everybody { Outcome::Throttled { pause } } else { Outcome::Retry { pause } }
     }
 
     async fn claim(&self, session: Verification) -> Result<Option<(Verification, Claim)>, HandOverError> {
@@ -122,16 +178,25 @@ impl HandOver {
         &self,
         session: Verification,
         taken: QueuedCode,
+        attempt: Attempt,
         accepted: Accepted,
         call: Duration,
     ) -> Result<Outcome, HandOverError> {
-        self.metrics.code(self.provider.name(), CodeOutcome::Accepted);
-        if self.failing.swap(false, Ordering::Relaxed) {
-            tracing::info!(provider = self.provider.name(), "the provider takes codes again");
-        }
         let delay = self.measure(taken, accepted, call, self.sessions.now());
-        let mac = self.secrets.code_mac(session.id, self.secrets.code(session.id).expose());
-        let recorded = self.record(session, taken, mac, delay).await?;
+        let provider = attempt.tag();
+        let estimate = self.delivery.estimate().unwrap_or_default();
+        attempt.accepted(session.id, call, delay, estimate);
+        self.recorded(session, taken, Some(provider), estimate.max(delay)).await
+    }
+
+    async fn recorded(
+        &self,
+        session: Verification,
+        taken: QueuedCode,
+        provider: Option<ProviderTag>,
+        delay: Duration,
+    ) -> Result<Outcome, HandOverError> {
+        let recorded = self.record(session, taken, provider, delay).await?;
         let is_queued = recorded.is_some_and(|session| session.queued.is_some());
         Ok(if is_queued { Outcome::Again } else { Outcome::Done })
     }
@@ -141,16 +206,17 @@ impl HandOver {
         &self,
         session: Verification,
         taken: QueuedCode,
-        mac: KeyedHash,
+        provider: Option<ProviderTag>,
         delay: Duration,
     ) -> Result<Option<Verification>, StoreError> {
         let rules = Rules(&self.verification);
+        let mac = self.secrets.code_mac(session.id, self.secrets.code(session.id).expose());
         let mut pause = RECORD_RETRY_MIN;
         loop {
             let recorded = self
                 .sessions
                 .change_from(session.clone(), |session, now| {
-                    rules.handed_over(session, taken, mac, None, delay, now);
+                    rules.handed_over(session, taken, mac, provider, delay, now);
                     Ok::<_, StoreError>(Step::Write(()))
                 })
                 .await;
@@ -165,63 +231,71 @@ impl HandOver {
         }
     }
 
-    /// The delivery delay at present: what nine of ten codes had lately, or this one if it was slower.
+    /// From the request to the phone, as far as the provider tells.
     fn measure(&self, taken: QueuedCode, accepted: Accepted, call: Duration, now: Timestamp) -> Duration {
         let dispatch = now.since(taken.since).max(call);
         self.metrics.dispatch_seconds.observe(dispatch.as_secs_f64());
         let delay = dispatch.saturating_add(accepted.delivery_delay.unwrap_or_default());
         self.delivery.record(delay);
-        self.delivery.estimate().unwrap_or_default().max(delay)
+        delay
     }
 
     async fn failed(
         &self,
         session: Verification,
         claimed: QueuedCode,
+        attempt: Attempt,
         error: &ProviderError,
     ) -> Result<Outcome, HandOverError> {
-        let outcome = match error {
-            ProviderError::Throttled { retry_after } => {
-                self.metrics.code(self.provider.name(), CodeOutcome::Throttled);
-                let pause = (*retry_after).min(self.config.backoff_max);
-                self.postpone(session, claimed, pause, claimed.attempts).await?;
-                return Ok(Outcome::Throttled { pause });
+        let (provider, country) = (attempt.tag(), attempt.country());
+        attempt.failed(error);
+        match error {
+            // The router has learnt that this one takes no more for now, and perhaps another does.
+            ProviderError::Throttled { .. } => {
+                self.postpone(session, claimed, Duration::ZERO, claimed.attempts, None).await
             }
-            ProviderError::Failed(_) => CodeOutcome::Failed,
-            ProviderError::Refused(_) => CodeOutcome::Refused,
-        };
-        self.metrics.code(self.provider.name(), outcome);
-        self.log_failure(error);
-        if error.retryable() {
-            return self.retry(session, claimed).await;
-        }
-        self.drop_request(session, claimed).await
-    }
-
-    async fn timed_out(&self, session: Verification, claimed: QueuedCode) -> Result<Outcome, HandOverError> {
-        self.metrics.code(self.provider.name(), CodeOutcome::TimedOut);
-        self.log_failure(&ProviderError::Failed("it did not answer in time".into()));
-        self.retry(session, claimed).await
-    }
-
-    fn log_failure(&self, error: &ProviderError) {
-        let provider = self.provider.name();
-        if self.failing.swap(true, Ordering::Relaxed) {
-            tracing::debug!(provider, error = %Chain(error), "a code was not handed over");
-        } else {
-            tracing::warn!(provider, error = %Chain(error), "the provider has begun to fail");
+            ProviderError::Failed(_) => self.retry(session, claimed, provider, country).await,
+            ProviderError::Refused(_)
+                if self.routes.has_other(country, claimed.transport, &with(&session.failed, provider)) =>
+            {
+                self.retry(session, claimed, provider, country).await
+            }
+            ProviderError::Refused(_) => self.drop_request(session, claimed).await,
         }
     }
 
-    async fn retry(&self, session: Verification, claimed: QueuedCode) -> Result<Outcome, HandOverError> {
+    async fn timed_out(
+        &self,
+        session: Verification,
+        claimed: QueuedCode,
+        attempt: Attempt,
+    ) -> Result<Outcome, HandOverError> {
+        let (provider, country) = (attempt.tag(), attempt.country());
+        attempt.timed_out();
+        self.retry(session, claimed, provider, country).await
+    }
+
+    /// At once when another provider can have it, else after a pause.
+    async fn retry(
+        &self,
+        session: Verification,
+        claimed: QueuedCode,
+        provider: ProviderTag,
+        country: u16,
+    ) -> Result<Outcome, HandOverError> {
         let attempts = claimed.attempts.saturating_add(1);
         if attempts >= self.config.attempts_max.get() {
-            self.metrics.code(self.provider.name(), CodeOutcome::GivenUp);
+            self.metrics.code(NO_PROVIDER, CodeOutcome::GivenUp);
             return self.drop_request(session, claimed).await;
         }
-        let doubled = self.config.backoff_min.saturating_mul(1 << claimed.attempts.min(16));
-        let pause = doubled.min(self.config.backoff_max);
-        self.postpone(session, claimed, pause, attempts).await
+        let failed = with(&session.failed, provider);
+        let pause = if self.routes.has_other_ready(country, claimed.transport, &failed) {
+            Duration::ZERO
+        } else {
+            let doubled = self.config.backoff_min.saturating_mul(1 << claimed.attempts.min(16));
+            doubled.min(self.config.backoff_max)
+        };
+        self.postpone(session, claimed, pause, attempts, Some(provider)).await
     }
 
     /// Ends the claim and holds the code for a pause, whoever takes it next.
@@ -231,10 +305,14 @@ impl HandOver {
         claimed: QueuedCode,
         pause: Duration,
         attempts: u8,
+        failed: Option<ProviderTag>,
     ) -> Result<Outcome, HandOverError> {
         self.sessions
             .change_from(session, |session, now| {
                 let is_ours = postpone(session, claimed, now.saturating_add(pause), attempts);
+                if let Some(provider) = failed.filter(|_| is_ours) {
+                    mark_failed(session, provider);
+                }
                 Ok::<_, HandOverError>(if is_ours { Step::Write(()) } else { Step::Keep(()) })
             })
             .await?;
@@ -261,4 +339,8 @@ impl HandOver {
         let is_queued = kept.is_some_and(|(session, ())| session.queued.is_some());
         Ok(if is_queued { Outcome::Again } else { Outcome::Done })
     }
+}
+
+fn with(failed: &[ProviderTag], provider: ProviderTag) -> Vec<ProviderTag> {
+    failed.iter().copied().chain([provider]).collect()
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// Until when the provider takes nothing, from anybody in this process.
+/// Until when no provider takes anything from this process.
 #[derive(Debug, Default)]
 pub(super) struct Throttle(Mutex<Option<Instant>>);
 

@@ -2,24 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::redirect::Policy;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response, StatusCode, Url};
-use rustls::{ClientConfig, RootCertStore};
 use serde::{Deserialize, Serialize, Serializer};
 use spillway_store::verifications::Transport;
 use spillway_types::PhoneNumber;
 
+use super::client::{ClientError, body, client, failed, retry_after};
 use super::{Accepted, Code, Provider, ProviderError};
 
 /// An answer is read up to here, so that its connection can be used again; what it says does not matter.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// When a provider that throttles does not say for how long.
-const THROTTLED: Duration = Duration::from_secs(1);
 
 /// How to tell a webhook about a code.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,10 +77,8 @@ pub enum HttpConfigError {
     Placeholder(&'static str),
     #[error("body is not JSON")]
     Body(#[source] serde_json::Error),
-    #[error("the HTTP client cannot be built")]
-    Client(#[source] reqwest::Error),
-    #[error("TLS cannot be set up")]
-    Tls(#[source] rustls::Error),
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }
 
 #[derive(Clone)]
@@ -113,25 +107,9 @@ impl HttpProvider {
         }
         let sample = fill(&config.body, "+4930123456", "000000", "sms");
         serde_json::from_str::<serde_json::Value>(&sample).map_err(HttpConfigError::Body)?;
-        let client = Client::builder()
-            .use_preconfigured_tls(tls()?)
-            // The number and the code go to the configured place and nowhere else.
-            .redirect(Policy::none())
-            .no_proxy()
-            .timeout(config.timeout)
-            .connect_timeout(config.connect_timeout)
-            .build()
-            .map_err(HttpConfigError::Client)?;
+        let client = client(config.timeout, config.connect_timeout)?;
         Ok(Self { client, url, method, headers: headers(&config.headers)?, body: config.body.clone() })
     }
-}
-
-/// Named here, because reqwest would otherwise use whatever cryptography the process has installed globally, or panic.
-fn tls() -> Result<ClientConfig, HttpConfigError> {
-    let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Ok(builder.map_err(HttpConfigError::Tls)?.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn headers(configured: &BTreeMap<String, String>) -> Result<HeaderMap, HttpConfigError> {
@@ -162,10 +140,6 @@ fn escape(text: &str) -> String {
 
 #[async_trait]
 impl Provider for HttpProvider {
-    fn name(&self) -> &'static str {
-        "http"
-    }
-
     async fn send(
         &self,
         number: &PhoneNumber,
@@ -176,18 +150,13 @@ impl Provider for HttpProvider {
             Transport::Sms => "sms",
             Transport::Voice => "voice",
         };
-        let body = fill(&self.body, number.as_e164(), code.expose(), transport);
+        let filled = fill(&self.body, number.as_e164(), code.expose(), transport);
         let request = self.client.request(self.method.clone(), self.url.clone());
-        let response = request.headers(self.headers.clone()).body(body).send().await.map_err(failed)?;
+        let response = request.headers(self.headers.clone()).body(filled).send().await.map_err(failed)?;
         let outcome = judge(&response);
-        discard(response).await;
+        body(response, ANSWER_BYTES_MAX).await;
         outcome
     }
-}
-
-/// The address may hold a password, so it stays out of the error.
-fn failed(error: reqwest::Error) -> ProviderError {
-    ProviderError::Failed(Box::new(error.without_url()))
 }
 
 fn judge(response: &Response) -> Result<Accepted, ProviderError> {
@@ -199,22 +168,6 @@ fn judge(response: &Response) -> Result<Accepted, ProviderError> {
             Err(ProviderError::Failed(format!("it answered {status}").into()))
         }
         _ => Err(ProviderError::Refused(format!("it answered {status}"))),
-    }
-}
-
-/// Seconds only: a date would need a clock that agrees with the provider's.
-fn retry_after(response: &Response) -> Duration {
-    let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    header.and_then(|text| text.parse().ok()).map_or(THROTTLED, Duration::from_secs)
-}
-
-async fn discard(mut response: Response) {
-    let mut read = 0;
-    while let Ok(Some(chunk)) = response.chunk().await {
-        read += chunk.len();
-        if read > ANSWER_BYTES_MAX {
-            return;
-        }
     }
 }
 

@@ -128,6 +128,17 @@ impl Sandbox {
         }
     }
 
+    /// Another provider that behaves as `config` says and delivers to the same phones, which keep as many codes as
+    /// before.
+    pub fn beside(&self, config: SandboxConfig) -> Self {
+        Self {
+            config: Arc::new(config),
+            rested_at: Arc::new(Mutex::new(Instant::now())),
+            on_the_way: Arc::new(Semaphore::new(ON_THE_WAY_MAX)),
+            ..self.clone()
+        }
+    }
+
     /// The last code that reached a number.
     pub fn last_code(&self, number: &str) -> Option<Code> {
         self.phones.last.lock().unwrap_or_else(PoisonError::into_inner).codes.get(number).copied()
@@ -165,10 +176,6 @@ impl Sandbox {
 
 #[async_trait]
 impl Provider for Sandbox {
-    fn name(&self) -> &'static str {
-        "sandbox"
-    }
-
     async fn send(&self, number: &PhoneNumber, _: Transport, code: &Code) -> Result<Accepted, ProviderError> {
         self.within_rate()?;
         if self.country_fails(number) {

@@ -86,6 +86,13 @@ pub(crate) struct Ticket {
     trial: Trial,
 }
 
+impl Ticket {
+    /// In millionths of the currency's unit.
+    pub(crate) const fn cost(&self) -> u64 {
+        self.reservation.cost()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Accepted {
@@ -254,9 +261,28 @@ impl Router {
         known.into_iter().for_each(|known| self.judge(known, now));
     }
 
+    /// The outcome could not be looked up: again at `at`.
+    pub(crate) fn unseen(&mut self, session: VerificationId, at: Instant) {
+        self.trials.unseen(session, at);
+    }
+
     /// Whether somebody else serves a code that all these have failed.
     pub(crate) fn has_other(&self, country: u16, transport: Transport, failed: &[ProviderTag]) -> bool {
         self.lines.iter().any(|line| line.terms.serves(country, transport) && !failed.contains(&line.tag))
+    }
+
+    /// Whether one of those could take the code at once.
+    pub(crate) fn has_other_ready(
+        &mut self,
+        country: u16,
+        transport: Transport,
+        failed: &[ProviderTag],
+        now: Now,
+    ) -> bool {
+        self.serving(country, transport).into_iter().any(|index| {
+            !failed.contains(&self.lines[index].tag)
+                && self.ready_one(index, country, transport, false, now).is_ok()
+        })
     }
 
     /// A limit of which half has been spent, told once in each window.

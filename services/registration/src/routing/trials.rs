@@ -138,6 +138,14 @@ impl Trials {
         found.into_iter().chain(self.step(id))
     }
 
+    /// A session that could not be looked at is looked at again at `at`.
+    pub(super) fn unseen(&mut self, id: VerificationId, at: Instant) {
+        if let Some(followed) = self.followed.get_mut(&id) {
+            followed.next_at = at;
+            self.looks.push(Reverse((at, id)));
+        }
+    }
+
     /// Goes on to the next look.
     fn step(&mut self, id: VerificationId) -> Option<(Trial, Judgement)> {
         let followed = self.followed.get_mut(&id)?;
@@ -249,6 +257,17 @@ mod tests {
         assert_eq!((ripe, due), (vec![Judgement::Ripe { proved: true }], vec![id(2)]));
         let both: Vec<_> = trials.seen(id(2), true).map(|(_, judgement)| judgement).collect();
         assert_eq!(both, [Judgement::Proved, Judgement::Ripe { proved: true }]);
+    }
+
+    #[test]
+    fn a_look_that_failed_is_repeated() {
+        let start = Instant::now();
+        let mut trials = Trials::default();
+        trials.sent(id(1), trial(0), GRACE, start);
+        assert_eq!(look(&mut trials, after(start, 15)), [id(1)]);
+        trials.unseen(id(1), after(start, 20));
+        assert!(look(&mut trials, after(start, 19)).is_empty());
+        assert_eq!(look(&mut trials, after(start, 20)), [id(1)]);
     }
 
     #[test]

@@ -142,9 +142,7 @@ async fn the_sandbox_shows_its_codes() {
     let read = codes.read(v1::ReadCodeRequest { number: NUMBER.to_owned() }).await.unwrap().into_inner();
     assert_eq!(read.code, seen.code);
     let metrics = prometheus::TextEncoder::new().encode_to_string(&node.registry.gather()).unwrap();
-    assert!(
-        metrics.contains(r#"spillway_verification_codes_total{outcome="accepted",provider="sandbox"} 1"#)
-    );
+    assert!(metrics.contains(r#"spillway_verification_codes_total{outcome="accepted",provider="only"} 1"#));
     assert!(
         metrics.contains(r#"spillway_verifications_total{event="verified",transport="sms"} 1"#),
         "{metrics}"

@@ -69,7 +69,7 @@ impl Webhook {
 }
 
 /// Codes are made only by the role, so one is taken from it.
-async fn some_code() -> Code {
+pub(crate) async fn some_code() -> Code {
     let world = World::new();
     let sandbox = Sandbox::new(SandboxConfig::default(), &Tasks::new());
     let mut delivered = sandbox.watch();

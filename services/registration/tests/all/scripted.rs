@@ -73,10 +73,6 @@ pub(crate) fn throttled() -> ProviderError {
 
 #[async_trait]
 impl Provider for Scripted {
-    fn name(&self) -> &'static str {
-        "scripted"
-    }
-
     async fn send(
         &self,
         number: &PhoneNumber,

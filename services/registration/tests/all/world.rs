@@ -12,7 +12,7 @@ use spillway_api::{Reason, Refusal, v1};
 use spillway_bus::LocalBus;
 use spillway_bus::work::{LocalWorkQueue, WorkQueue};
 use spillway_chassis::Tasks;
-use spillway_registration::provider::Provider;
+use spillway_registration::provider::{Carrier, Provider, Terms};
 use spillway_registration::{Config, Deps, DispatchConfig, Registration, Secrets};
 use spillway_rpc::{Channel, ServerMetrics, in_process};
 use spillway_store::Store;
@@ -81,12 +81,22 @@ impl World {
         self.node_on(work, config, provider)
     }
 
+    /// A node with a work queue of its own, that chooses among providers.
+    pub(crate) fn node_of(&self, config: Config, carriers: Vec<Carrier>) -> Node {
+        let work = Arc::new(LocalWorkQueue::new(config.dispatch.queue_max));
+        self.node_with(work, config, carriers)
+    }
+
     pub(crate) fn node_on(
         &self,
         work: Arc<dyn WorkQueue>,
         config: Config,
         provider: Arc<dyn Provider>,
     ) -> Node {
+        self.node_with(work, config, vec![Carrier { terms: Terms::free("only"), provider }])
+    }
+
+    fn node_with(&self, work: Arc<dyn WorkQueue>, config: Config, carriers: Vec<Carrier>) -> Node {
         let (tasks, registry) = (Tasks::new(), Registry::new());
         let metrics = ServerMetrics::new(&registry);
         let mailbox = Routes::new(MailboxServer::new(self.purges.clone()));
@@ -98,7 +108,7 @@ impl World {
             mailbox: MailboxClient::new(in_process(mailbox, &metrics)),
             bus: self.bus.clone(),
             work,
-            provider,
+            carriers,
             secrets: self.secrets.clone(),
             clock: Arc::new(self.clock.clone()),
             tasks: tasks.clone(),

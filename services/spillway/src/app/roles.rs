@@ -21,7 +21,7 @@ use spillway_directory::Directory;
 use spillway_gateway::{DeviceCalls, Gateway};
 use spillway_mailbox::Mailbox;
 use spillway_registration::Registration;
-use spillway_registration::provider::{HttpProvider, Provider, Sandbox};
+use spillway_registration::provider::{self, Carrier, Carriers};
 use spillway_registration::sandbox::Codes;
 use spillway_rpc::{Channel, ClientMetrics, Hop, Server, ServerMetrics, ServerTls};
 use spillway_store::Store;
@@ -32,7 +32,7 @@ use tokio::net::TcpListener;
 use super::BuildError;
 use super::reload::Limits;
 use crate::beacon;
-use crate::config::{Config, ProviderKind, Role};
+use crate::config::{Config, Role};
 use crate::overload::Overload;
 use crate::secrets::Secrets;
 use crate::wiring::{Calls, Wiring};
@@ -176,19 +176,17 @@ impl Node {
         self.store.as_ref().expect("every role but the gateway has a store")
     }
 
-    fn provider(&self, codes: Option<TcpListener>) -> Result<Arc<dyn Provider>, BuildError> {
-        if self.config.provider.kind == ProviderKind::Http {
-            return Ok(Arc::new(HttpProvider::new(&self.config.provider.http)?));
-        }
-        tracing::warn!("the sandbox provider is in use: codes reach nobody's phone");
-        let sandbox = Sandbox::new(self.config.provider.sandbox.clone(), &self.roles);
+    fn carriers(&self, codes: Option<TcpListener>) -> Result<Vec<Carrier>, BuildError> {
+        let Carriers { carriers, sandbox } = provider::build(&self.config.providers(), &self.roles)?;
+        let Some(sandbox) = sandbox else { return Ok(carriers) };
+        tracing::warn!("a sandbox provider is in use: its codes reach nobody's phone");
         if let Some(listener) = codes {
             Server::new(self.config.rpc.clone(), "sandbox_codes", &self.wiring.server_metrics)
-                .add_service(Codes::into_server(sandbox.clone()))
+                .add_service(Codes::into_server(sandbox))
                 .add_reflection()
                 .serve(listener, None, &self.roles);
         }
-        Ok(Arc::new(sandbox))
+        Ok(carriers)
     }
 
     fn registration(
@@ -205,7 +203,7 @@ impl Node {
             mailbox,
             bus: Arc::clone(&self.bus),
             work: Arc::clone(&self.work),
-            provider: self.provider(codes)?,
+            carriers: self.carriers(codes)?,
             secrets: spillway_registration::Secrets::derive(
                 &self.secrets.master,
                 self.secrets.pepper.clone(),

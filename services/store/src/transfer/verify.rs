@@ -49,7 +49,7 @@ impl Verified {
 
 /// Records that are read back with one call.
 enum Group {
-    One(Record),
+    One(Box<Record>),
     Messages { mailbox: MailboxId, messages: Vec<StoredMessage>, bytes: usize },
 }
 
@@ -126,7 +126,7 @@ impl Groups {
             return self.open.take().into_iter().chain(None);
         };
         let Record::Message { mailbox, message } = record else {
-            return self.open.take().into_iter().chain(Some((Group::One(record), end)));
+            return self.open.take().into_iter().chain(Some((Group::One(Box::new(record)), end)));
         };
         if let Some((Group::Messages { mailbox: open, messages, bytes }, open_end)) = &mut self.open
             && *open == mailbox

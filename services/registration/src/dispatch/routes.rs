@@ -1,0 +1,291 @@
+//! The router, shared by all hand-overs of the process, and the providers that it chooses among.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use spillway_rpc::Chain;
+use spillway_store::verifications::{ProviderTag, Transport, VerificationId};
+use spillway_types::Clock;
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::metrics::{CodeOutcome, GuardVerdict, Metrics};
+use crate::provider::{Carrier, Provider, ProviderError};
+use crate::routing::{Ask, BreakerState, End, Now, Router, RouterConfig, Scope, Ticket, Verdict, Why};
+
+/// Durations of calls that a pretended one is drawn from.
+const CALLS_KEPT: usize = 64;
+
+#[derive(Debug)]
+pub(crate) struct Routes {
+    router: Mutex<Router>,
+    carriers: Vec<Line>,
+    calls: Mutex<VecDeque<Duration>>,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+}
+
+#[derive(Debug)]
+struct Line {
+    carrier: Carrier,
+    /// So that an outage of a provider makes two log lines and not one for each code.
+    failing: AtomicBool,
+}
+
+/// What is to be done with a code.
+#[derive(Debug)]
+pub(super) enum Route {
+    Send(Attempt),
+    /// Go on as if it had been sent.
+    Pretend,
+    Wait {
+        pause: Duration,
+        /// Nothing can be sent before that.
+        everybody: bool,
+    },
+    /// No provider serves its country and transport.
+    Nobody,
+}
+
+/// The right to send one code. Dropped without an outcome, it goes back unused.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    routes: Arc<Routes>,
+    ticket: Option<Ticket>,
+    provider: usize,
+    tag: ProviderTag,
+    country: u16,
+}
+
+impl Routes {
+    pub(crate) fn new(
+        config: &Config,
+        carriers: Vec<Carrier>,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Self {
+        let router = RouterConfig {
+            terms: carriers.iter().map(|carrier| carrier.terms.clone()).collect(),
+            worth: config.routing.worth,
+            budget: config.budget.limits(),
+            guard: config.guard.limits(),
+            grace_min: config.routing.grace_min,
+        };
+        let now = Now { at: Instant::now(), wall: clock.now() };
+        let line = |carrier| Line { carrier, failing: AtomicBool::new(false) };
+        Self {
+            router: Mutex::new(Router::new(router, SmallRng::from_rng(&mut rand::rng()), now)),
+            carriers: carriers.into_iter().map(line).collect(),
+            calls: Mutex::default(),
+            clock,
+            metrics,
+        }
+    }
+
+    pub(super) fn route(self: &Arc<Self>, ask: &Ask<'_>) -> Route {
+        let (verdict, alarm) = {
+            let (mut router, now) = self.router();
+            let verdict = router.route(ask, now);
+            (verdict, router.alarm(ask.country, now.wall))
+        };
+        if let Some(scope) = alarm {
+            self.tell_alarm(scope);
+        }
+        match verdict {
+            Verdict::Send(ticket) => {
+                self.metrics.guard(GuardVerdict::Send);
+                Route::Send(Attempt {
+                    routes: Arc::clone(self),
+                    provider: ticket.provider,
+                    tag: ticket.tag,
+                    country: ask.country,
+                    ticket: Some(ticket),
+                })
+            }
+            Verdict::Pretend => Route::Pretend,
+            Verdict::Nobody => Route::Nobody,
+            Verdict::Wait { why, pause, everybody } => {
+                if why == Why::Guard {
+                    self.metrics.guard(GuardVerdict::Hold);
+                }
+                self.metrics.wait(why);
+                Route::Wait { pause, everybody }
+            }
+        }
+    }
+
+    /// How long a call took lately: one of them, at random, so that a code which is not sent takes as long as others.
+    pub(super) fn usual_call(&self) -> Duration {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let any = rand::random_range(0..calls.len().max(1));
+        calls.get(any).copied().unwrap_or_default()
+    }
+
+    /// Whether another provider serves a code that all these have failed.
+    pub(super) fn has_other(&self, country: u16, transport: Transport, failed: &[ProviderTag]) -> bool {
+        self.router().0.has_other(country, transport, failed)
+    }
+
+    /// Whether one of those could take the code at once.
+    pub(super) fn has_other_ready(&self, country: u16, transport: Transport, failed: &[ProviderTag]) -> bool {
+        let (mut router, now) = self.router();
+        router.has_other_ready(country, transport, failed, now)
+    }
+
+    /// A session's code was typed.
+    pub(super) fn proved(&self, session: VerificationId) {
+        let (mut router, now) = self.router();
+        router.proved(session, now.at);
+    }
+
+    /// Sessions whose outcome is to be looked up now, at most `max`.
+    pub(super) fn due(&self, max: usize) -> Vec<VerificationId> {
+        let (mut router, now) = self.router();
+        router.due(max, now.at)
+    }
+
+    pub(super) fn seen(&self, session: VerificationId, proved: bool) {
+        let (mut router, now) = self.router();
+        router.seen(session, proved, now.at);
+    }
+
+    /// The outcome could not be looked up: again a little later.
+    pub(super) fn unseen(&self, session: VerificationId, after: Duration) {
+        let (mut router, now) = self.router();
+        router.unseen(session, now.at + after);
+    }
+
+    /// Shows how the providers do.
+    pub(super) fn show(&self) {
+        let (mut router, now) = self.router();
+        for (index, line) in self.carriers.iter().enumerate() {
+            for transport in &line.carrier.terms.transports {
+                let standing = router.standing(index, *transport, now.at);
+                self.metrics.standing(&line.carrier.terms.name, *transport, standing);
+            }
+        }
+        let (hour, day) = router.budget_left(now.wall);
+        self.metrics.budget_left(hour, day);
+    }
+
+    fn router(&self) -> (MutexGuard<'_, Router>, Now) {
+        let router = self.router.lock().unwrap_or_else(PoisonError::into_inner);
+        // Read under the lock, so that time does not run backwards for the router.
+        (router, Now { at: Instant::now(), wall: self.clock.now() })
+    }
+
+    fn tell_alarm(&self, scope: Scope) {
+        match scope {
+            Scope::Hour => tracing::warn!("half of this hour's budget for codes is spent"),
+            Scope::Day => tracing::warn!("half of today's budget for codes is spent"),
+            Scope::Country(country) => {
+                tracing::warn!(country, "half of today's budget for codes of one country is spent");
+            }
+        }
+    }
+}
+
+impl Attempt {
+    pub(super) fn provider(&self) -> Arc<dyn Provider> {
+        Arc::clone(&self.line().carrier.provider)
+    }
+
+    pub(super) fn tag(&self) -> ProviderTag {
+        self.tag
+    }
+
+    pub(super) fn country(&self) -> u16 {
+        self.country
+    }
+
+    /// The provider took the code, `call` after it was asked.
+    pub(super) fn accepted(
+        mut self,
+        session: VerificationId,
+        call: Duration,
+        delay: Duration,
+        estimate: Duration,
+    ) {
+        let name = self.name();
+        self.routes.metrics.code(name, CodeOutcome::Accepted);
+        self.routes.metrics.call(name, call);
+        if let Some(ticket) = &self.ticket {
+            self.routes.metrics.spent(name, ticket.cost());
+        }
+        if self.line().failing.swap(false, Ordering::Relaxed) {
+            tracing::info!(provider = name, "the provider takes codes again");
+        }
+        let mut calls = self.routes.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        if calls.len() == CALLS_KEPT {
+            calls.pop_front();
+        }
+        calls.push_back(call);
+        drop(calls);
+        self.end(End::Accepted { session, delay, estimate });
+    }
+
+    pub(super) fn failed(mut self, error: &ProviderError) {
+        let (outcome, end) = match error {
+            ProviderError::Throttled { retry_after } => {
+                (CodeOutcome::Throttled, End::Throttled { pause: *retry_after })
+            }
+            ProviderError::Failed(_) => (CodeOutcome::Failed, End::Failed),
+            ProviderError::Refused(_) => (CodeOutcome::Refused, End::Refused),
+        };
+        self.routes.metrics.code(self.name(), outcome);
+        if outcome != CodeOutcome::Throttled {
+            self.log(error);
+        }
+        self.end(end);
+    }
+
+    pub(super) fn timed_out(mut self) {
+        self.routes.metrics.code(self.name(), CodeOutcome::TimedOut);
+        if let Some(ticket) = &self.ticket {
+            self.routes.metrics.spent(self.name(), ticket.cost());
+        }
+        self.log(&ProviderError::Failed("it did not answer in time".into()));
+        self.end(End::TimedOut);
+    }
+
+    fn line(&self) -> &Line {
+        &self.routes.carriers[self.provider]
+    }
+
+    fn name(&self) -> &str {
+        &self.line().carrier.terms.name
+    }
+
+    fn log(&self, error: &ProviderError) {
+        let provider = self.name();
+        if self.line().failing.swap(true, Ordering::Relaxed) {
+            tracing::debug!(provider, error = %Chain(error), "a code was not handed over");
+        } else {
+            tracing::warn!(provider, error = %Chain(error), "the provider has begun to fail");
+        }
+    }
+
+    fn end(&mut self, end: End) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let changed = {
+            let (mut router, now) = self.routes.router();
+            router.end(ticket, end, now)
+        };
+        let provider = self.name();
+        match changed {
+            Some(BreakerState::Open) => tracing::warn!(provider, "the provider is left alone for a while"),
+            Some(BreakerState::Closed) => tracing::info!(provider, "the provider is used again"),
+            Some(BreakerState::HalfOpen) | None => {}
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.end(End::NotSent);
+    }
+}

@@ -1,0 +1,147 @@
+//! How the providers do. Their names come from the settings, so labels are bounded.
+
+use std::time::Duration;
+
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use spillway_chassis::metrics::{LATENCY_SECONDS, register};
+use spillway_store::verifications::Transport;
+
+use super::transport_name;
+use crate::routing::{BreakerState, Scope, Standing, Why};
+
+#[derive(Clone, Debug)]
+pub(super) struct ProviderMetrics {
+    calls: HistogramVec,
+    spent: IntCounterVec,
+    conversion: GaugeVec,
+    delay: GaugeVec,
+    rate: GaugeVec,
+    breaker: IntGaugeVec,
+    budget_left: IntGaugeVec,
+    guard: IntCounterVec,
+    waits: IntCounterVec,
+}
+
+/// What the guard against pumping said about a code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum GuardVerdict {
+    Send,
+    Hold,
+    Pretend,
+}
+
+impl ProviderMetrics {
+    pub(super) fn new(registry: &Registry) -> Self {
+        let constants = "the name and labels are constants";
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            register(registry, IntCounterVec::new(Opts::new(name, help), labels).expect(constants))
+        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            register(registry, GaugeVec::new(Opts::new(name, help), labels).expect(constants))
+        };
+        let integers = |name: &str, help: &str, labels: &[&str]| {
+            register(registry, IntGaugeVec::new(Opts::new(name, help), labels).expect(constants))
+        };
+        let calls = HistogramOpts::new(
+            "spillway_provider_call_seconds",
+            "Calls that handed a code over, by provider.",
+        );
+        let calls = HistogramVec::new(calls.buckets(LATENCY_SECONDS.to_vec()), &["provider"]);
+        Self {
+            calls: register(registry, calls.expect(constants)),
+            spent: counters(
+                "spillway_provider_spent_micros_total",
+                "Millionths of the currency's unit that codes cost, those that timed out included.",
+                &["provider"],
+            ),
+            conversion: gauges(
+                "spillway_provider_conversion_ratio",
+                "Share of codes that were typed, of those of the last hours whose time for that is over.",
+                &["provider", "transport"],
+            ),
+            delay: gauges(
+                "spillway_provider_delay_seconds",
+                "Mean time from asking for a code to the phone, as far as the provider tells.",
+                &["provider", "transport"],
+            ),
+            rate: gauges(
+                "spillway_provider_rate_limit",
+                "Codes a second that the provider is given at most, as configured or learnt.",
+                &["provider"],
+            ),
+            breaker: integers(
+                "spillway_provider_breaker_state",
+                "0: in use. 1: tried with one code at a time. 2: left alone.",
+                &["provider", "transport"],
+            ),
+            budget_left: integers(
+                "spillway_verification_budget_left_micros",
+                "Millionths of the currency's unit that this process may still spend.",
+                &["window"],
+            ),
+            guard: counters(
+                "spillway_verification_guard_total",
+                "Codes by what the guard against pumping said about them.",
+                &["verdict"],
+            ),
+            waits: counters(
+                "spillway_verification_waits_total",
+                "Codes that stayed queued because nobody could have them yet, by the reason.",
+                &["reason"],
+            ),
+        }
+    }
+
+    pub(super) fn call(&self, provider: &str, took: Duration) {
+        self.calls.with_label_values(&[provider]).observe(took.as_secs_f64());
+    }
+
+    pub(super) fn spent(&self, provider: &str, cost: u64) {
+        self.spent.with_label_values(&[provider]).inc_by(cost);
+    }
+
+    pub(super) fn guard(&self, verdict: GuardVerdict) {
+        let verdict = match verdict {
+            GuardVerdict::Send => "send",
+            GuardVerdict::Hold => "hold",
+            GuardVerdict::Pretend => "pretend",
+        };
+        self.guard.with_label_values(&[verdict]).inc();
+    }
+
+    pub(super) fn wait(&self, why: Why) {
+        let reason = match why {
+            Why::Breaker => "breaker",
+            Why::Rate => "rate",
+            Why::Budget(Scope::Hour) => "budget_hour",
+            Why::Budget(Scope::Day) => "budget_day",
+            Why::Budget(Scope::Country(_)) => "budget_country",
+            Why::Guard => "guard",
+        };
+        self.waits.with_label_values(&[reason]).inc();
+    }
+
+    pub(super) fn standing(&self, provider: &str, transport: Transport, standing: Standing) {
+        let labels = [provider, transport_name(transport)];
+        if let Some(conversion) = standing.conversion {
+            self.conversion.with_label_values(&labels).set(conversion);
+        }
+        if let Some(delay) = standing.delay {
+            self.delay.with_label_values(&labels).set(delay.as_secs_f64());
+        }
+        self.rate.with_label_values(&[provider]).set(standing.rate);
+        self.breaker.with_label_values(&labels).set(match standing.breaker {
+            BreakerState::Closed => 0,
+            BreakerState::HalfOpen => 1,
+            BreakerState::Open => 2,
+        });
+    }
+
+    pub(super) fn budget_left(&self, hour: Option<u64>, day: Option<u64>) {
+        for (window, left) in [("hour", hour), ("day", day)] {
+            if let Some(left) = left {
+                self.budget_left.with_label_values(&[window]).set(i64::try_from(left).unwrap_or(i64::MAX));
+            }
+        }
+    }
+}
