@@ -130,6 +130,8 @@ pub(crate) struct Router {
     budget: Budget,
     guard: Option<Guard>,
     trials: Trials,
+    /// A lone provider that nobody need be kept from is used whatever becomes of its codes.
+    is_followed: bool,
     worth: f64,
     grace_min: Duration,
     rng: SmallRng,
@@ -154,12 +156,14 @@ impl Router {
             terms,
         };
         let is_guarded = config.terms.iter().any(|terms| terms.guarded);
+        let is_choice = config.terms.len() > 1;
         Self {
             lines: config.terms.into_iter().map(line).collect(),
             records: Records::default(),
             budget: Budget::new(config.budget, now.wall),
             guard: config.guard.filter(|_| is_guarded).map(Guard::new),
             trials: Trials::default(),
+            is_followed: is_guarded || is_choice,
             worth: config.worth.max(1) as f64,
             grace_min: config.grace_min,
             rng,
@@ -223,7 +227,9 @@ impl Router {
                 self.records.answered(trial.cell, true, now.at);
                 self.records.delayed(trial.cell, delay, now.at);
                 let grace = self.grace_min.max(estimate * 2).min(GRACE_MAX.max(self.grace_min));
-                if let Some(known) = self.trials.sent(session, trial, grace, now.at) {
+                if self.is_followed
+                    && let Some(known) = self.trials.sent(session, trial, grace, now.at)
+                {
                     self.judge(known, now.at);
                 }
             }
