@@ -269,6 +269,20 @@ mod tests {
         assert_eq!(to_toml(&written(&to_toml(&list))), to_toml(&list));
     }
 
+    /// What the example shows in comments.
+    #[test]
+    fn the_several_providers_of_the_example_can_be_used() {
+        let example = include_str!("../../../deploy/spillway.toml");
+        let (_, list) = example.split_once("\n# [[registration.providers]]").unwrap();
+        let (list, _) = list.split_once("# Changes to the table").unwrap();
+        let lines = list.lines().filter(|line| !line.starts_with("# What codes may cost"));
+        let settings = lines.map(|line| line.trim_start_matches(['#', ' '])).collect::<Vec<_>>().join("\n");
+        let config = written(&format!("[[registration.providers]]{settings}"));
+        config.check().unwrap();
+        let kinds: Vec<ProviderKind> = config.providers().iter().map(|provider| provider.kind).collect();
+        assert_eq!(kinds, [ProviderKind::Twilio, ProviderKind::Http]);
+    }
+
     #[test]
     fn wrong_providers_are_told_with_their_key() {
         let unlimited = written("[[registration.providers]]\nname = 'a'\ncost = { default = 1 }");
