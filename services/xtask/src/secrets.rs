@@ -58,10 +58,17 @@ fn leaks(line: &str, secrets: &HashSet<String>) -> bool {
 /// Without the line's own timestamp, whose microseconds are six digits too.
 fn without_time(line: &str) -> &str {
     let text = line.strip_prefix(r#"{"timestamp":""#).unwrap_or(line);
-    match text.split_once('Z') {
-        Some((time, rest)) if time.chars().all(|c| c.is_ascii_digit() || "-:T.".contains(c)) => rest,
-        _ => line,
+    let ours = text.split_once('Z');
+    // nats-server: `[7996] 2026/11/29 09:53:28.641331 [INF] text`.
+    let of_nats = line.split_once("] ").and_then(|(_, text)| text.split_once(" ["));
+    match ours.or(of_nats) {
+        Some((time, rest)) if is_time(time) => rest,
+        _ => of_nats.filter(|(time, _)| is_time(time)).map_or(line, |(_, rest)| rest),
     }
+}
+
+fn is_time(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_digit() || "-/:T. ".contains(c))
 }
 
 fn lines_of(extension: &str) -> Result<Vec<(PathBuf, String)>> {
@@ -92,6 +99,8 @@ mod tests {
         assert!(leaks("number+123456-", &secrets));
         assert!(!leaks("2021-01-15T15:00:00.123456Z INFO started", &secrets));
         assert!(!leaks(r#"{"timestamp":"2021-01-15T15:00:00.123456Z","level":"INFO"}"#, &secrets));
+        assert!(!leaks("[7996] 2026/11/29 09:53:28.123456 [INF]   Max Memory: 256.00 MB", &secrets));
+        assert!(leaks("[7996] 2026/11/29 09:53:28.000001 [INF] Zero code 123456", &secrets));
         assert!(!leaks("elapsed_us=91234567", &secrets));
     }
 }
