@@ -51,6 +51,9 @@ impl Shared {
         let now = Instant::now();
         let tenure = self.guard.tenure(now);
         self.metrics.set_holder(tenure);
+        if tenure.is_none() {
+            self.metrics.set_room(None);
+        }
         self.metrics.set_fleet(&self.fleet.totals(now));
         if let Some(tenure) = tenure {
             let outcome = self.publish_state(tenure).await;
@@ -71,6 +74,7 @@ impl Shared {
             sent_at_us: self.clock.now().as_micros(),
             room: self.room.tick(tenure.token(), Instant::now(), self.clock.now()),
         };
+        self.metrics.set_room(state.room.as_ref());
         let hint = state.encode_to_vec().into();
         tenure.check(Instant::now())?;
         match timeout_at(tenure.valid_until(), self.bus.publish(Subject::Control, hint)).await {

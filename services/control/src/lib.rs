@@ -49,6 +49,7 @@ use crate::campaign::Campaign;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::room::Room;
+pub use crate::room::{NoRoomOrder, RoomOrder};
 use crate::tenure::Guard;
 
 /// The longest request and the longest reply stay within what a bus carries.
@@ -121,6 +122,16 @@ impl Control {
         control.heed(&deps.tasks);
         control.announce(&deps.tasks);
         Ok(control)
+    }
+
+    /// What an operator wants of the waiting room. To be told to every process of the role, because any may hold the lease next.
+    pub fn order_room(&self, order: RoomOrder) {
+        self.shared.room.order(order);
+    }
+
+    /// How the waiting room stands, in one line.
+    pub fn room_text(&self) -> String {
+        self.shared.room.text()
     }
 
     /// The service, with its limits on the size of messages.

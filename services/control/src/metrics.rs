@@ -1,6 +1,7 @@
 //! What the role knows and did.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use spillway_api::internal::v1::{RoomMode, RoomState};
 
 use crate::fleet::Totals;
 use crate::tenure::Tenure;
@@ -34,9 +35,49 @@ pub(crate) struct Metrics {
     beacons_full: IntCounter,
     states_published: IntCounter,
     states_failed: IntCounter,
+    room: RoomGauges,
     processes: IntGaugeVec,
     demand: IntGaugeVec,
     capacity: IntGaugeVec,
+}
+
+/// The waiting room as this process has published it; 0 while another one does.
+#[derive(Debug)]
+struct RoomGauges {
+    issued: Gauge,
+    frontier: Gauge,
+    waiting: Gauge,
+    rate: Gauge,
+    show_up: Gauge,
+    frozen: Gauge,
+}
+
+impl RoomGauges {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let gauge = |name, help| {
+            let gauge = Gauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        Ok(Self {
+            issued: gauge("spillway_control_room_issued", "The highest place that was given out.")?,
+            frontier: gauge("spillway_control_room_frontier", "The highest place that was called.")?,
+            waiting: gauge("spillway_control_room_waiting", "About how many wait and still ask.")?,
+            rate: gauge("spillway_control_room_rate", "Sign-ups a second that there is room for.")?,
+            show_up: gauge("spillway_control_room_show_up_ratio", "The share of the called who come.")?,
+            frozen: gauge("spillway_control_room_frozen", "1 while nobody is called.")?,
+        })
+    }
+
+    fn set(&self, room: &RoomState) {
+        let frozen = matches!(room.mode(), RoomMode::Overload | RoomMode::Stopped);
+        self.issued.set(room.issued as f64);
+        self.frontier.set(room.frontier as f64);
+        self.waiting.set(room.knot_counts.last().copied().unwrap_or_default());
+        self.rate.set(room.rate);
+        self.show_up.set(room.show_up);
+        self.frozen.set(f64::from(u8::from(frozen)));
+    }
 }
 
 impl Metrics {
@@ -72,6 +113,7 @@ impl Metrics {
             beacons_full: of(&beacons, "full"),
             states_published: of(&states, "published"),
             states_failed: of(&states, "failed"),
+            room: RoomGauges::register(registry)?,
             processes: by_role("spillway_control_processes", "Processes whose beacons are heard, by role.")?,
             demand: by_role(
                 "spillway_control_demand_seats",
@@ -82,6 +124,10 @@ impl Metrics {
                 "Calls that a role is meant to serve at a time.",
             )?,
         })
+    }
+
+    pub(crate) fn set_room(&self, room: Option<&RoomState>) {
+        self.room.set(room.unwrap_or(&RoomState::default()));
     }
 
     pub(crate) fn set_holder(&self, tenure: Option<Tenure>) {

@@ -3,6 +3,7 @@
 //! A process that takes the lease first reserves numbers in the store ([`register`]); from then on it acts. What gateways report is
 //! kept until the next tick. Whoever does not hold the lease remembers the frontier that the holder publishes, so that it can go on from there.
 
+pub(crate) mod order;
 pub(crate) mod register;
 mod wire;
 
@@ -20,6 +21,7 @@ use spillway_waiting_room::{
 use tokio::time::Instant;
 
 use crate::config::RoomConfig;
+pub use order::{NoRoomOrder, RoomOrder};
 use register::Stored;
 pub(crate) use wire::{Report, ReportError, lent};
 
@@ -39,6 +41,8 @@ pub(crate) struct Room {
 struct State {
     /// The last frontier that was published, by whomever.
     last: Frontier,
+    /// The operator's. Known to all of the role, for whoever acts next.
+    order: Option<RoomOrder>,
     acting: Option<Acting>,
 }
 
@@ -80,7 +84,7 @@ pub(crate) enum NotTaken {
 
 impl Room {
     pub(crate) fn new(config: RoomConfig, gateways_max: usize) -> Self {
-        let state = State { last: Frontier::NONE, acting: None };
+        let state = State { last: Frontier::NONE, order: None, acting: None };
         Self { config, gateways_max, start: Instant::now(), state: Mutex::new(state) }
     }
 
@@ -90,6 +94,28 @@ impl Room {
         let mut state = self.state();
         if (frontier.epoch, frontier.number) > (state.last.epoch, state.last.number) {
             state.last = frontier;
+        }
+    }
+
+    /// From the next tick on.
+    pub(crate) fn order(&self, order: RoomOrder) {
+        let mut state = self.state();
+        state.order = Some(order);
+        if let Some(acting) = &mut state.acting {
+            acting.steering.steer(order.operator());
+        }
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let state = self.state();
+        let order = state.order.unwrap_or_default();
+        match &state.acting {
+            Some(_) => {
+                let Frontier { f, issued, rate, mode, .. } = state.last;
+                format!("{mode:?}, ordered {order}: {f} of {issued} called, room for {rate:.1} a second")
+            }
+            None => format!("ordered {order}; another process acts"),
         }
     }
 
@@ -110,10 +136,14 @@ impl Room {
         state.last = last;
         let mut blocks = Blocks::new(token.0, found.mark, now);
         blocks.stored(mark);
+        let mut steering = Steering::resume(SteeringConfig::default(), token.0, &last);
+        if let Some(order) = state.order {
+            steering.steer(order.operator());
+        }
         state.acting = Some(Acting {
             token,
             blocks,
-            steering: Steering::resume(SteeringConfig::default(), token.0, &last),
+            steering,
             forecast: Forecast::new(self.config.polls_max),
             presence: Presence::default(),
             generation: 0,
@@ -370,6 +400,29 @@ mod tests {
         }
         assert!(frontiers[8] > frontiers[4], "not for what lasts a moment: {frontiers:?}");
         assert_eq!(frontiers[15], frontiers[29], "{frontiers:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_holds_over_a_change_of_holder() {
+        let (leases, bus) = (Arc::new(MemoryLeases::default()), Arc::new(LocalBus::new()));
+        let first = node(1, Config::default(), leases.clone(), &bus);
+        let second = node(2, Config::default(), leases, &bus);
+        acting(&first).await;
+        for node in [&first, &second] {
+            node.control.order_room(RoomOrder::Freeze);
+        }
+        report(&first, ReportRoomRequest { issued: 500, ..wanted(1, 0) }).await.unwrap();
+        sleep(Duration::from_secs(3)).await;
+        assert!(first.control.room_text().starts_with("Stopped, ordered freeze"), "{}", first.control.room_text());
+        first.tasks.close_and_wait(BOUND).await.unwrap();
+        acting(&second).await;
+        report(&second, ReportRoomRequest { issued: 500, ..wanted(1, 0) }).await.unwrap();
+        let before = second.control.shared.room.state().last.f;
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(second.control.shared.room.state().last.f, before);
+        second.control.order_room(RoomOrder::Open);
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(second.control.shared.room.state().last.f, 500);
     }
 
     #[tokio::test(start_paused = true)]

@@ -64,6 +64,17 @@ label!(
     /// With what a device proved itself.
     IdentityKind { Credential = "credential", Token = "token", Ticket = "ticket", }
 );
+label!(
+    /// What somebody at the door of sign-ups was told.
+    RoomAnswer {
+        Puzzle = "puzzle",
+        Waiting = "waiting",
+        Called = "called",
+        Over = "over",
+        Admitted = "admitted",
+        Refused = "refused",
+    }
+);
 label!(ProofOutcome { Proved = "proved", Renewed = "renewed", Refused = "refused", Failed = "failed", });
 
 /// One counter for each value of a label.
@@ -95,6 +106,7 @@ pub(crate) struct Metrics {
     pub(crate) append_retries: Counters<RetryCause>,
     pub(crate) device_lookups: Counters<Lookup>,
     pub(crate) deliveries: Counters<Source>,
+    pub(crate) room: Counters<RoomAnswer>,
     pub(crate) acks: IntCounter,
     pub(crate) sessions_open: IntGauge,
     pub(crate) session_ends: Counters<End>,
@@ -131,6 +143,12 @@ impl Metrics {
                 "spillway_gateway_sends_total",
                 "Sends by how they ended",
                 "outcome",
+            ),
+            room: Counters::register(
+                registry,
+                "spillway_gateway_room_answers_total",
+                "Answers to who enters the waiting room, polls or claims",
+                "answer",
             ),
             append_retries: Counters::register(
                 registry,

@@ -5,12 +5,15 @@
 
 use spillway_admission::{Key, Limit};
 use spillway_api::internal::v1::{Pass, StartVerificationRequest};
+use spillway_api::v1::place::State;
 use spillway_api::{FieldError, v1, verification_secret};
 use spillway_types::{NumberTag, PhoneNumber};
 
 use crate::Parts;
 use crate::arrival::Arrival;
 use crate::forward::{ForwardError, answered};
+use crate::metrics::RoomAnswer;
+use crate::room::RoomError;
 use crate::wire::wire_duration;
 
 impl Parts {
@@ -37,15 +40,22 @@ impl Parts {
         arrival: &Arrival,
         request: v1::EnterRequest,
     ) -> Result<v1::Place, ForwardError> {
-        self.room.enter(arrival, request).await.map_err(ForwardError::Room)
+        let place = self.room.enter(arrival, request).await;
+        self.metrics.room.count(RoomAnswer::of(&place));
+        place.map_err(ForwardError::Room)
     }
 
     pub(crate) fn poll(&self, request: &v1::PollRequest) -> Result<v1::Place, ForwardError> {
-        self.room.poll(request).map_err(ForwardError::Room)
+        let place = self.room.poll(request);
+        self.metrics.room.count(RoomAnswer::of(&place));
+        place.map_err(ForwardError::Room)
     }
 
     pub(crate) fn claim(&self, request: &v1::ClaimRequest) -> Result<v1::Admitted, ForwardError> {
-        self.room.claim(request).map_err(ForwardError::Room)
+        let admitted = self.room.claim(request);
+        let answer = if admitted.is_ok() { RoomAnswer::Admitted } else { RoomAnswer::Refused };
+        self.metrics.room.count(answer);
+        admitted.map_err(ForwardError::Room)
     }
 
     /// A resend may cost a text message like a start does. Its number is registration's to limit.
@@ -86,5 +96,17 @@ impl Parts {
     fn charge_network(&self, arrival: &Arrival) -> Result<(), ForwardError> {
         let Some(network) = arrival.network else { return Ok(()) };
         self.draw(Limit::VerificationStartNetwork, &Key::Network(network), 1)
+    }
+}
+
+impl RoomAnswer {
+    fn of(place: &Result<v1::Place, RoomError>) -> Self {
+        match place.as_ref().ok().and_then(|place| place.state.as_ref()) {
+            Some(State::Puzzle(_)) => Self::Puzzle,
+            Some(State::Waiting(_)) => Self::Waiting,
+            Some(State::Called(_)) => Self::Called,
+            Some(State::Over(_)) => Self::Over,
+            None => Self::Refused,
+        }
     }
 }

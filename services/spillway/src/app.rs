@@ -99,6 +99,7 @@ impl App {
             .route("/admission", get(ladder::page(overload.clone())))
             .route("/ladder", ladder::route(overload.clone()))
             .route("/control", get(control_page.clone().handler()))
+            .route("/room", control_page.clone().room())
             .serve(admin, &tasks)?;
 
         let name = node_name(&config);

@@ -1,6 +1,8 @@
 //! The command line of the binary.
 
+mod admin;
 mod ladder;
+mod room;
 mod schema;
 mod secrets;
 mod serve;
@@ -61,6 +63,9 @@ enum Command {
     /// What gateways have switched off so that the rest goes on
     #[command(subcommand)]
     Ladder(ladder::Action),
+    /// The waiting room in front of sign-ups
+    #[command(subcommand)]
+    Room(room::Action),
     /// The secrets that all processes of a fleet share
     #[command(subcommand)]
     Secrets(secrets::Action),
@@ -80,6 +85,7 @@ pub fn main() -> ExitCode {
         Some(Command::Ladder(action)) => {
             finish(block_on(ladder::run(action, config.admin.listen.to_string())))
         }
+        Some(Command::Room(action)) => finish(block_on(room::run(action, config.admin.listen.to_string()))),
         Some(Command::Secrets(action)) => finish(secrets::run(action)),
         None => serve(arguments, config),
     }

@@ -1,14 +1,16 @@
 //! The waiting room of a real process: who comes waits in order, and keeps his place when the process is killed.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use spillway_api::{Reason, v1};
 use spillway_client::{Admission, CallError, Client, DeviceSecret, Place, Standing};
 use spillway_types::PhoneNumber;
+use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use super::desk::population;
-use super::support::{Node, PATIENCE};
+use super::support::{Node, PATIENCE, binary, eventually};
 
 /// Let in a second, and how many come.
 const RATE: f64 = 5.0;
@@ -97,6 +99,51 @@ async fn people_wait_in_order_and_keep_their_places_over_kill_9() {
     let code = code.within(PATIENCE).await.expect("a code arrives");
     node.keep_secret(&code);
     assert!(client.check_code(&session, &code).await.unwrap().is_verified());
+}
+
+async fn order(node: &Node, words: &[&str]) -> (bool, String) {
+    let admin = node.server.admin.strip_prefix("http://").unwrap();
+    let mut command = Command::new(binary());
+    let output = command.arg("room").args(words).args(["--admin", admin]).stdin(Stdio::null()).output();
+    let output = output.await.unwrap();
+    (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_operator_freezes_and_opens_the_room() {
+    let node = Node::start("room-order", &[]).await;
+    let client = node.client().await;
+    let secret = DeviceSecret::from_bytes(&[1; 32]);
+    enter(&client, &secret).await;
+    let (taken, said) = order(&node, &["rate", "-1"]).await;
+    assert!(!taken, "{said}");
+    let (taken, said) = order(&node, &["freeze"]).await;
+    assert!(taken && said.contains("ordered freeze"), "{said}");
+    let mut place = None;
+    eventually("the order has reached the gateway", || {
+        let (client, secret) = (client.clone(), DeviceSecret::from_bytes(&[2; 32]));
+        async move {
+            let (_, standing) = client.enter(&secret).await.unwrap();
+            matches!(standing, Standing::Waiting(wait) if wait.reason == v1::WaitReason::Frozen)
+        }
+    })
+    .await;
+    let (mut waiting, standing) = client.enter(&secret).await.unwrap();
+    assert!(matches!(standing, Standing::Waiting(_)), "{standing:?}");
+    assert!(order(&node, &["open"]).await.0);
+    let until = Instant::now() + PATIENCE;
+    while place.is_none() {
+        assert!(Instant::now() < until, "nobody is let in");
+        sleep(Duration::from_millis(100)).await;
+        if let Standing::Admitted(admission) = client.poll(&secret, &mut waiting).await.unwrap() {
+            place = Some(admission);
+        }
+    }
+    let (_, said) = order(&node, &["auto"]).await;
+    assert!(said.contains("ordered auto"), "{said}");
+    assert!(node.metric("spillway_gateway_room_answers_total", "\"waiting\"").await >= 2.0);
+    assert!(node.metric("spillway_gateway_room_answers_total", "\"admitted\"").await >= 1.0);
+    assert!(node.metric("spillway_control_room_issued", "").await >= 3.0);
 }
 
 /// On a quiet day nobody notices that there is a room.

@@ -3,8 +3,10 @@
 use std::future::ready;
 use std::sync::{Arc, OnceLock};
 
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use prometheus::Registry;
@@ -16,7 +18,7 @@ use spillway_api::internal::v1::registration_client::RegistrationClient;
 use spillway_bus::Bus;
 use spillway_bus::work::WorkQueue;
 use spillway_chassis::{DrainHandle, Health, Tasks};
-use spillway_control::Control;
+use spillway_control::{Control, RoomOrder};
 use spillway_directory::Directory;
 use spillway_gateway::{DeviceCalls, Gateway};
 use spillway_mailbox::Mailbox;
@@ -68,6 +70,8 @@ pub(super) struct PublicPort {
     pub(super) tls: Option<ServerTls>,
 }
 
+const NO_CONTROL: &str = "this process has no control role\n";
+
 /// Whom a gateway calls.
 struct Callees {
     registration: RegistrationClient<Channel>,
@@ -81,6 +85,11 @@ struct Callees {
 pub(super) struct ControlPage(Arc<OnceLock<Control>>);
 
 impl ControlPage {
+    /// GET says how the waiting room stands; PUT takes an order.
+    pub(super) fn room(self) -> MethodRouter {
+        get(show_room).put(order_room).with_state(self)
+    }
+
     fn show(&self, control: Control) {
         assert!(self.0.set(control).is_ok(), "the control role starts once");
     }
@@ -89,9 +98,29 @@ impl ControlPage {
         move || {
             ready(match self.0.get() {
                 Some(control) => control.page().into_response(),
-                None => (StatusCode::NOT_FOUND, "this process has no control role\n").into_response(),
+                None => (StatusCode::NOT_FOUND, NO_CONTROL).into_response(),
             })
         }
+    }
+}
+
+async fn show_room(State(page): State<ControlPage>) -> (StatusCode, String) {
+    match page.0.get() {
+        Some(control) => (StatusCode::OK, control.room_text() + "\n"),
+        None => (StatusCode::NOT_FOUND, NO_CONTROL.to_owned()),
+    }
+}
+
+async fn order_room(State(page): State<ControlPage>, order: String) -> (StatusCode, String) {
+    match order.trim().parse::<RoomOrder>() {
+        Ok(order) => {
+            if let Some(control) = page.0.get() {
+                control.order_room(order);
+                tracing::warn!(%order, "an operator steers the waiting room");
+            }
+            show_room(State(page)).await
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")),
     }
 }
 
