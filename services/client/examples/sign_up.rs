@@ -68,8 +68,11 @@ async fn main() -> Result<()> {
         None => say("A code is under way."),
     }
     let verification = prove(&client, &options, &number, verification).await?;
-    let device =
-        NewDevice { identity_key: random_bytes::<32>().to_vec().into(), discoverable: true, ..NewDevice::default() };
+    let device = NewDevice {
+        identity_key: random_bytes::<32>().to_vec().into(),
+        discoverable: true,
+        ..NewDevice::default()
+    };
     let enrolled = client.create_account(&verification, device).await?;
     kept.forget()?;
     say(&format!("Welcome. Your account is {}.", enrolled.identity.account()));
@@ -199,9 +202,9 @@ impl Kept {
         let new = || Self { file: file.map(Path::to_owned), secret: random_bytes(), ticket: None };
         let Some(path) = file.filter(|path| path.exists()) else { return Ok(new()) };
         let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let (secret, ticket) = bytes.split_first_chunk().with_context(|| {
-            format!("{} holds no place; name another file, or remove it", path.display())
-        })?;
+        let (secret, ticket) = bytes
+            .split_first_chunk()
+            .with_context(|| format!("{} holds no place; name another file, or remove it", path.display()))?;
         let ticket = (!ticket.is_empty()).then(|| Bytes::copy_from_slice(ticket));
         Ok(Self { secret: *secret, ticket, ..new() })
     }

@@ -413,7 +413,11 @@ mod tests {
         }
         report(&first, ReportRoomRequest { issued: 500, ..wanted(1, 0) }).await.unwrap();
         sleep(Duration::from_secs(3)).await;
-        assert!(first.control.room_text().starts_with("Stopped, ordered freeze"), "{}", first.control.room_text());
+        assert!(
+            first.control.room_text().starts_with("Stopped, ordered freeze"),
+            "{}",
+            first.control.room_text()
+        );
         first.tasks.close_and_wait(BOUND).await.unwrap();
         acting(&second).await;
         report(&second, ReportRoomRequest { issued: 500, ..wanted(1, 0) }).await.unwrap();

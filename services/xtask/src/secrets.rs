@@ -57,14 +57,10 @@ fn leaks(line: &str, secrets: &HashSet<String>) -> bool {
 
 /// Without the line's own timestamp, whose microseconds are six digits too.
 fn without_time(line: &str) -> &str {
-    let text = line.strip_prefix(r#"{"timestamp":""#).unwrap_or(line);
-    let ours = text.split_once('Z');
+    let ours = line.strip_prefix(r#"{"timestamp":""#).unwrap_or(line).split_once('Z');
     // nats-server: `[7996] 2026/11/29 09:53:28.641331 [INF] text`.
     let of_nats = line.split_once("] ").and_then(|(_, text)| text.split_once(" ["));
-    match ours.or(of_nats) {
-        Some((time, rest)) if is_time(time) => rest,
-        _ => of_nats.filter(|(time, _)| is_time(time)).map_or(line, |(_, rest)| rest),
-    }
+    [ours, of_nats].into_iter().flatten().find(|(time, _)| is_time(time)).map_or(line, |(_, rest)| rest)
 }
 
 fn is_time(text: &str) -> bool {

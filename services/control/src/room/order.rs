@@ -25,7 +25,11 @@ impl RoomOrder {
     ///
     /// When it is negative or not a number.
     pub fn rate(rate: f64) -> Result<Self, NoRoomOrder> {
-        if rate.is_finite() && rate >= 0.0 { Ok(Self::Rate(rate)) } else { Err(NoRoomOrder(rate.to_string())) }
+        if rate.is_finite() && rate >= 0.0 {
+            Ok(Self::Rate(rate))
+        } else {
+            Err(NoRoomOrder(rate.to_string()))
+        }
     }
 
     pub(super) const fn operator(self) -> Operator {
