@@ -51,6 +51,8 @@ struct Kept {
 const SECRET_BYTES: usize = 32;
 /// The sandbox delivers after its delay, and in a surge after its queue.
 const CODE_MAX: Duration = Duration::from_secs(120);
+/// A shorter wait is not worth a word.
+const NOTICED: Duration = Duration::from_secs(1);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -63,20 +65,32 @@ async fn main() -> Result<()> {
     let admission = wait(&client, &mut kept).await?;
     say("It is your turn.");
     let verification = client.start_admitted_verification(&number, v1::Transport::Sms, &admission).await?;
-    match verification.delivery_estimate() {
+    match verification.delivery_estimate().filter(|estimate| *estimate >= NOTICED) {
         Some(estimate) => say(&format!("A code is under way; most arrive within {}.", rough(estimate))),
         None => say("A code is under way."),
     }
     let verification = prove(&client, &options, &number, verification).await?;
-    let device = NewDevice {
-        identity_key: random_bytes::<32>().to_vec().into(),
-        discoverable: true,
-        ..NewDevice::default()
-    };
-    let enrolled = client.create_account(&verification, device).await?;
+    let enrolled = client.create_account(&verification, device()).await?;
     kept.forget()?;
     say(&format!("Welcome. Your account is {}.", enrolled.identity.account()));
     Ok(())
+}
+
+/// Where a phone has keys of its cryptography, of which the service only checks the sizes.
+fn device() -> NewDevice {
+    let key = || random_bytes::<32>().to_vec().into();
+    let signed = |key_id| v1::SignedPreKey {
+        key_id,
+        public_key: key(),
+        signature: random_bytes::<64>().to_vec().into(),
+    };
+    NewDevice {
+        identity_key: key(),
+        registration_id: u32::from(u16::from_be_bytes(random_bytes())).max(1),
+        prekeys: v1::PreKeys { signed: Some(signed(1)), last_resort: Some(signed(2)), one_time: Vec::new() },
+        discoverable: true,
+        ..NewDevice::default()
+    }
 }
 
 /// As [`Client::wait_for_admission`], with the place kept at each step.
@@ -117,11 +131,12 @@ fn sentence(wait: &Wait) -> String {
         v1::WaitReason::Slower => " It is slower than it was.",
         v1::WaitReason::ControlGone => " This may be a little out of date.",
     };
-    let when = match wait.range {
-        Some((least, most)) => format!("It takes {} to {}.", rough(least), rough(most)),
-        None => "How long it takes is not known yet.".to_owned(),
-    };
-    format!("{} ahead of you. {when}{reason}", wait.ahead)
+    match wait.range {
+        Some((least, most)) => {
+            format!("{} ahead of you. It takes {} to {}.{reason}", wait.ahead, rough(least), rough(most))
+        }
+        None => "You have a place. How long it takes is not known yet.".to_owned(),
+    }
 }
 
 fn rough(duration: Duration) -> String {

@@ -43,7 +43,7 @@ pub enum Standing {
 /// What there is to show to somebody who waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
-    /// About how many are ahead.
+    /// About how many are ahead; nothing is known of it without a range.
     pub ahead: u64,
     /// Four of five waits end between these. Absent for the first seconds of a server's life.
     pub range: Option<(Duration, Duration)>,
