@@ -186,25 +186,21 @@ impl Room {
         if known.is_none() && acting.gateways.len() >= self.gateways_max {
             return Err(NotTaken::TooMany);
         }
+        // Before anything is counted: a report that is refused comes again as it was.
+        let lent = match report.wanted {
+            0 => None,
+            wanted => Some(acting.blocks.lend(Some(wanted)).map_err(|_| NotTaken::NotReserved)?),
+        };
         acting.issued = acting.issued.max(report.issued);
         acting.abandoned.extend(report.abandoned);
         acting.claimed.extend(report.claimed);
         for (block, bits) in &report.presence {
             acting.presence.merge(*block, bits);
         }
-        let lent = match report.wanted {
-            0 => Ok(None),
-            wanted => acting.blocks.lend(Some(wanted)).map(Some).map_err(|_| NotTaken::NotReserved),
-        };
-        let gateway = Gateway {
-            at: now,
-            serial: report.serial,
-            lent: lent.unwrap_or(None),
-            refusing: report.refusing,
-            spare: report.spare,
-        };
+        let gateway =
+            Gateway { at: now, serial: report.serial, lent, refusing: report.refusing, spare: report.spare };
         acting.gateways.insert(report.process, gateway);
-        lent
+        Ok(lent)
     }
 
     /// What is published now, if this process acts under `token`.
@@ -347,9 +343,10 @@ mod tests {
                 Err(_) => break,
             }
         }
+        assert!(lend(&first, serial).await.is_err(), "a repetition is refused too");
         leases.weather(Weather::Fine);
         sleep(Duration::from_secs(1)).await;
-        lend(&first, serial + 1).await.unwrap();
+        lend(&first, serial).await.unwrap();
         // A new process, as after a loss of all of them.
         first.tasks.close_and_wait(BOUND).await.unwrap();
         let second = node(2, Config::default(), leases, &bus);
