@@ -32,6 +32,7 @@ mod drain;
 mod fatal;
 mod health;
 pub mod metrics;
+pub mod outbound;
 pub mod signals;
 mod tasks;
 pub mod telemetry;

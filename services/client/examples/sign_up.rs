@@ -128,6 +128,7 @@ fn sentence(wait: &Wait) -> String {
     let reason = match wait.reason {
         v1::WaitReason::Unspecified => "",
         v1::WaitReason::Frozen => " Nobody is let in at the moment, so that those who are in are served.",
+        v1::WaitReason::NotOpen => " It has not opened yet; places are drawn when it does.",
         v1::WaitReason::Slower => " It is slower than it was.",
         v1::WaitReason::ControlGone => " This may be a little out of date.",
     };

@@ -211,6 +211,7 @@ impl Client {
             challenge: challenge.clone(),
             device_key: secret.public(),
             signature: secret.sign(&message),
+            ..v1::ClaimRequest::default()
         };
         let calls = self.sign_up();
         let admitted = self

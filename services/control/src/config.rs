@@ -1,6 +1,7 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use spillway_types::Timestamp;
 
 use crate::lease::Timing;
 
@@ -41,11 +42,22 @@ pub struct RoomConfig {
     pub sign_ups_per_second: Option<f64>,
     /// Polls a second that a whole room may cost. The more people wait, the longer they are told to.
     pub polls_max: f64,
+    /// A scheduled opening, such as `2026-12-01T18:00:00Z`: nobody is let in before, and among those who come before places are drawn by
+    /// lot. Once in the life of a room, that is of its store. Unset: the room is open.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub opens_at: Option<SystemTime>,
+}
+
+impl RoomConfig {
+    pub(crate) fn opening(&self) -> Option<Timestamp> {
+        let since = self.opens_at?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Some(Timestamp::ZERO.saturating_add(since))
+    }
 }
 
 impl Default for RoomConfig {
     fn default() -> Self {
-        Self { sign_ups_per_second: None, polls_max: spillway_waiting_room::POLLS_MAX }
+        Self { sign_ups_per_second: None, polls_max: spillway_waiting_room::POLLS_MAX, opens_at: None }
     }
 }
 

@@ -70,7 +70,7 @@ impl RoomGauges {
     }
 
     fn set(&self, room: &RoomState) {
-        let frozen = matches!(room.mode(), RoomMode::Overload | RoomMode::Stopped);
+        let frozen = matches!(room.mode(), RoomMode::Overload | RoomMode::Stopped | RoomMode::NotOpen);
         self.issued.set(room.issued as f64);
         self.frontier.set(room.frontier as f64);
         self.waiting.set(room.knot_counts.last().copied().unwrap_or_default());

@@ -3,6 +3,7 @@
 //! A process that takes the lease first reserves numbers in the store ([`register`]); from then on it acts. What gateways report is
 //! kept until the next tick. Whoever does not hold the lease remembers the frontier that the holder publishes, so that it can go on from there.
 
+mod opening;
 pub(crate) mod order;
 pub(crate) mod register;
 mod wire;
@@ -13,14 +14,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use spillway_api::internal::v1::RoomState;
+use spillway_rpc::{frontier_of, room_state};
 use spillway_store::leases::{FencingToken, HolderId};
 use spillway_types::Timestamp;
 use spillway_waiting_room::{
-    Blocks, Claimed, Forecast, Frontier, Lent, Limits, Mark, Presence, Steering, SteeringConfig, Tick,
+    Blocks, Claimed, Forecast, Frontier, Lent, Limits, Mark, Mode, Pool, Presence, Steering, SteeringConfig,
+    Tick,
 };
 use tokio::time::Instant;
 
 use crate::config::RoomConfig;
+use opening::Opening;
 pub use order::{NoRoomOrder, RoomOrder};
 use register::Stored;
 pub(crate) use wire::{Report, ReportError, lent};
@@ -52,6 +56,7 @@ struct Acting {
     token: FencingToken,
     blocks: Blocks,
     steering: Steering,
+    opening: Opening,
     forecast: Forecast,
     presence: Presence,
     generation: u64,
@@ -90,7 +95,7 @@ impl Room {
 
     /// Takes up what a holder has published.
     pub(crate) fn heard(&self, token: FencingToken, room: &RoomState) {
-        let frontier = wire::frontier(token, room);
+        let frontier = frontier_of(token.0, Timestamp::ZERO, room);
         let mut state = self.state();
         if (frontier.epoch, frontier.number) > (state.last.epoch, state.last.number) {
             state.last = frontier;
@@ -125,12 +130,20 @@ impl Room {
     }
 
     /// Begins to act, with numbers that have been reserved under `token`; `found` is what was stored before.
-    pub(crate) fn begin(&self, token: FencingToken, found: Stored, mark: Mark, now: Instant) {
+    pub(crate) fn begin(
+        &self,
+        token: FencingToken,
+        found: Stored,
+        mark: Mark,
+        now: Instant,
+        clock: Timestamp,
+    ) {
         let now = self.since_start(now);
         let mut state = self.state();
         let last = Frontier {
             f: state.last.f.max(found.frontier),
             issued: state.last.issued.max(found.issued),
+            pool: found.pool.or(state.last.pool),
             ..state.last
         };
         state.last = last;
@@ -140,10 +153,14 @@ impl Room {
         if let Some(order) = state.order {
             steering.steer(order.operator());
         }
+        let mut opening = Opening::new(found.pool);
+        // Before the first number is lent.
+        opening.step(self.config.opening(), &mut steering, &blocks, now, clock);
         state.acting = Some(Acting {
             token,
             blocks,
             steering,
+            opening,
             forecast: Forecast::new(self.config.polls_max),
             presence: Presence::default(),
             generation: 0,
@@ -165,7 +182,18 @@ impl Room {
         let wanted = acting.blocks.wanted();
         let mark = wanted.map_or(acting.blocks.mark(), |mark| mark.highest);
         let (frontier, issued) = (state.last.f, acting.issued);
-        Some((Stored { mark, frontier, issued }, wanted))
+        Some((Stored { mark, frontier, issued, pool: None }, wanted))
+    }
+
+    /// A lottery that is not in the store as it is here.
+    pub(crate) fn pool_to_store(&self) -> Option<Pool> {
+        self.state().acting.as_ref().and_then(|acting| acting.opening.to_store(&acting.steering))
+    }
+
+    pub(crate) fn pool_stored(&self, pool: Pool) {
+        if let Some(acting) = &mut self.state().acting {
+            acting.opening.stored(pool);
+        }
     }
 
     pub(crate) fn stored(&self, mark: Mark) {
@@ -214,6 +242,8 @@ impl Room {
         acting.abandoned.extend(acting.blocks.skipped(now, acting.issued));
         let (abandoned, claimed) =
             (std::mem::take(&mut acting.abandoned), std::mem::take(&mut acting.claimed));
+        let opens_at = self.config.opening();
+        acting.opening.step(opens_at, &mut acting.steering, &acting.blocks, now, clock);
         let frontier = acting.steering.tick(&Tick {
             now,
             at: clock,
@@ -232,7 +262,9 @@ impl Room {
         }
         let polls_per_gateway = self.config.polls_max / acting.gateways.len().max(1) as f64;
         state.last = frontier;
-        Some(RoomState { polls_per_gateway, ..wire::state(&frontier, &outlook) })
+        let opens_at = opens_at.filter(|_| frontier.mode == Mode::NotOpen);
+        let opens_at_us = opens_at.map_or(0, Timestamp::as_micros);
+        Some(RoomState { polls_per_gateway, opens_at_us, ..room_state(&frontier, &outlook) })
     }
 
     fn since_start(&self, now: Instant) -> Duration {
@@ -266,6 +298,7 @@ mod tests {
     use spillway_api::internal::v1::{ClaimCount, ControlState, NumberRange, ReportRoomRequest};
     use spillway_bus::{Bus as _, Event, LocalBus, Subject};
     use spillway_rpc::{Channel, ServerMetrics, in_process};
+    use spillway_types::{Clock as _, TestClock};
     use tokio::time::{sleep, timeout};
     use tonic::Status;
     use tonic::service::Routes;
@@ -424,6 +457,41 @@ mod tests {
         second.control.order_room(RoomOrder::Open);
         sleep(Duration::from_secs(3)).await;
         assert_eq!(second.control.shared.room.state().last.f, 500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lottery_outlives_its_holders_and_is_drawn_once() {
+        let (leases, bus) = (Arc::new(MemoryLeases::default()), Arc::new(LocalBus::new()));
+        let opens_at =
+            Duration::from_micros(TestClock::default().now().as_micros()) + Duration::from_secs(3_600);
+        let opens_at = Some(std::time::UNIX_EPOCH + opens_at);
+        let room = RoomConfig { opens_at, ..RoomConfig::default() };
+        let config = Config { room, ..Config::default() };
+        let first = node(1, config.clone(), leases.clone(), &bus);
+        acting(&first).await;
+        report(&first, ReportRoomRequest { issued: 500, ..wanted(1, 500) }).await.unwrap();
+        sleep(Duration::from_secs(10)).await;
+        let last = |node: &Node| node.control.shared.room.state().last;
+        let closed = Pool { first: 1, count: 0 };
+        assert_eq!((last(&first).f, last(&first).mode, last(&first).pool), (0, Mode::NotOpen, Some(closed)));
+        first.tasks.close_and_wait(BOUND).await.unwrap();
+
+        // They have heard nothing of it.
+        let second = node(2, config.clone(), leases.clone(), &Arc::new(LocalBus::new()));
+        acting(&second).await;
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!((last(&second).f, last(&second).pool), (0, Some(closed)));
+        second.control.order_room(RoomOrder::Open);
+        sleep(Duration::from_secs(6)).await;
+        let drawn = last(&second).pool.unwrap();
+        assert!(drawn.first == 1 && drawn.count >= 500, "{drawn:?}");
+        assert!(last(&second).f >= 500);
+        second.tasks.close_and_wait(BOUND).await.unwrap();
+
+        let third = node(3, config, leases, &Arc::new(LocalBus::new()));
+        acting(&third).await;
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(last(&third).pool, Some(drawn));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: each figure beside a floor measured in the same run.
 
 mod closed_loop;
+mod door;
 mod fleet;
 mod message;
 mod node;
@@ -45,6 +46,8 @@ enum Suite {
         #[arg(long)]
         back_ends: PathBuf,
     },
+    /// What people who have no account yet cost a gateway.
+    Door(Options),
     /// The floor's server; started by the suite.
     #[command(hide = true)]
     Echo,
@@ -90,6 +93,7 @@ pub async fn main() -> Result<ExitCode> {
     match Arguments::parse().suite {
         Suite::Echo => node::echo::serve().await.map(|()| ExitCode::SUCCESS),
         Suite::Node(options) => node::run(&options).await,
+        Suite::Door(options) => door::run(&options).await,
         Suite::Overload { options, back_ends } => overload::run(&options, &back_ends).await,
         Suite::Fleet { options, back_ends } => fleet::run(&options, &back_ends).await,
     }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::attestation::{WebhookAttestation, WebhookConfig, WebhookConfigError};
+
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -22,11 +24,32 @@ pub struct RoomConfig {
     pub required: bool,
     /// Whether a place costs a computation: 33,000 hashes on a quiet day, which is a blink for a phone.
     pub proof_of_work: bool,
+    /// Whether devices are asked who they are when their turn comes. Absent: they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<AttestationConfig>,
+}
+
+/// How devices are judged that claim their turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AttestationConfig {
+    pub webhook: WebhookConfig,
+    /// Devices that are asked about at a time. Whoever comes when there are as many is told to come again.
+    pub at_once: usize,
+    /// Whether devices are let in while the webhook has no verdict. If not, nobody is called until it has: what lies behind the
+    /// door costs money.
+    pub admit_unjudged: bool,
+}
+
+impl Default for AttestationConfig {
+    fn default() -> Self {
+        Self { webhook: WebhookConfig::default(), at_once: 256, admit_unjudged: false }
+    }
 }
 
 impl Default for RoomConfig {
     fn default() -> Self {
-        Self { required: false, proof_of_work: true }
+        Self { required: false, proof_of_work: true, attestation: None }
     }
 }
 
@@ -103,6 +126,10 @@ pub struct SessionConfig {
     /// Messages and bytes of one page read from a mailbox: what one session holds of the store at a time.
     pub page_messages_max: u32,
     pub page_bytes_max: u32,
+    /// Reads at a time that no hint has asked for: the first one of a session, sweeps, and those after an outage of the bus. The
+    /// rest waits in the order in which it came. When thousands come back together, sends go on; a read takes some
+    /// milliseconds, so that ten thousand sessions have read within seconds.
+    pub reads_in_turn: usize,
     /// The longest wait for the mailbox when reading or acknowledging; then it is tried again.
     #[serde(with = "humantime_serde")]
     pub call_timeout: Duration,
@@ -158,6 +185,7 @@ impl Default for SessionConfig {
             slow_reader_timeout: Duration::from_secs(30),
             page_messages_max: 100,
             page_bytes_max: 256 << 10,
+            reads_in_turn: 16,
             call_timeout: Duration::from_secs(5),
             ack_delay: Duration::from_millis(100),
             ack_batch: 64,
@@ -171,7 +199,7 @@ impl Default for SessionConfig {
 const ID_WINDOW: Duration = Duration::from_secs(10);
 
 /// Why a configuration cannot be used. The text names the key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("{0} must not be zero")]
     Zero(&'static str),
@@ -181,6 +209,8 @@ pub enum ConfigError {
         "send.try_timeout must be less than send.same_id_for, or a lost answer would never be asked for again"
     )]
     NoRetry,
+    #[error("room.attestation.webhook: {0}")]
+    Attestation(#[source] WebhookConfigError),
 }
 
 impl Config {
@@ -188,7 +218,7 @@ impl Config {
     ///
     /// When a value cannot work.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let Self { identity, devices, send, session, room: _ } = self;
+        let Self { identity, devices, send, session, room } = self;
         let zeros = [
             ("identity.token_lifetime", identity.token_lifetime.is_zero()),
             ("identity.ticket_lifetime", identity.ticket_lifetime.is_zero()),
@@ -203,6 +233,7 @@ impl Config {
             ("session.hello_timeout", session.hello_timeout.is_zero()),
             ("session.in_flight_max", session.in_flight_max == 0),
             ("session.outbound_bytes_max", session.outbound_bytes_max == 0),
+            ("session.reads_in_turn", session.reads_in_turn == 0),
             ("session.page_messages_max", session.page_messages_max == 0),
             ("session.page_bytes_max", session.page_bytes_max == 0),
             ("session.call_timeout", session.call_timeout.is_zero()),
@@ -216,6 +247,12 @@ impl Config {
         if send.try_timeout >= send.same_id_for {
             return Err(ConfigError::NoRetry);
         }
+        if let Some(attestation) = &room.attestation {
+            if attestation.at_once == 0 {
+                return Err(ConfigError::Zero("room.attestation.at_once"));
+            }
+            WebhookAttestation::new(&attestation.webhook).map_err(ConfigError::Attestation)?;
+        }
         Ok(())
     }
 }
@@ -227,12 +264,20 @@ mod tests {
     #[test]
     fn the_default_can_be_used_and_an_id_older_than_its_window_cannot() {
         let mut config = Config::default();
-        assert_eq!(config.check(), Ok(()));
+        config.check().unwrap();
         config.send.same_id_for = Duration::from_secs(11);
-        assert_eq!(config.check(), Err(ConfigError::IdWindow));
+        assert!(matches!(config.check(), Err(ConfigError::IdWindow)));
         config.send.same_id_for = config.send.try_timeout;
-        assert_eq!(config.check(), Err(ConfigError::NoRetry));
+        assert!(matches!(config.check(), Err(ConfigError::NoRetry)));
         config.session.in_flight_max = 0;
-        assert_eq!(config.check(), Err(ConfigError::Zero("session.in_flight_max")));
+        assert!(matches!(config.check(), Err(ConfigError::Zero("session.in_flight_max"))));
+    }
+
+    #[test]
+    fn a_webhook_that_cannot_be_asked_is_found_at_once() {
+        let mut config = Config::default();
+        config.room.attestation = Some(AttestationConfig::default());
+        let text = config.check().unwrap_err().to_string();
+        assert_eq!(text, "room.attestation.webhook: url is not an http or https address");
     }
 }

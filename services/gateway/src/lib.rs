@@ -15,6 +15,7 @@ mod account;
 mod account_events;
 mod append_all;
 mod arrival;
+mod attestation;
 mod auth;
 mod changed_accounts;
 mod class;
@@ -57,6 +58,7 @@ use spillway_bus::Bus;
 use spillway_chassis::{DrainHandle, Tasks};
 use spillway_rpc::{Channel, Hop};
 use spillway_types::{Clock, MessageIdGenerator, Secret};
+use tokio::sync::Semaphore;
 
 use crate::account_events::AccountEvents;
 use crate::append_all::Appender;
@@ -67,9 +69,13 @@ use crate::device_cache::DeviceCache;
 use crate::metrics::Metrics;
 use crate::room::Room;
 
+pub use attestation::{
+    Attestation, AttestationError, Evidence, Verdict, WebhookAttestation, WebhookConfig, WebhookConfigError,
+};
 pub use class::DeviceCalls;
 pub use config::{
-    Config, ConfigError, DeviceCacheConfig, IdentityConfig, RoomConfig, SendConfig, SessionConfig,
+    AttestationConfig, Config, ConfigError, DeviceCacheConfig, IdentityConfig, RoomConfig, SendConfig,
+    SessionConfig,
 };
 pub use grpc::{Api, StatusApi};
 pub use session::Outgoing;
@@ -83,6 +89,8 @@ pub struct Deps {
     pub control: ControlClient<Channel>,
     pub bus: Arc<dyn Bus>,
     pub quotas: Arc<Quotas>,
+    /// Whom the room asks about devices. `None`: any device may claim its turn.
+    pub attestation: Option<Arc<dyn Attestation>>,
     /// This process, as in its beacons.
     pub process: [u8; 16],
     /// Signs tokens and tickets. The same at all gateways.
@@ -126,6 +134,8 @@ struct Parts {
     room: Room,
     hop: Hop,
     clock: Arc<dyn Clock>,
+    /// See [`SessionConfig::reads_in_turn`].
+    reads_in_turn: Arc<Semaphore>,
     /// Sessions, apart from the rest so that a drain can wait for them.
     sessions: Tasks,
     /// When the newest session opened, in microseconds since the Unix epoch.
@@ -173,6 +183,7 @@ impl Gateway {
         let room = room::Deps {
             process: deps.process,
             control: deps.control,
+            attestation: deps.attestation,
             hop: deps.hop.clone(),
             clock: Arc::clone(&deps.clock),
             secret: deps.token_key.derive("spillway gateway: waiting room", &[]),
@@ -180,6 +191,7 @@ impl Gateway {
         let room = Room::new(config.room.clone(), room);
         room.start(Arc::clone(&deps.bus), &deps.tasks);
         let Deps { registration, mailbox, directory, bus, quotas, hop, clock, tasks, drain, .. } = deps;
+        let reads_in_turn = Arc::new(Semaphore::new(config.session.reads_in_turn));
         let parts = Parts {
             config,
             registration,
@@ -190,6 +202,7 @@ impl Gateway {
             room,
             hop,
             clock,
+            reads_in_turn,
             sessions: tasks.child(),
             last_opened_us: AtomicU64::new(0),
             drain,

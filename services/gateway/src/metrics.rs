@@ -72,6 +72,7 @@ label!(
         Called = "called",
         Over = "over",
         Admitted = "admitted",
+        TurnedAway = "turned_away",
         Refused = "refused",
     }
 );

@@ -6,6 +6,7 @@
 mod claim;
 mod enter;
 mod hear;
+mod judge;
 mod keys;
 mod poll;
 mod report;
@@ -23,8 +24,10 @@ use spillway_types::{Clock, Secret};
 use spillway_waiting_room::{DifficultyLaw, Door, Room as RoomId};
 use tokio::time::Instant;
 
+use crate::attestation::Attestation;
 use crate::config::RoomConfig;
 pub(crate) use claim::RoomError;
+use judge::Judge;
 use keys::DailyKeys;
 use report::Numbers;
 use state::State;
@@ -40,6 +43,7 @@ struct Shared {
     config: RoomConfig,
     process: [u8; 16],
     control: ControlClient<Channel>,
+    judge: Option<Judge>,
     hop: Hop,
     clock: Arc<dyn Clock>,
     start: Instant,
@@ -47,6 +51,7 @@ struct Shared {
     door: Door,
     law: DifficultyLaw,
     network_key: Secret,
+    lottery_key: Secret,
     state: Mutex<State>,
     /// Whoever finds no number left asks for more, and the others wait for him.
     numbers: tokio::sync::Mutex<Numbers>,
@@ -57,6 +62,7 @@ pub(crate) struct Deps {
     /// This process, as in its beacons.
     pub(crate) process: [u8; 16],
     pub(crate) control: ControlClient<Channel>,
+    pub(crate) attestation: Option<Arc<dyn Attestation>>,
     pub(crate) hop: Hop,
     pub(crate) clock: Arc<dyn Clock>,
     /// The same at all gateways.
@@ -66,16 +72,20 @@ pub(crate) struct Deps {
 impl Room {
     pub(crate) fn new(config: RoomConfig, deps: Deps) -> Self {
         let now = deps.clock.now();
+        let asked = config.attestation.clone().unwrap_or_default();
+        let judge = deps.attestation.map(|attestation| Judge::new(attestation, &asked));
         Self(Arc::new(Shared {
             config,
             process: deps.process,
             control: deps.control,
+            judge,
             hop: deps.hop,
             start: Instant::now(),
             keys: DailyKeys::new(&deps.secret, now),
             door: Door::new(&deps.secret),
             law: DifficultyLaw::default(),
             network_key: deps.secret.derive("waiting room networks", &[]),
+            lottery_key: deps.secret.derive("waiting room lottery", &[]),
             state: Mutex::new(State::default()),
             numbers: tokio::sync::Mutex::new(Numbers::default()),
             clock: deps.clock,

@@ -51,9 +51,13 @@ impl Parts {
         place.map_err(ForwardError::Room)
     }
 
-    pub(crate) fn claim(&self, request: &v1::ClaimRequest) -> Result<v1::Admitted, ForwardError> {
-        let admitted = self.room.claim(request);
-        let answer = if admitted.is_ok() { RoomAnswer::Admitted } else { RoomAnswer::Refused };
+    pub(crate) async fn claim(&self, request: &v1::ClaimRequest) -> Result<v1::Admitted, ForwardError> {
+        let admitted = self.room.claim(request).await;
+        let answer = match &admitted {
+            Ok(_) => RoomAnswer::Admitted,
+            Err(RoomError::TurnedAway) => RoomAnswer::TurnedAway,
+            Err(_) => RoomAnswer::Refused,
+        };
         self.metrics.room.count(answer);
         admitted.map_err(ForwardError::Room)
     }

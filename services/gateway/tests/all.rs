@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may end anywhere")]
 
 mod all {
+    mod attestation;
     mod classes;
     mod identity;
     mod room;

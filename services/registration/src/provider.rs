@@ -15,10 +15,10 @@ use async_trait::async_trait;
 use spillway_store::verifications::Transport;
 use spillway_types::PhoneNumber;
 
-pub use client::ClientError;
 pub use config::{Carriers, ProviderConfig, ProviderKind, ProvidersError, TransportName, build, check};
 pub use http::{HttpConfig, HttpConfigError, HttpProvider};
 pub use sandbox::{Delay, DeliveredCode, Sandbox, SandboxConfig};
+pub use spillway_chassis::outbound::ClientError;
 pub use twilio::{Twilio, TwilioConfig, TwilioConfigError};
 
 pub use crate::routing::{Costs, Terms};

@@ -55,6 +55,8 @@ pub enum BuildError {
     Directory(#[from] spillway_directory::BuildError),
     #[error("the control role cannot start")]
     Control(#[from] spillway_control::BuildError),
+    #[error("the [gateway.room.attestation] section cannot be used")]
+    Attestation(#[from] spillway_gateway::WebhookConfigError),
     #[error("the providers of codes cannot be used")]
     Providers(#[from] ProvidersError),
     #[error("the metrics cannot be registered")]

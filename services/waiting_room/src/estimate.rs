@@ -45,6 +45,8 @@ pub struct Estimate {
 pub enum Reason {
     /// Nobody is let in, so that those who are in are served. The estimate begins when that is over.
     Frozen,
+    /// The room opens later. The estimate has that in it.
+    NotOpen,
     /// Fewer are let in than in the minutes before.
     Slower,
     /// The pace is an old one.
@@ -325,6 +327,18 @@ impl Outlook {
         };
         // `as` saturates.
         Estimate { ahead: ahead.round() as u64, low, high, likely, reason }
+    }
+
+    /// For whoever takes part in a lottery that is drawn in `opens_in`: any of its places may become his. `last`: the highest number.
+    pub fn before_opening(&self, opens_in: Duration, last: u64, view: &View, now: Duration) -> Estimate {
+        let whole = self.estimate(last, view, now);
+        Estimate {
+            ahead: whole.ahead / 2,
+            low: round(opens_in.as_secs_f64()),
+            high: round(opens_in.as_secs_f64()) + whole.high,
+            likely: opens_in + whole.likely / 2,
+            reason: Some(Reason::NotOpen),
+        }
     }
 
     /// The longest time between two polls that anybody is told.

@@ -50,6 +50,8 @@ pub enum Mode {
     Overload,
     /// The operator has stopped it.
     Stopped,
+    /// It opens at a time that was announced, and whoever comes before takes part in the lottery.
+    NotOpen,
     /// The operator lets everybody in at once.
     Open,
 }
@@ -72,7 +74,7 @@ impl Frontier {
     };
 
     pub const fn frozen(&self) -> bool {
-        matches!(self.mode, Mode::Overload | Mode::Stopped)
+        matches!(self.mode, Mode::Overload | Mode::Stopped | Mode::NotOpen)
     }
 
     /// The highest place that can no longer be claimed.

@@ -99,6 +99,11 @@ impl Flags {
     /// Looks like a machine: such a ticket waits like all others and is never called.
     pub const NEVER_CALLED: Flags = Flags(2);
 
+    /// All of both.
+    pub const fn and(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+
     pub const fn contains(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
     }

@@ -69,6 +69,12 @@ impl Used {
         Ok(())
     }
 
+    /// Whether a pass of this name has been used, as far as is remembered.
+    pub fn holds(&self, id: PassId) -> bool {
+        let page = self.pages.get(&(id.room, id.seq / PAGE_BITS));
+        page.is_some_and(|page| page.bits[(id.seq % PAGE_BITS / 64) as usize] & (1 << (id.seq % 64)) != 0)
+    }
+
     /// Forgets what has lost its meaning. To be called now and then; a full set does it by itself.
     pub fn forget(&mut self, now: Timestamp) {
         self.pages.retain(|_, page| page.until > now);

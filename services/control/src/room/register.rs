@@ -1,6 +1,6 @@
 //! What of the room outlives all processes of the role: up to which number has been lent, how far the frontier was, and how many had come.
 //!
-//! One register beside the lease. A holder that has lost the lease without noticing cannot change it unseen: each write is on the condition that
+//! One register beside the lease, and one for the lottery of a scheduled opening. A holder that has lost the lease without noticing cannot change it unseen: each write is on the condition that
 //! nobody else has written since, and a new holder acts only after a write of its own.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use spillway_chassis::Tasks;
 use spillway_rpc::Chain;
 use spillway_store::leases::{FencingToken, HolderId, Lease};
 use spillway_store::{Cas, Leases, StoreError};
-use spillway_waiting_room::{Blocks, Mark};
+use spillway_waiting_room::{Blocks, Mark, Pool};
 use tokio::time::{Instant, interval, timeout};
 
 use crate::Shared;
@@ -17,19 +17,21 @@ use crate::tenure::Tenure;
 
 /// The register's name in the store.
 const REGISTER: &str = "waiting_room";
+const POOL_REGISTER: &str = "waiting_room_lottery";
 const EVERY: Duration = Duration::from_millis(200);
 /// How many have come is stored this often, while they come. Those of the last second count again when they poll.
 const ISSUED_EVERY: Duration = Duration::from_secs(1);
 /// The frontier is stored this often. After a loss of all of the role, so much of it is walked again.
 const FRONTIER_EVERY: Duration = Duration::from_secs(5);
 
-/// What the register holds.
+/// What the registers hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stored {
     /// No number above it has been lent.
     pub(crate) mark: u64,
     pub(crate) frontier: u64,
     pub(crate) issued: u64,
+    pub(crate) pool: Option<Pool>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +51,8 @@ struct Keeper<'a> {
     call_timeout: Duration,
     /// As this process has written it under the present token.
     written: Option<Lease>,
+    /// The lottery's, as it was found or written.
+    pool: Option<Lease>,
     at: Instant,
 }
 
@@ -63,7 +67,7 @@ impl Stored {
 
     fn of_lease(lease: &Lease) -> Self {
         let both = u128::from_be_bytes(lease.holder.0);
-        Self { mark: lease.renewal, frontier: (both >> 64) as u64, issued: both as u64 }
+        Self { mark: lease.renewal, frontier: (both >> 64) as u64, issued: both as u64, pool: None }
     }
 }
 
@@ -81,6 +85,7 @@ pub(crate) fn keep(
             leases: leases.as_ref(),
             call_timeout,
             written: None,
+            pool: None,
             at: Instant::now(),
         };
         let mut ticks = interval(EVERY);
@@ -116,6 +121,9 @@ impl Keeper<'_> {
         let Some(written) = self.written.filter(|written| written.token == tenure.token()) else {
             return self.catch_up(tenure).await;
         };
+        if let Some(pool) = room.pool_to_store() {
+            self.keep_pool(tenure, pool).await?;
+        }
         let Some((stored, wanted)) = room.to_store() else { return Ok(()) };
         let before = Stored::of_lease(&written);
         let due = match before {
@@ -128,7 +136,9 @@ impl Keeper<'_> {
         }
         // Unknown until the write is answered.
         self.written = None;
-        self.written = Some(self.write(tenure, stored, Some(written)).await?);
+        let lease = stored.to_lease(tenure.token());
+        self.written = Some(self.put(REGISTER, tenure, lease, Some(written)).await?);
+        self.at = Instant::now();
         if let Some(mark) = wanted {
             room.stored(mark);
         }
@@ -153,30 +163,50 @@ impl Keeper<'_> {
         }
         // On what was found, so that a write of a holder before that is still under way fails, or makes this one fail.
         let stored = found.as_ref().map(Stored::of_lease).unwrap_or_default();
+        self.pool = self.bounded(self.leases.get(POOL_REGISTER)).await?;
+        let stored = Stored { pool: self.pool.as_ref().map(pool_of), ..stored };
         let mark = Blocks::new(token.0, stored.mark, Duration::ZERO)
             .wanted()
             .unwrap_or(Mark { epoch: token.0, highest: stored.mark });
         let reserved = Stored { mark: mark.highest, ..stored };
-        self.written = Some(self.write(tenure, reserved, found).await?);
-        room.begin(token, stored, mark, Instant::now());
+        self.written = Some(self.put(REGISTER, tenure, reserved.to_lease(token), found).await?);
+        self.at = Instant::now();
+        room.begin(token, stored, mark, Instant::now(), self.shared.clock.now());
         Ok(())
     }
 
-    async fn write(
-        &mut self,
+    /// If it is not known what became of it, it is looked at again before the next try.
+    async fn keep_pool(&mut self, tenure: Tenure, pool: Pool) -> Result<(), RegisterError> {
+        let lease = lease_of(pool, tenure.token());
+        if self.pool.as_ref().is_some_and(|found| pool_of(found) == pool) {
+            self.shared.room.pool_stored(pool);
+            return Ok(());
+        }
+        match self.put(POOL_REGISTER, tenure, lease, self.pool).await {
+            Ok(written) => {
+                self.pool = Some(written);
+                self.shared.room.pool_stored(pool);
+                Ok(())
+            }
+            Err(error) => {
+                self.pool = self.bounded(self.leases.get(POOL_REGISTER)).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn put(
+        &self,
+        register: &str,
         tenure: Tenure,
-        stored: Stored,
+        lease: Lease,
         expected: Option<Lease>,
     ) -> Result<Lease, RegisterError> {
-        let lease = stored.to_lease(tenure.token());
         if tenure.check(Instant::now()).is_err() {
             return Err(RegisterError::Conflict);
         }
-        match self.bounded(self.leases.put(REGISTER, lease, expected)).await? {
-            Cas::Applied => {
-                self.at = Instant::now();
-                Ok(lease)
-            }
+        match self.bounded(self.leases.put(register, lease, expected)).await? {
+            Cas::Applied => Ok(lease),
             Cas::Conflict => Err(RegisterError::Conflict),
         }
     }
@@ -190,4 +220,16 @@ impl Keeper<'_> {
             Err(_elapsed) => Err(RegisterError::TimedOut),
         }
     }
+}
+
+fn lease_of(pool: Pool, token: FencingToken) -> Lease {
+    let mut holder = [0; 16];
+    holder[..8].copy_from_slice(&pool.first.to_be_bytes());
+    holder[8..].copy_from_slice(&pool.count.to_be_bytes());
+    Lease { holder: HolderId(holder), token, renewal: 0 }
+}
+
+fn pool_of(lease: &Lease) -> Pool {
+    let both = u128::from_be_bytes(lease.holder.0);
+    Pool { first: (both >> 64) as u64, count: both as u64 }
 }

@@ -1,9 +1,8 @@
 use std::ops::RangeInclusive;
 
 use spillway_api::internal::v1 as wire;
-use spillway_store::leases::{FencingToken, HolderId};
-use spillway_types::Timestamp;
-use spillway_waiting_room::{Bits, Claimed, Frontier, Lent, Mode, Outlook};
+use spillway_store::leases::HolderId;
+use spillway_waiting_room::{Bits, Claimed, Lent};
 
 /// A gateway's report, as far as it makes sense.
 #[derive(Clone, Debug)]
@@ -65,61 +64,4 @@ impl TryFrom<wire::ReportRoomRequest> for Report {
 
 pub(crate) fn lent(lent: Lent) -> wire::LentNumbers {
     wire::LentNumbers { token: lent.epoch, first: lent.first, count: lent.count }
-}
-
-pub(super) fn state(frontier: &Frontier, outlook: &Outlook) -> wire::RoomState {
-    let mode = match frontier.mode {
-        Mode::Paced => wire::RoomMode::Paced,
-        Mode::Overload => wire::RoomMode::Overload,
-        Mode::Stopped => wire::RoomMode::Stopped,
-        Mode::Open => wire::RoomMode::Open,
-    };
-    wire::RoomState {
-        number: frontier.number,
-        frontier: frontier.f,
-        speed: frontier.speed,
-        rate: frontier.rate,
-        show_up: frontier.show_up,
-        floor: frontier.floor,
-        mode: mode.into(),
-        issued: frontier.issued,
-        marks: frontier.marks.to_vec(),
-        pace: outlook.pace,
-        slow: outlook.slow,
-        fast: outlook.fast,
-        leaving: outlook.leaving,
-        low: outlook.low,
-        high: outlook.high,
-        slower: outlook.slower,
-        stretch: outlook.stretch,
-        generation: outlook.generation,
-        knot_places: outlook.crowd.knots().iter().map(|(place, _)| *place).collect(),
-        knot_counts: outlook.crowd.knots().iter().map(|(_, count)| *count).collect(),
-        ..wire::RoomState::default()
-    }
-}
-
-/// As far as a holder needs it to go on from.
-pub(super) fn frontier(token: FencingToken, room: &wire::RoomState) -> Frontier {
-    let mut marks = [0; 4];
-    marks.iter_mut().zip(&room.marks).for_each(|(mark, sent)| *mark = *sent);
-    Frontier {
-        epoch: token.0,
-        number: room.number,
-        at: Timestamp::ZERO,
-        f: room.frontier,
-        speed: room.speed,
-        rate: room.rate,
-        show_up: room.show_up,
-        floor: room.floor,
-        mode: match room.mode() {
-            wire::RoomMode::Overload => Mode::Overload,
-            wire::RoomMode::Stopped => Mode::Stopped,
-            wire::RoomMode::Open => Mode::Open,
-            wire::RoomMode::Paced | wire::RoomMode::Unspecified => Mode::Paced,
-        },
-        issued: room.issued,
-        pool: None,
-        marks,
-    }
 }

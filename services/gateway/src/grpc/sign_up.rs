@@ -19,7 +19,7 @@ impl SignUp for Api {
     }
 
     async fn claim(&self, request: Request<v1::ClaimRequest>) -> Result<Response<v1::Admitted>, Status> {
-        Ok(Response::new(self.0.claim(request.get_ref()).map_err(into_status)?))
+        Ok(Response::new(self.0.claim(request.get_ref()).await.map_err(into_status)?))
     }
 
     async fn start_verification(

@@ -1,6 +1,9 @@
+use std::time::Duration;
+
+use spillway_api::v1::ClaimRequest;
 use spillway_api::{Reason, Refusal, v1};
 use spillway_rpc::ServiceError;
-use spillway_types::PhoneNumber;
+use spillway_types::{PhoneNumber, Timestamp};
 use spillway_waiting_room::{
     ClaimError, PASS_LIFETIME, Pass, PassError, PassId, TicketError, Turn, WorkError, claim,
 };
@@ -9,6 +12,7 @@ use tonic::Status;
 use super::enter::device_key;
 use super::poll::open;
 use super::{ROOM, Room};
+use crate::attestation::{Evidence, STATEMENT_BYTES_MAX, Verdict};
 use crate::wire::wire_duration;
 
 /// Why the room does not do what it is asked.
@@ -30,6 +34,13 @@ pub(crate) enum RoomError {
     Pass(#[from] PassError),
     #[error("it is not this ticket's turn")]
     NotYourTurn,
+    #[error("a statement of attestation has at most {STATEMENT_BYTES_MAX} bytes")]
+    Statement,
+    /// Not told apart from [`Self::NotYourTurn`] outside.
+    #[error("the device is not genuine")]
+    TurnedAway,
+    #[error("it is not known whether the device is genuine")]
+    NotJudged,
     #[error("an admission is needed")]
     NoAdmission,
     #[error("control does not answer")]
@@ -39,7 +50,11 @@ pub(crate) enum RoomError {
 impl ServiceError for RoomError {
     fn refusal(&self) -> Refusal {
         match self {
-            Self::NotYourTurn => Refusal::new(Reason::WaitingRoom, "poll: it is not this ticket's turn"),
+            Self::NotYourTurn | Self::TurnedAway => {
+                Refusal::new(Reason::WaitingRoom, "poll: it is not this ticket's turn")
+            }
+            Self::NotJudged => Refusal::new(Reason::Unavailable, "devices cannot be checked at present")
+                .retry_after(Some(JUDGED_SOON)),
             Self::NoAdmission => Refusal::new(Reason::WaitingRoom, "enter the waiting room first"),
             Self::Pass(PassError::Expired(_)) => {
                 Refusal::new(Reason::WaitingRoom, "the pass is over; claim the ticket again, or enter anew")
@@ -50,17 +65,21 @@ impl ServiceError for RoomError {
     }
 }
 
+/// Within the two minutes of a turn this is several tries.
+const JUDGED_SOON: Duration = Duration::from_secs(5);
+
 impl Room {
-    pub(crate) fn claim(&self, request: &v1::ClaimRequest) -> Result<v1::Admitted, RoomError> {
+    pub(crate) async fn claim(&self, request: &v1::ClaimRequest) -> Result<v1::Admitted, RoomError> {
         let (now, clock) = (self.now(), self.0.clock.now());
         let keys = self.0.keys.at(clock);
         let (ticket, sealed) = open(&request.ticket, &keys, clock)?;
         let device = device_key(&request.device_key)?;
-        let Turn::Called { publication, .. } = self.state().view.turn(&ticket, ticket.seq, now, clock) else {
+        let Turn::Called { publication, .. } = self.state().turn(&ticket, now, clock) else {
             return Err(RoomError::NotYourTurn);
         };
         let signature = signature(&request.signature)?;
         let pass = claim(&keys, &sealed, &ticket, &request.challenge, &device, &signature, clock)?;
+        self.judge(request, &pass, clock).await?;
         let mut state = self.state();
         // A set that is full only miscounts.
         if state.claimed.use_up(&pass, clock).is_ok() {
@@ -71,6 +90,25 @@ impl Room {
             pass: pass.seal(&keys).as_bytes().to_vec().into(),
             expires_in: Some(wire_duration(PASS_LIFETIME)),
         })
+    }
+
+    async fn judge(&self, request: &v1::ClaimRequest, pass: &Pass, now: Timestamp) -> Result<(), RoomError> {
+        let Some(judge) = &self.0.judge else { return Ok(()) };
+        let ClaimRequest { attestation: statement, challenge, device_key, .. } = request;
+        if statement.len() > STATEMENT_BYTES_MAX {
+            return Err(RoomError::Statement);
+        }
+        if self.state().turned_away.holds(pass.id) {
+            return Err(RoomError::TurnedAway);
+        }
+        match judge.judge(Evidence { statement, challenge, device_key }).await? {
+            Verdict::Genuine => Ok(()),
+            Verdict::Counterfeit => {
+                // He is asked about again if it cannot be remembered.
+                self.state().turned_away.use_up(pass, now).ok();
+                Err(RoomError::TurnedAway)
+            }
+        }
     }
 
     /// Whether a sign-up of this number may begin, and the name of what it uses up. Without an admission it may when none is required.

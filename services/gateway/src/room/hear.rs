@@ -3,12 +3,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
-use spillway_api::internal::v1::{ControlState, RoomMode, RoomState};
+use spillway_api::internal::v1::ControlState;
 use spillway_bus::{Bus, Event, Subject};
 use spillway_chassis::Tasks;
-use spillway_rpc::Chain;
+use spillway_rpc::{Chain, frontier_of, outlook_of};
 use spillway_types::Timestamp;
-use spillway_waiting_room::{Crowd, Frontier, Mode, Outlook};
 
 use super::Room;
 
@@ -45,11 +44,13 @@ impl Room {
     fn on_state(&self, hint: Bytes) {
         match ControlState::decode(hint) {
             Ok(ControlState { token, sent_at_us, room: Some(room), .. }) => {
-                let polls_max = room.polls_per_gateway;
-                let (frontier, outlook) = read(token, sent_at_us, room);
-                let now = self.now();
+                let (polls_max, opens_at_us) = (room.polls_per_gateway, room.opens_at_us);
+                let frontier = frontier_of(token, Timestamp::from_micros(sent_at_us), &room);
+                let (outlook, now) = (outlook_of(room), self.now());
                 let mut state = self.state();
                 if state.view.hear(&frontier, now) {
+                    state.draw(&self.0.lottery_key, frontier.pool);
+                    state.opens_at = (opens_at_us > 0).then(|| Timestamp::from_micros(opens_at_us));
                     state.begin_generation(outlook.generation);
                     state.outlook = Some(Arc::new(outlook));
                     state.polls_max = polls_max;
@@ -59,41 +60,4 @@ impl Room {
             Err(error) => tracing::debug!(%error, "a control state cannot be decoded"),
         }
     }
-}
-
-fn read(token: u64, sent_at_us: u64, room: RoomState) -> (Frontier, Outlook) {
-    let mut marks = [0; 4];
-    marks.iter_mut().zip(&room.marks).for_each(|(mark, sent)| *mark = *sent);
-    let frontier = Frontier {
-        epoch: token,
-        number: room.number,
-        at: Timestamp::from_micros(sent_at_us),
-        f: room.frontier,
-        speed: room.speed,
-        rate: room.rate,
-        show_up: room.show_up,
-        floor: room.floor,
-        mode: match room.mode() {
-            RoomMode::Overload => Mode::Overload,
-            RoomMode::Stopped => Mode::Stopped,
-            RoomMode::Open => Mode::Open,
-            RoomMode::Paced | RoomMode::Unspecified => Mode::Paced,
-        },
-        issued: room.issued,
-        pool: None,
-        marks,
-    };
-    let outlook = Outlook {
-        pace: room.pace,
-        slow: room.slow,
-        fast: room.fast,
-        leaving: room.leaving,
-        low: room.low,
-        high: room.high,
-        slower: room.slower,
-        stretch: room.stretch,
-        generation: room.generation,
-        crowd: Crowd::from_knots(room.knot_places.into_iter().zip(room.knot_counts).collect()),
-    };
-    (frontier, outlook)
 }

@@ -1,10 +1,12 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use spillway_api::v1;
 use spillway_api::v1::place::State as Answer;
 use spillway_types::Timestamp;
 use spillway_waiting_room::{
-    CLAIM_WINDOW, Challenge, Estimate, Reason, SealKeys, SealedTicket, Ticket, TicketError, Told, Turn,
+    CLAIM_WINDOW, Challenge, Estimate, Flags, Outlook, PassId, Reason, SealKeys, SealedTicket, Ticket,
+    TicketError, Told, Turn,
 };
 
 use super::state::State;
@@ -36,16 +38,33 @@ impl Room {
         let mut state = self.state();
         // Whoever has a ticket has come, though all who knew of it may have died.
         state.saw(ticket.seq);
-        let turn = state.view.turn(&ticket, ticket.seq, now, clock);
+        let (ticket, sealed) = if state.turned_away.holds(PassId { room: ROOM, seq: ticket.seq }) {
+            let ticket = Ticket { flags: ticket.flags.and(Flags::NEVER_CALLED), ..ticket };
+            (ticket, ticket.seal(&keys))
+        } else {
+            (ticket, sealed)
+        };
+        let place = state.place(ticket.seq);
+        let turn = state.turn(&ticket, now, clock);
         let answer = |sealed: &SealedTicket, state| v1::Place {
             ticket: sealed.as_bytes().to_vec().into(),
             state: Some(state),
         };
         match turn {
             Turn::Waiting => {
-                state.presence.heard(ticket.seq);
+                state.presence.heard(place);
                 let outlook = state.outlook.clone();
-                let estimate = outlook.as_ref().map(|outlook| outlook.estimate(ticket.seq, &state.view, now));
+                // Who is never called looks like the last of all, for ever.
+                let never = ticket.flags.contains(Flags::NEVER_CALLED);
+                let place = if never { state.issued } else { place };
+                let estimate = |outlook: &Arc<Outlook>| {
+                    if !state.awaits_draw(ticket.seq) {
+                        return outlook.estimate(place, &state.view, now);
+                    }
+                    let opens_in = state.opens_at.map_or(Duration::ZERO, |opens_at| opens_at.since(clock));
+                    outlook.before_opening(opens_in, state.issued, &state.view, now)
+                };
+                let estimate = outlook.as_ref().map(estimate);
                 let Some((outlook, estimate)) = outlook.zip(estimate) else {
                     let waiting = v1::Waiting {
                         poll_after: Some(wire_duration(NOT_HEARD_YET)),
@@ -91,6 +110,7 @@ fn waiting(estimate: &Estimate, pause: Duration) -> v1::Waiting {
     let reason = match estimate.reason {
         None => v1::WaitReason::Unspecified,
         Some(Reason::Frozen) => v1::WaitReason::Frozen,
+        Some(Reason::NotOpen) => v1::WaitReason::NotOpen,
         Some(Reason::Slower) => v1::WaitReason::Slower,
         Some(Reason::ControlGone) => v1::WaitReason::ControlGone,
     };

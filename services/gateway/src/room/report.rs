@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use spillway_admission::Tier;
+use spillway_admission::{Tier, View};
 use spillway_api::internal::v1::{
     ClaimCount, LentNumbers, NumberRange, PresenceBlock, ReportRoomRequest, ReportRoomResponse,
 };
@@ -13,6 +13,7 @@ use spillway_waiting_room::{Bits, Block, Lent, block_for};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tonic::{Request, Status};
 
+use super::judge::Judge;
 use super::{Room, RoomError};
 
 /// Numbers that have been lent, and what control has not confirmed.
@@ -129,7 +130,6 @@ impl Room {
 
     fn next_report(&self, numbers: &mut Numbers, wanted: u32) -> ReportRoomRequest {
         numbers.serial += 1;
-        let now = self.now();
         let mut state = self.state();
         let block = |(block, bits): (u64, Bits)| PresenceBlock { block, words: bits.to_vec() };
         let count = |(publication, count)| ClaimCount { publication, count };
@@ -139,7 +139,6 @@ impl Room {
             process_id: self.0.process.to_vec().into(),
             serial: numbers.serial,
             issued: state.issued,
-            reached: state.view.frontier(now),
             abandoned: numbers.abandoned.drain(..).map(range).collect(),
             claimed: std::mem::take(&mut state.claims).into_iter().map(count).collect(),
             refusing,
@@ -156,12 +155,17 @@ impl Room {
         let existing = [Tier::Ack, Tier::Resume, Tier::Send, Tier::Lookup];
         let refusing = existing.into_iter().any(|tier| open(tier) < 1.0);
         let closed = view.steering.closes(Tier::StartSignUp);
-        let spare = view.capacity.map(|capacity| {
-            let rest = (capacity - view.offered).max(0.0);
-            (FLOORS * capacity + OF_THE_REST * rest) / CALLS_OF_A_SIGN_UP
-        });
+        let held = self.0.judge.as_ref().is_some_and(Judge::holds_all);
+        let spare = if held { Some(0.0) } else { spare(&view) };
         (refusing || closed, spare)
     }
+}
+
+/// Sign-ups a second. `None`: as many as like.
+fn spare(view: &View) -> Option<f64> {
+    let capacity = view.capacity?;
+    let rest = (capacity - view.offered).max(0.0);
+    Some((FLOORS * capacity + OF_THE_REST * rest) / CALLS_OF_A_SIGN_UP)
 }
 
 impl Numbers {

@@ -49,6 +49,10 @@ pub(crate) struct Backlog {
     purpose: Purpose,
     /// Something arrived that the present read may miss.
     again: bool,
+    /// A hint has told of it.
+    told: bool,
+    /// Nobody has told this session of anything: many may read for the same reason.
+    in_turn: bool,
     retry_after: Duration,
 }
 
@@ -64,8 +68,14 @@ pub(crate) enum Read {
 impl Backlog {
     /// Starts with the first read.
     pub(crate) fn new(now: Instant) -> Self {
-        let mut backlog =
-            Self { state: State::Idle, purpose: Purpose::First, again: false, retry_after: FIRST_RETRY };
+        let mut backlog = Self {
+            state: State::Idle,
+            purpose: Purpose::First,
+            again: false,
+            told: false,
+            in_turn: true,
+            retry_after: FIRST_RETRY,
+        };
         backlog.want(None, now);
         backlog
     }
@@ -78,19 +88,35 @@ impl Backlog {
     /// Looks at the mailbox, unless that is going on anyway.
     pub(crate) fn sweep(&mut self, now: Instant) {
         if self.state == State::Idle {
-            self.purpose = Purpose::Sweep;
+            (self.purpose, self.in_turn) = (Purpose::Sweep, true);
             self.want(None, now);
+        }
+    }
+
+    /// There may be something to read that nobody has told of, and nobody in this room has: the bus was away.
+    pub(crate) fn outage(&mut self, now: Instant) {
+        if self.state == State::Idle {
+            (self.purpose, self.in_turn) = (Purpose::CatchUp, true);
+            self.want(None, now);
+        } else {
+            self.again = true;
         }
     }
 
     /// There is something to read which the read that is going on may miss.
     pub(crate) fn catch_up(&mut self, now: Instant) {
         if self.state == State::Idle {
-            self.purpose = Purpose::CatchUp;
+            (self.purpose, self.in_turn) = (Purpose::CatchUp, false);
             self.want(None, now);
         } else {
-            self.again = true;
+            (self.again, self.told) = (true, true);
         }
+    }
+
+    /// Whether the read should wait for its turn among those of other sessions: it is one of many with the same cause, such as a
+    /// herd that has come or an outage that is over, and they would push everybody's sends aside.
+    pub(crate) const fn in_turn(&self) -> bool {
+        self.in_turn
     }
 
     /// When to ask for a page, given room for `room` messages in a window of `window`.
@@ -122,6 +148,7 @@ impl Backlog {
         let was_first = self.purpose == Purpose::First;
         if std::mem::take(&mut self.again) {
             self.purpose = Purpose::CatchUp;
+            self.in_turn = !std::mem::take(&mut self.told);
             self.want(None, now);
         }
         if was_first {
@@ -137,6 +164,8 @@ impl Backlog {
         if self.purpose == Purpose::Sweep {
             self.purpose = Purpose::CatchUp;
         }
+        // There is mail.
+        self.in_turn = false;
         let after = last.or(match self.state {
             State::Asked { after } => after,
             _ => None,
@@ -221,6 +250,35 @@ mod tests {
         assert!(!backlog.holds_hints());
         backlog.no_room(None, now);
         assert!(backlog.holds_hints());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_who_knows_of_mail_reads_out_of_turn() {
+        let now = Instant::now();
+        let mut backlog = Backlog::new(now);
+        assert!(backlog.in_turn());
+        backlog.ask();
+        backlog.outage(now);
+        backlog.page(None, false, now);
+        assert!(
+            backlog.in_turn() && backlog.holds_hints(),
+            "another read, because the bus was away under the first"
+        );
+        backlog.ask();
+        backlog.catch_up(now);
+        backlog.page(None, false, now);
+        assert!(!backlog.in_turn());
+        backlog.ask();
+        backlog.page(None, false, now);
+        backlog.sweep(now);
+        assert!(backlog.in_turn());
+        backlog.ask();
+        backlog.no_room(Some(id(1)), now);
+        assert!(!backlog.in_turn());
+        backlog.ask();
+        backlog.page(None, false, now);
+        backlog.outage(now);
+        assert!(backlog.in_turn() && backlog.holds_hints());
     }
 
     #[tokio::test(start_paused = true)]

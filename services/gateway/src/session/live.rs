@@ -155,7 +155,7 @@ impl Live {
             Happened::Hint(Some(Event::Hint(hint))) => self.on_hint(hint),
             Happened::Hint(Some(Event::Lagged)) => {
                 let now = Instant::now();
-                self.backlog.catch_up(now);
+                self.backlog.outage(now);
                 self.sweeps = SweepSchedule::new(now, rand::rng().random());
                 Ok(())
             }
@@ -238,7 +238,7 @@ impl Live {
         if self.page.is_none() && self.backlog.due(room, window).is_some_and(|due| due <= now) {
             let after = self.backlog.ask();
             self.in_flight.page_asked();
-            self.page = Some(self.fetch(after, room));
+            self.page = Some(self.fetch(after, room, self.backlog.in_turn()));
         }
         if self.acking.is_none()
             && let Some(ids) = self.acks.take(now)

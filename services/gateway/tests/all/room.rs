@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use prost::Message as _;
-use spillway_api::internal::v1::{ControlState, RoomMode, RoomState};
+use spillway_api::internal::v1::{ControlState, RoomMode, RoomPool, RoomState};
 use spillway_api::v1::place::State;
 use spillway_api::{Reason, Refusal, v1};
 use spillway_bus::{Bus as _, Subject};
 use spillway_gateway::{Config, RoomConfig};
+use spillway_types::Clock as _;
 use spillway_waiting_room::{Difficulty, Puzzle, SealedPass, SealedTicket, claim_message, pass_message};
 use tonic::Response;
 
@@ -21,10 +22,10 @@ fn required() -> Node {
     Node::with(Config { room, ..Config::default() }, Default::default())
 }
 
-struct Phone(SigningKey);
+pub(crate) struct Phone(SigningKey);
 
 impl Phone {
-    fn new(seed: u8) -> Self {
+    pub(crate) fn new(seed: u8) -> Self {
         Self(SigningKey::from_bytes(&[seed; 32]))
     }
 
@@ -41,12 +42,21 @@ impl Phone {
         node.sign_up().enter(request).await.map(Response::into_inner).map_err(refusal)
     }
 
-    async fn enter(&self, node: &Node) -> Result<v1::Place, Refusal> {
+    pub(crate) async fn enter(&self, node: &Node) -> Result<v1::Place, Refusal> {
         let Some(State::Puzzle(puzzle)) = self.ask(node, None).await?.state else { panic!("no puzzle") };
         self.ask(node, Some(solve(&puzzle))).await
     }
 
     async fn claim(&self, node: &Node, place: &v1::Place) -> Result<v1::Admitted, Refusal> {
+        self.claim_with(node, place, b"").await
+    }
+
+    pub(crate) async fn claim_with(
+        &self,
+        node: &Node,
+        place: &v1::Place,
+        attestation: &[u8],
+    ) -> Result<v1::Admitted, Refusal> {
         let Some(State::Called(called)) = &place.state else { panic!("not called: {place:?}") };
         let ticket = SealedTicket::from_bytes(place.ticket.as_ref().try_into().unwrap());
         let signature = self.sign(&claim_message(&ticket, &called.challenge));
@@ -55,6 +65,7 @@ impl Phone {
             challenge: called.challenge.clone(),
             device_key: self.key().into(),
             signature: signature.into(),
+            attestation: attestation.to_vec().into(),
         };
         node.sign_up().claim(request).await.map(Response::into_inner).map_err(refusal)
     }
@@ -81,14 +92,18 @@ async fn start(node: &Node, number: &str, admission: Option<v1::Admission>) -> R
     node.sign_up().start_verification(request).await.map(drop).map_err(refusal)
 }
 
-async fn poll(node: &Node, place: &v1::Place) -> Result<v1::Place, Refusal> {
+pub(crate) async fn poll(node: &Node, place: &v1::Place) -> Result<v1::Place, Refusal> {
     let request = v1::PollRequest { ticket: place.ticket.clone(), ..Default::default() };
     node.sign_up().poll(request).await.map(Response::into_inner).map_err(refusal)
 }
 
 /// Control calls up to `frontier`, one place a second from there.
-async fn publish(node: &Node, number: u64, frontier: u64) {
-    let room = RoomState {
+pub(crate) async fn publish(node: &Node, number: u64, frontier: u64) {
+    publish_state(node, room_at(number, frontier)).await;
+}
+
+fn room_at(number: u64, frontier: u64) -> RoomState {
+    RoomState {
         number,
         frontier,
         speed: 1.0,
@@ -108,7 +123,10 @@ async fn publish(node: &Node, number: u64, frontier: u64) {
         knot_places: vec![frontier, 1_000],
         knot_counts: vec![0.0, (1_000 - frontier) as f64],
         ..RoomState::default()
-    };
+    }
+}
+
+async fn publish_state(node: &Node, room: RoomState) {
     // Until the gateway listens.
     tokio::time::sleep(Duration::from_millis(1)).await;
     let state = ControlState { token: 1, room: Some(room), ..ControlState::default() };
@@ -173,6 +191,7 @@ impl Phone {
             challenge: vec![0; 25].into(),
             device_key: self.key().into(),
             signature: vec![0; 64].into(),
+            ..v1::ClaimRequest::default()
         };
         node.sign_up().claim(request).await.map(Response::into_inner).map_err(refusal)
     }
@@ -204,6 +223,49 @@ async fn a_place_survives_the_gateway_that_gave_it() {
         .map(|claim| claim.count)
         .sum();
     assert_eq!(counted, 1, "whoever claims twice counts once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn places_are_drawn_when_a_scheduled_opening_comes() {
+    let node = required();
+    let opens_in = Duration::from_secs(600);
+    let opens_at = node.clock.now().saturating_add(opens_in);
+    let closed = RoomState {
+        mode: RoomMode::NotOpen.into(),
+        pool: Some(RoomPool { first: 1, count: 0 }),
+        opens_at_us: opens_at.as_micros(),
+        ..room_at(1, 0)
+    };
+    publish_state(&node, closed).await;
+    let mut places = Vec::new();
+    for seed in 1..=40 {
+        places.push(Phone::new(seed).enter(&node).await.unwrap());
+    }
+    let Some(State::Waiting(waiting)) = &places[0].state else { panic!("{:?}", places[0]) };
+    assert_eq!(waiting.reason(), v1::WaitReason::NotOpen);
+    assert_eq!(waiting.at_least.as_ref().unwrap().seconds, 600);
+    assert!(waiting.at_most.as_ref().unwrap().seconds > 600);
+
+    // Another gateway, which has seen none of them.
+    let other = required();
+    let mut called = Vec::new();
+    for node in [&node, &other] {
+        publish_state(node, RoomState { pool: Some(RoomPool { first: 1, count: 40 }), ..room_at(2, 10) })
+            .await;
+        let mut here = Vec::new();
+        for (at, place) in places.iter().enumerate() {
+            if matches!(poll(node, place).await.unwrap().state, Some(State::Called(_))) {
+                here.push(at);
+            }
+        }
+        called.push(here);
+    }
+    assert_eq!(called[0].len(), 10, "{called:?}");
+    assert_eq!(called[0], called[1], "the draw is the same everywhere");
+    assert_ne!(called[0], (0..10).collect::<Vec<_>>(), "and has nothing to do with who came first");
+    let first = called[0][0];
+    let place = poll(&node, &places[first]).await.unwrap();
+    Phone::new(u8::try_from(first + 1).unwrap()).claim(&node, &place).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

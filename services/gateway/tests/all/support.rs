@@ -30,7 +30,7 @@ use spillway_api::v1::sign_up_client::SignUpClient;
 use spillway_api::{Reason, Refusal, v1};
 use spillway_bus::{Bus, LocalBus, Subject};
 use spillway_chassis::{Drain, DrainHandle, Tasks};
-use spillway_gateway::{Config, Deps, DeviceCalls, Gateway, Services};
+use spillway_gateway::{Attestation, Config, Deps, DeviceCalls, Gateway, Services};
 use spillway_rpc::{Channel, Hop, ServerMetrics, in_process};
 use spillway_types::{AccountId, Clock, DeviceAddress, DeviceId, Guid, MailboxId, Secret, TestClock};
 use tonic::service::Routes;
@@ -82,6 +82,15 @@ impl Node {
     }
 
     pub(crate) fn with(config: Config, quotas: QuotaConfig) -> Self {
+        Self::made_of(config, quotas, None)
+    }
+
+    /// Which asks about devices.
+    pub(crate) fn asking(config: Config, attestation: Option<Arc<dyn Attestation>>) -> Self {
+        Self::made_of(config, QuotaConfig::default(), attestation)
+    }
+
+    fn made_of(config: Config, quotas: QuotaConfig, attestation: Option<Arc<dyn Attestation>>) -> Self {
         let registry = prometheus::Registry::new();
         let server_metrics = ServerMetrics::new(&registry);
         let bus = Arc::new(LocalBus::new());
@@ -107,6 +116,7 @@ impl Node {
             process: [3; 16],
             bus: Arc::clone(&bus) as Arc<dyn Bus>,
             quotas: Arc::new(quotas),
+            attestation,
             token_key,
             hop: hop.clone(),
             clock: time,

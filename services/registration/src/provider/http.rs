@@ -5,13 +5,14 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, Response, StatusCode, Url};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+use spillway_chassis::outbound::{self, ClientError, HeaderError};
 use spillway_store::verifications::Transport;
 use spillway_types::PhoneNumber;
 
-use super::client::{ClientError, body, client, failed, retry_after};
+use super::client::{failed, retry_after};
 use super::{Accepted, Code, Provider, ProviderError};
 
 /// An answer is read up to here, so that its connection can be used again; what it says does not matter.
@@ -25,7 +26,7 @@ pub struct HttpConfig {
     pub url: String,
     pub method: String,
     /// Such as `authorization`. Values are never printed.
-    #[serde(serialize_with = "hidden")]
+    #[serde(serialize_with = "outbound::hidden_values")]
     pub headers: BTreeMap<String, String>,
     /// JSON with `{number}`, `{code}` and `{transport}` (`sms` or `voice`) inside strings.
     pub body: String,
@@ -60,10 +61,6 @@ impl fmt::Debug for HttpConfig {
     }
 }
 
-fn hidden<S: Serializer>(headers: &BTreeMap<String, String>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(headers.keys().map(|name| (name, "(hidden)")))
-}
-
 /// What is wrong with a webhook's settings.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpConfigError {
@@ -71,8 +68,8 @@ pub enum HttpConfigError {
     Url,
     #[error("method is not an HTTP method")]
     Method,
-    #[error("header {0} has a wrong name or value")]
-    Header(String),
+    #[error(transparent)]
+    Header(#[from] HeaderError),
     #[error("body has no {0}")]
     Placeholder(&'static str),
     #[error("body is not JSON")]
@@ -107,21 +104,10 @@ impl HttpProvider {
         }
         let sample = fill(&config.body, "+4930123456", "000000", "sms");
         serde_json::from_str::<serde_json::Value>(&sample).map_err(HttpConfigError::Body)?;
-        let client = client(config.timeout, config.connect_timeout)?;
-        Ok(Self { client, url, method, headers: headers(&config.headers)?, body: config.body.clone() })
+        let client = outbound::client(config.timeout, config.connect_timeout)?;
+        let headers = outbound::json_headers(&config.headers)?;
+        Ok(Self { client, url, method, headers, body: config.body.clone() })
     }
-}
-
-fn headers(configured: &BTreeMap<String, String>) -> Result<HeaderMap, HttpConfigError> {
-    let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-    for (name, value) in configured {
-        let wrong = || HttpConfigError::Header(name.clone());
-        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
-        let mut value = HeaderValue::from_str(value).map_err(|_| wrong())?;
-        value.set_sensitive(true);
-        headers.insert(header, value);
-    }
-    Ok(headers)
 }
 
 /// One pass for each placeholder is enough: none of the values can hold another placeholder.
@@ -154,7 +140,7 @@ impl Provider for HttpProvider {
         let request = self.client.request(self.method.clone(), self.url.clone());
         let response = request.headers(self.headers.clone()).body(filled).send().await.map_err(failed)?;
         let outcome = judge(&response);
-        body(response, ANSWER_BYTES_MAX).await;
+        outbound::body(response, ANSWER_BYTES_MAX).await;
         outcome
     }
 }

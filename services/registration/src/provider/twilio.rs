@@ -9,10 +9,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize, Serializer};
+use spillway_chassis::outbound::{self, ClientError};
 use spillway_store::verifications::Transport;
 use spillway_types::PhoneNumber;
 
-use super::client::{ClientError, body, client, failed, retry_after};
+use super::client::{failed, retry_after};
 use super::{Accepted, Code, Provider, ProviderError};
 
 /// An answer is about 1 KB.
@@ -126,7 +127,7 @@ impl Twilio {
             Some(url)
         };
         Ok(Self {
-            client: client(config.timeout, config.connect_timeout)?,
+            client: outbound::client(config.timeout, config.connect_timeout)?,
             messages: url("Messages.json").ok_or(TwilioConfigError::BaseUrl)?,
             calls: url("Calls.json").ok_or(TwilioConfigError::BaseUrl)?,
             config: config.clone(),
@@ -166,7 +167,7 @@ impl Provider for Twilio {
         let request = request.basic_auth(&self.config.account_sid, Some(&self.config.auth_token));
         let response = request.send().await.map_err(failed)?;
         let (status, pause) = (response.status(), retry_after(&response));
-        judge(status, pause, &body(response, ANSWER_BYTES_MAX).await)
+        judge(status, pause, &outbound::body(response, ANSWER_BYTES_MAX).await)
     }
 }
 

@@ -20,7 +20,7 @@ use spillway_bus::work::WorkQueue;
 use spillway_chassis::{DrainHandle, Health, Tasks};
 use spillway_control::{Control, RoomOrder};
 use spillway_directory::Directory;
-use spillway_gateway::{DeviceCalls, Gateway};
+use spillway_gateway::{Attestation, DeviceCalls, Gateway, WebhookAttestation};
 use spillway_mailbox::Mailbox;
 use spillway_registration::Registration;
 use spillway_registration::provider::{self, Carrier, Carriers};
@@ -281,6 +281,8 @@ impl Node {
         let quota_metrics = QuotaMetrics::register(&self.registry)?;
         let quotas = Arc::new(Quotas::new(&self.config.quotas, TokioClock, quota_metrics)?);
         self.limits.enforce(&quotas);
+        let attestation = self.config.gateway.room.attestation.as_ref();
+        let attestation = attestation.map(|config| WebhookAttestation::new(&config.webhook)).transpose()?;
         let deps = spillway_gateway::Deps {
             registration,
             mailbox,
@@ -288,6 +290,7 @@ impl Node {
             control,
             bus: Arc::clone(&self.bus),
             quotas,
+            attestation: attestation.map(|attestation| Arc::new(attestation) as Arc<dyn Attestation>),
             process: self.process.0,
             token_key,
             hop,

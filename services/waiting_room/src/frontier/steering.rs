@@ -197,7 +197,7 @@ impl Steering {
                 // What the operator has said holds until he says otherwise, also over a change of holder.
                 Mode::Stopped => Operator::Freeze,
                 Mode::Open => Operator::Open,
-                Mode::Paced | Mode::Overload => Operator::Auto,
+                Mode::Paced | Mode::Overload | Mode::NotOpen => Operator::Auto,
             },
             last: Frontier { epoch, ..*last },
             ticked: None,
@@ -229,6 +229,16 @@ impl Steering {
         let first = first.max(self.last.f + 1);
         self.awaiting = Some(first);
         self.last.pool = Some(Pool { first, count: 0 });
+    }
+
+    /// The first number of the lottery that is open.
+    pub const fn awaits(&self) -> Option<u64> {
+        self.awaiting
+    }
+
+    /// The lottery of this room, open or drawn.
+    pub const fn pool(&self) -> Option<Pool> {
+        self.last.pool
     }
 
     /// Draws it. `last`: the highest number lent while it was open. Every block of it must be over, because from now on its places are mixed.
@@ -265,7 +275,7 @@ impl Steering {
         let waiting = f < self.limit(issued);
         let owed = self.owe(tick, dt, waiting);
         let speed = match mode {
-            Mode::Overload | Mode::Stopped => 0.0,
+            Mode::Overload | Mode::Stopped | Mode::NotOpen => 0.0,
             Mode::Open => RATE_MAX,
             Mode::Paced => ((rate + owed / SETTLES_IN) / share).max(0.0),
         };
@@ -294,7 +304,7 @@ impl Steering {
     /// At the speed that was published, as gateways have gone on too.
     fn advance(&mut self, issued: u64, dt: Duration) -> (u64, f64) {
         let step = match self.last.mode {
-            Mode::Overload | Mode::Stopped => 0.0,
+            Mode::Overload | Mode::Stopped | Mode::NotOpen => 0.0,
             Mode::Open => f64::MAX,
             Mode::Paced => self.last.speed * dt.as_secs_f64() + self.fraction,
         };
@@ -326,6 +336,7 @@ impl Steering {
         }
         match self.operator {
             Operator::Freeze => Mode::Stopped,
+            _ if self.awaiting.is_some() => Mode::NotOpen,
             Operator::Open => Mode::Open,
             _ if freeze.frozen => Mode::Overload,
             Operator::Auto | Operator::Rate(_) => Mode::Paced,

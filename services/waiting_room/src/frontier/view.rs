@@ -88,7 +88,7 @@ impl View {
         let (Some(last), Some(heard)) = (&self.last, self.heard.back()) else { return self.reached };
         let since = now.saturating_sub(heard.at);
         let gone_on = match last.mode {
-            Mode::Overload | Mode::Stopped => 0.0,
+            Mode::Overload | Mode::Stopped | Mode::NotOpen => 0.0,
             Mode::Open => f64::MAX,
             Mode::Paced => {
                 last.speed * since.min(GOES_ON_FOR).as_secs_f64()

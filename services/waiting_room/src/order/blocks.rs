@@ -110,6 +110,11 @@ impl Blocks {
         self.stored
     }
 
+    /// The highest number that has been lent, by this holder or before.
+    pub const fn lent_up_to(&self) -> u64 {
+        self.next - 1
+    }
+
     /// Lends as many as a gateway wants, within [`BLOCK_MAX`]; it gets fewer if fewer are reserved.
     ///
     /// # Errors

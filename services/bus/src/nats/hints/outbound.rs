@@ -1,7 +1,8 @@
 //! Hints that go out.
 //!
 //! A publisher appends to a buffer, and the link writes what has gathered there in one piece: no task and no wait for
-//! each hint. When the buffer is full, or there is no connection, the hint is dropped and counted.
+//! each hint. When the buffer is full the hint is dropped and counted. What comes while the connection is away waits in it,
+//! because the receivers' connections may be well, and they would not look for what they were not told of.
 //!
 //! What a connection had taken when it broke may be lost, and no receiver would learn of that, since its own connection
 //! is well. So what was written is kept until the server has confirmed a later second's PING, and written again after
@@ -44,9 +45,12 @@ pub(super) struct Outbound {
 #[derive(Default)]
 struct Buffer {
     connected: bool,
-    /// Of the server that we are connected to.
+    /// Of the server that we are, or were, connected to; 0 before.
     payload_bytes_max: usize,
     bytes: BytesMut,
+    /// Hints in `bytes`, and when the first of them came.
+    hints: u64,
+    since: Option<Instant>,
 }
 
 impl Outbound {
@@ -60,7 +64,11 @@ impl Outbound {
 
     pub(super) fn publish(&self, subject: &Subject, hint: &[u8]) -> Result<(), BusError> {
         let name = self.subjects.name(subject);
-        let outcome = lock(&self.buffer).push(&name, hint);
+        let mut buffer = lock(&self.buffer);
+        let aged = buffer.forget_aged();
+        let outcome = buffer.push(&name, hint);
+        drop(buffer);
+        self.metrics.dropped_disconnected.inc_by(aged);
         match &outcome {
             Ok(()) => {
                 self.metrics.outward.hints.inc();
@@ -76,7 +84,7 @@ impl Outbound {
 
 impl Buffer {
     fn push(&mut self, name: &str, hint: &[u8]) -> Result<(), BusError> {
-        if !self.connected {
+        if self.payload_bytes_max == 0 {
             return Err(BusError::Disconnected);
         }
         if hint.len() > self.payload_bytes_max {
@@ -86,7 +94,25 @@ impl Buffer {
             return Err(BusError::Full);
         }
         protocol::publish(name, hint, &mut self.bytes);
+        self.hints += 1;
+        self.since.get_or_insert_with(Instant::now);
         Ok(())
+    }
+
+    /// What has waited too long for a connection, so that something newer may wait. How many hints that were.
+    fn forget_aged(&mut self) -> u64 {
+        if self.connected || self.since.is_none_or(|since| since.elapsed() <= REPLAY_AGE_MAX) {
+            return 0;
+        }
+        let hints = self.hints;
+        drop(self.take());
+        hints
+    }
+
+    // Not `split`, which would keep the largest allocation of all times.
+    fn take(&mut self) -> Bytes {
+        (self.hints, self.since) = (0, None);
+        mem::take(&mut self.bytes).freeze()
     }
 }
 
@@ -171,8 +197,7 @@ impl Traffic for OutboundTraffic {
         if link.unsent() >= UNSENT_BYTES_LOW {
             return;
         }
-        // Not `split`, which would keep the largest allocation of all times.
-        let bytes = mem::take(&mut lock(&self.outbound.buffer).bytes).freeze();
+        let bytes = lock(&self.outbound.buffer).take();
         if !bytes.is_empty() {
             link.send(bytes.clone());
             self.written.push(bytes);
@@ -204,7 +229,7 @@ impl Traffic for OutboundTraffic {
     fn disconnected(&mut self) {
         let mut buffer = lock(&self.outbound.buffer);
         buffer.connected = false;
-        self.written.push(mem::take(&mut buffer.bytes).freeze());
+        self.written.push(buffer.take());
     }
 
     fn closed(&mut self) {}
@@ -256,9 +281,12 @@ mod tests {
 
     #[test]
     fn a_hint_that_cannot_go_is_refused_at_once() {
-        let mut buffer = Buffer { payload_bytes_max: 1024 * 1024, ..Buffer::default() };
-        assert!(matches!(buffer.push("a", b""), Err(BusError::Disconnected)));
-        buffer.connected = true;
+        let mut buffer = Buffer::default();
+        assert!(
+            matches!(buffer.push("a", b""), Err(BusError::Disconnected)),
+            "the first server is not known yet"
+        );
+        (buffer.connected, buffer.payload_bytes_max) = (true, 1024 * 1024);
         let hint = vec![0; 1024 * 1024];
         for _ in 0..3 {
             buffer.push("a", &hint).unwrap();
@@ -266,5 +294,20 @@ mod tests {
         assert!(matches!(buffer.push("a", &hint), Err(BusError::Full)));
         buffer.push("a", b"a small one still fits").unwrap();
         assert!(matches!(buffer.push("a", &vec![0; 1024 * 1024 + 1]), Err(BusError::TooLarge)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_while_the_connection_is_away_waits_but_not_for_ever() {
+        let mut buffer = Buffer { payload_bytes_max: 1024, ..Buffer::default() };
+        buffer.push("a", b"1").unwrap();
+        tokio::time::advance(REPLAY_AGE_MAX).await;
+        assert_eq!(buffer.forget_aged(), 0);
+        buffer.push("a", b"2").unwrap();
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(buffer.forget_aged(), 2);
+        buffer.push("a", b"3").unwrap();
+        let mut expected = BytesMut::new();
+        protocol::publish("a", b"3", &mut expected);
+        assert_eq!((buffer.take(), buffer.forget_aged()), (expected.freeze(), 0));
     }
 }

@@ -19,8 +19,17 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn start(options: &Options) -> Result<Self> {
+        Self::start_with(options, &[]).await
+    }
+
+    /// With further settings.
+    pub(crate) async fn start_with(options: &Options, settings: &[(&str, &str)]) -> Result<Self> {
         let folder = tempfile::tempdir().context("no temporary folder")?;
-        let server = ServerProcess::start(&server_options(options, folder.path().join("data"))).await?;
+        let mut server = server_options(options, folder.path().join("data"));
+        server
+            .settings
+            .extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let server = ServerProcess::start(&server).await?;
         let codes = server.codes.clone().context("the service serves no sandbox codes")?;
         let people = People::reach(&server.public, &[codes]).await?;
         Ok(Self { server, people, folder })

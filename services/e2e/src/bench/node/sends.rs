@@ -29,7 +29,7 @@ impl Rate {
 }
 
 /// The floor: a server that does nothing, in a process of its own, asked by the same client.
-pub(crate) async fn echo(options: &Options) -> Result<Rate> {
+pub(crate) async fn echo(options: &Options, content: Bytes) -> Result<Rate> {
     let mut server = Command::new(std::env::current_exe()?)
         .arg("echo")
         .stdout(Stdio::piped())
@@ -47,7 +47,6 @@ pub(crate) async fn echo(options: &Options) -> Result<Rate> {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true);
         channels.push(endpoint.connect().await?);
     }
-    let content = Bytes::from_static(message::CONTENT);
     let rate = measure(pid, CALLERS, options.window(), move |caller, _| {
         let (channel, content) = (channels[caller % CONNECTIONS].clone(), content.clone());
         async move {

@@ -1,16 +1,19 @@
 //! What comes from the bus and the mailbox: mail, mostly.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
 use prost::Message as _;
+use spillway_admission::Tier;
 use spillway_api::internal::v1::{
     FetchRequest, FetchResponse, MailboxHint, SessionOpened, StoredMessage, WhisperRequest,
     mailbox_hint::Hint,
 };
 use spillway_api::message_id;
 use spillway_api::v1::{self, session_response::Frame};
+use spillway_rpc::Class;
 use spillway_types::MessageId;
 use tokio::time::Instant;
 use tonic::{Request, Status};
@@ -138,7 +141,8 @@ impl Live {
         }
     }
 
-    pub(super) fn fetch(&self, after: Option<MessageId>, room: usize) -> Call<FetchResponse> {
+    /// In turn: not more at a time than [`SessionConfig::reads_in_turn`](crate::SessionConfig::reads_in_turn), and not before sends.
+    pub(super) fn fetch(&self, after: Option<MessageId>, room: usize, in_turn: bool) -> Call<FetchResponse> {
         let config = &self.parts.config.session;
         // From the watermark on, what the client has not acked yet comes first.
         let wanted = if after.is_none() { room + self.in_flight.known() } else { room };
@@ -151,6 +155,19 @@ impl Live {
         });
         request.set_timeout(config.call_timeout);
         let mut mailbox = self.parts.mailbox.clone();
-        async move { Ok(mailbox.fetch(request).await?.into_inner()) }.boxed()
+        let fetch = async move { Ok(mailbox.fetch(request).await?.into_inner()) };
+        if !in_turn {
+            return fetch.boxed();
+        }
+        let turns = Arc::clone(&self.parts.reads_in_turn);
+        let class = Class::current().map(|class| class.with_tier(Tier::Send));
+        async move {
+            let _turn = turns.acquire_owned().await.expect("it is never closed");
+            match class {
+                Some(class) => class.scope(fetch).await,
+                None => fetch.await,
+            }
+        }
+        .boxed()
     }
 }
