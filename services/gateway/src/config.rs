@@ -12,6 +12,19 @@ pub struct Config {
     pub send: SendConfig,
     pub session: SessionConfig,
     pub room: RoomConfig,
+    pub discover: DiscoverConfig,
+}
+
+/// Which numbers an account has asked about, remembered so that asking again costs nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiscoverConfig {
+    /// The most pairs of account and number remembered in one `remembered_for`, at 1.4 bytes each, and as many of the one
+    /// before. When there are more, they are forgotten sooner and cost a permit again.
+    pub remembered_max: usize,
+    /// The least time for which they are remembered, if there is room.
+    #[serde(with = "humantime_serde")]
+    pub remembered_for: Duration,
 }
 
 /// The waiting room in front of sign-ups.
@@ -22,6 +35,13 @@ pub struct RoomConfig {
     pub required: bool,
     /// Whether a place costs a computation: 33,000 hashes on a quiet day, which is a blink for a phone.
     pub proof_of_work: bool,
+}
+
+impl Default for DiscoverConfig {
+    fn default() -> Self {
+        // Address books of 30,000 people; at most 44 MB.
+        Self { remembered_max: 16_000_000, remembered_for: Duration::from_secs(24 * 3_600) }
+    }
 }
 
 impl Default for RoomConfig {
@@ -188,7 +208,7 @@ impl Config {
     ///
     /// When a value cannot work.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let Self { identity, devices, send, session, room: _ } = self;
+        let Self { identity, devices, send, session, room: _, discover } = self;
         let zeros = [
             ("identity.token_lifetime", identity.token_lifetime.is_zero()),
             ("identity.ticket_lifetime", identity.ticket_lifetime.is_zero()),
@@ -206,6 +226,8 @@ impl Config {
             ("session.page_messages_max", session.page_messages_max == 0),
             ("session.page_bytes_max", session.page_bytes_max == 0),
             ("session.call_timeout", session.call_timeout.is_zero()),
+            ("discover.remembered_max", discover.remembered_max == 0),
+            ("discover.remembered_for", discover.remembered_for.is_zero()),
         ];
         if let Some((key, _)) = zeros.into_iter().find(|(_, zero)| *zero) {
             return Err(ConfigError::Zero(key));

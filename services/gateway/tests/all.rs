@@ -4,6 +4,7 @@
 
 mod all {
     mod classes;
+    mod contacts;
     mod identity;
     mod room;
     mod send;
