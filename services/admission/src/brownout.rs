@@ -5,7 +5,7 @@
 //! | 0 | nothing | |
 //! | 1 | fan-out of presence and typing | background |
 //! | 2 | discovery beyond its filter, one-time keys | |
-//! | 3 | new sign-ups: they are held in the room | starting a sign-up |
+//! | 3 | discovery altogether; new sign-ups: they are held in the room | starting a sign-up |
 //! | 4 | all but acks, resumes and sends | look-ups, finishing a sign-up |
 //! | 5 | sends too: read-only. Only by the operator | sends |
 //!
@@ -52,8 +52,8 @@ pub(crate) struct Ladder {
 
 impl Steering {
     /// Whether calls of a tier are refused outright. Only at a rung that the operator has set: left to itself the ladder
-    /// makes work cheaper and holds people in the room, while the gate refuses exactly what does not fit, and stops as
-    /// soon as it fits.
+    /// makes work cheaper, puts off discovery and holds people in the room, while the gate refuses exactly what does not fit,
+    /// and stops as soon as it fits.
     pub const fn closes(self, tier: Tier) -> bool {
         let from = match tier {
             Tier::Exempt | Tier::Ack | Tier::Resume => return false,

@@ -51,20 +51,28 @@ impl Client {
         Ok(Sent { near_full_devices: sent.near_full_devices, full_devices: sent.full_devices })
     }
 
-    /// Which of the numbers have an account that may be found.
+    /// Which of the numbers have an account that may be found, as far as the service knows now: under overload it leaves
+    /// some for later, see [`discovery`](Self::discovery).
     pub async fn discover(
         &self,
         identity: &Identity,
         numbers: Vec<String>,
     ) -> Result<Vec<v1::Match>, CallError> {
+        Ok(self.discovery(identity, numbers).await?.matches)
+    }
+
+    /// The same, with what is left of the quota, and with the numbers to ask about again later.
+    pub async fn discovery(
+        &self,
+        identity: &Identity,
+        numbers: Vec<String>,
+    ) -> Result<v1::DiscoverResponse, CallError> {
         let calls = self.contacts();
-        let found = self
-            .call(Tier::Lookup, Some(identity), v1::DiscoverRequest { numbers }, |request| {
-                let mut calls = calls.clone();
-                async move { calls.discover(request).await }
-            })
-            .await?;
-        Ok(found.matches)
+        self.call(Tier::Lookup, Some(identity), v1::DiscoverRequest { numbers }, |request| {
+            let mut calls = calls.clone();
+            async move { calls.discover(request).await }
+        })
+        .await
     }
 
     /// Takes a key bundle for each device of an account. Never repeated by itself: each call uses up one-time keys.

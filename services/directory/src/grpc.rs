@@ -9,11 +9,14 @@ use crate::Directory;
 #[tonic::async_trait]
 impl directory_server::Directory for Directory {
     async fn lookup(&self, request: Request<LookupRequest>) -> Result<Response<LookupResponse>, Status> {
-        let found = self.lookup(request.into_inner().numbers).await.map_err(into_status)?;
+        let LookupRequest { numbers, spare_store } = request.into_inner();
+        let found = self.lookup(numbers, spare_store).await.map_err(into_status)?;
         let matches = found
+            .matches
             .into_iter()
             .map(|(number, account)| Match { number, account_id: account.as_bytes().to_vec().into() })
             .collect();
-        Ok(Response::new(LookupResponse { matches }))
+        let open = found.open.into_iter().map(|place| u32::try_from(place).expect("at most 1,000")).collect();
+        Ok(Response::new(LookupResponse { matches, open }))
     }
 }

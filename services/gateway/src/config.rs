@@ -14,6 +14,19 @@ pub struct Config {
     pub send: SendConfig,
     pub session: SessionConfig,
     pub room: RoomConfig,
+    pub discover: DiscoverConfig,
+}
+
+/// Which numbers an account has asked about, remembered so that asking again costs nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiscoverConfig {
+    /// The most pairs of account and number remembered in one `remembered_for`, at 1.4 bytes each, and as many of the one
+    /// before. When there are more, they are forgotten sooner and cost a permit again.
+    pub remembered_max: usize,
+    /// The least time for which they are remembered, if there is room.
+    #[serde(with = "humantime_serde")]
+    pub remembered_for: Duration,
 }
 
 /// The waiting room in front of sign-ups.
@@ -44,6 +57,13 @@ pub struct AttestationConfig {
 impl Default for AttestationConfig {
     fn default() -> Self {
         Self { webhook: WebhookConfig::default(), at_once: 256, admit_unjudged: false }
+    }
+}
+
+impl Default for DiscoverConfig {
+    fn default() -> Self {
+        // Address books of 30,000 people; at most 44 MB.
+        Self { remembered_max: 16_000_000, remembered_for: Duration::from_secs(24 * 3_600) }
     }
 }
 
@@ -218,7 +238,7 @@ impl Config {
     ///
     /// When a value cannot work.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let Self { identity, devices, send, session, room } = self;
+        let Self { identity, devices, send, session, room, discover } = self;
         let zeros = [
             ("identity.token_lifetime", identity.token_lifetime.is_zero()),
             ("identity.ticket_lifetime", identity.ticket_lifetime.is_zero()),
@@ -237,6 +257,8 @@ impl Config {
             ("session.page_messages_max", session.page_messages_max == 0),
             ("session.page_bytes_max", session.page_bytes_max == 0),
             ("session.call_timeout", session.call_timeout.is_zero()),
+            ("discover.remembered_max", discover.remembered_max == 0),
+            ("discover.remembered_for", discover.remembered_for.is_zero()),
         ];
         if let Some((key, _)) = zeros.into_iter().find(|(_, zero)| *zero) {
             return Err(ConfigError::Zero(key));

@@ -1,7 +1,9 @@
 //! Why a call that registration or directory serves was not served.
 
+use std::time::Duration;
+
 use spillway_admission::{Decision, Key, Limit};
-use spillway_api::{FieldError, Refusal};
+use spillway_api::{FieldError, Reason, Refusal};
 use spillway_rpc::ServiceError;
 use tonic::{Response, Status};
 
@@ -16,6 +18,8 @@ pub(crate) enum ForwardError {
     Field(#[source] FieldError),
     #[error("the caller may not ask more now")]
     Quota(#[source] QuotaError),
+    #[error("it is switched off so that messages go on")]
+    Paused(Duration),
     #[error("the waiting room does not let the caller in")]
     Room(#[source] RoomError),
     #[error("the call was not served")]
@@ -29,9 +33,10 @@ impl ServiceError for ForwardError {
         match self {
             Self::Field(error) => error.clone().into(),
             Self::Quota(error) => error.refusal(),
+            Self::Paused(pause) => Refusal::new(Reason::Overload, self.to_string()).retry_after(Some(*pause)),
             Self::Room(error) => error.refusal(),
             Self::Inner(error) => error.refusal(),
-            Self::Answer(_) => Refusal::new(spillway_api::Reason::Internal, "something failed at the server"),
+            Self::Answer(_) => Refusal::new(Reason::Internal, "something failed at the server"),
         }
     }
 }

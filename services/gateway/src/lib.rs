@@ -5,7 +5,7 @@
 //! from the mailbox to one device's stream and acks the other way (`session`).
 //!
 //! Invariants: a sender hears OK only after every copy is durable; a session deletes from the mailbox only what its
-//! device acknowledged; whatever a gateway remembers (devices of accounts, used tickets, changed accounts, quotas) it
+//! device acknowledged; whatever a gateway remembers (devices of accounts, used tickets, changed accounts, quotas, numbers asked about) it
 //! can forget, at the price of a look-up. Nothing here touches a store.
 //!
 //! Deliberately absent: a map of who is connected where. A session listens to its device's subject on the bus, and
@@ -15,6 +15,7 @@ mod account;
 mod account_events;
 mod append_all;
 mod arrival;
+mod asked;
 mod attestation;
 mod auth;
 mod changed_accounts;
@@ -62,6 +63,7 @@ use tokio::sync::Semaphore;
 
 use crate::account_events::AccountEvents;
 use crate::append_all::Appender;
+use crate::asked::Asked;
 use crate::auth::Authenticator;
 use crate::changed_accounts::ChangedAccounts;
 use crate::class::Classes;
@@ -74,7 +76,7 @@ pub use attestation::{
 };
 pub use class::DeviceCalls;
 pub use config::{
-    AttestationConfig, Config, ConfigError, DeviceCacheConfig, IdentityConfig, RoomConfig, SendConfig,
+    AttestationConfig, Config, ConfigError, DeviceCacheConfig, DiscoverConfig, IdentityConfig, RoomConfig, SendConfig,
     SessionConfig,
 };
 pub use grpc::{Api, StatusApi};
@@ -131,6 +133,7 @@ struct Parts {
     directory: DirectoryClient<Channel>,
     bus: Arc<dyn Bus>,
     quotas: Arc<Quotas>,
+    asked: Asked,
     room: Room,
     hop: Hop,
     clock: Arc<dyn Clock>,
@@ -193,6 +196,7 @@ impl Gateway {
         let Deps { registration, mailbox, directory, bus, quotas, hop, clock, tasks, drain, .. } = deps;
         let reads_in_turn = Arc::new(Semaphore::new(config.session.reads_in_turn));
         let parts = Parts {
+            asked: Asked::new(&config.discover),
             config,
             registration,
             mailbox,

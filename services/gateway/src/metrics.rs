@@ -76,6 +76,10 @@ label!(
         Refused = "refused",
     }
 );
+label!(
+    /// Numbers that were asked about.
+    DiscoverNumber { New = "new", AskedBefore = "asked_before", Postponed = "postponed", }
+);
 label!(ProofOutcome { Proved = "proved", Renewed = "renewed", Refused = "refused", Failed = "failed", });
 
 /// One counter for each value of a label.
@@ -99,6 +103,10 @@ impl<L: Label> Counters<L> {
     pub(crate) fn count(&self, value: L) {
         self.counters[value.index()].inc();
     }
+
+    pub(crate) fn add(&self, value: L, count: usize) {
+        self.counters[value.index()].inc_by(count as u64);
+    }
 }
 
 #[derive(Debug)]
@@ -108,6 +116,8 @@ pub(crate) struct Metrics {
     pub(crate) device_lookups: Counters<Lookup>,
     pub(crate) deliveries: Counters<Source>,
     pub(crate) room: Counters<RoomAnswer>,
+    pub(crate) discovered: Counters<DiscoverNumber>,
+    pub(crate) discover_pauses: IntCounter,
     pub(crate) acks: IntCounter,
     pub(crate) sessions_open: IntGauge,
     pub(crate) session_ends: Counters<End>,
@@ -168,6 +178,16 @@ impl Metrics {
                 "spillway_gateway_deliveries_total",
                 "Messages given to session streams",
                 "source",
+            ),
+            discovered: Counters::register(
+                registry,
+                "spillway_gateway_discover_numbers_total",
+                "Numbers asked about: paid for, asked about before, and left for later to spare the store",
+                "kind",
+            ),
+            discover_pauses: counter(
+                "spillway_gateway_discover_pauses_total",
+                "Calls of discovery refused because the ladder has switched it off",
             ),
             acks: counter("spillway_gateway_acks_total", "Message ids acknowledged by devices"),
             sessions_open: register(registry, gauge.expect("the name is valid")),

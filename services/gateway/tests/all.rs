@@ -5,6 +5,7 @@
 mod all {
     mod attestation;
     mod classes;
+    mod contacts;
     mod identity;
     mod room;
     mod send;

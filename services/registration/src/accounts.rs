@@ -8,7 +8,7 @@ use spillway_bus::Subject;
 use spillway_rpc::Chain;
 use spillway_store::accounts::{Account, Device};
 use spillway_store::{Cas, StoreError};
-use spillway_types::{AccountId, DeviceAddress, MailboxId};
+use spillway_types::{AccountId, DeviceAddress, MailboxId, NumberMac};
 use tonic::Request;
 
 use crate::Role;
@@ -70,6 +70,8 @@ impl Role {
             let claim = self.accounts.claimed(&account.number).await?;
             let is_claimed = claim.is_some_and(|claim| claim.account == account.id);
             if account.discoverable && is_claimed {
+                // Before it is true: who believes it too early looks and finds nothing, who hears it too late denies.
+                self.announce_listed(account.number).await;
                 self.directory.put(account.number, account.id).await?;
             } else {
                 self.directory.remove(account.number, account.id).await?;
@@ -91,6 +93,14 @@ impl Role {
         let changed = internal::AccountChanged { account_id: account.as_bytes().to_vec().into() };
         if let Err(error) = self.bus.publish(Subject::AccountChanged, changed.encode_to_vec().into()).await {
             tracing::warn!(%account, error = %Chain(&error), "a change of an account was not announced");
+        }
+    }
+
+    /// Tells whoever keeps in memory which numbers can be found. A lost hint is healed by the directory's log.
+    async fn announce_listed(&self, number: NumberMac) {
+        let listed = internal::NumberListed { number: number.as_bytes().to_vec().into() };
+        if let Err(error) = self.bus.publish(Subject::NumberListed, listed.encode_to_vec().into()).await {
+            tracing::debug!(error = %Chain(&error), "a new entry of the directory was not announced");
         }
     }
 

@@ -87,7 +87,7 @@ fn sized(field: &'static str, bytes: Bytes, range: RangeInclusive<usize>) -> Res
 }
 
 pub(crate) fn keys_wanted(
-    request: &v1::FetchKeysRequest,
+    request: &internal::FetchKeysRequest,
 ) -> Result<(AccountId, Option<DeviceId>), FieldError> {
     let only = match request.device_id {
         0 => None,

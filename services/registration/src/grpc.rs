@@ -161,8 +161,12 @@ impl Service for Registration {
         answer(v1::UploadKeysResponse { one_time_count: u32::try_from(one_time_count).unwrap_or(u32::MAX) })
     }
 
-    async fn fetch_keys(&self, request: Request<v1::FetchKeysRequest>) -> Answer<v1::FetchKeysResponse> {
-        let (account, only) = decode::keys_wanted(request.get_ref()).map_err(wrong_field)?;
-        answer(self.0.fetch_keys(account, only).await.map_err(into_status)?)
+    async fn fetch_keys(
+        &self,
+        request: Request<internal::FetchKeysRequest>,
+    ) -> Answer<v1::FetchKeysResponse> {
+        let request = request.get_ref();
+        let (account, only) = decode::keys_wanted(request).map_err(wrong_field)?;
+        answer(self.0.fetch_keys(account, only, request.spare_one_time).await.map_err(into_status)?)
     }
 }

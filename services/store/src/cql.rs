@@ -62,8 +62,10 @@ pub async fn open(
     let store = Store {
         accounts: Arc::new(accounts::CqlAccounts::prepare(&cluster).await?),
         keys: Arc::new(keys::CqlKeys::prepare(&cluster).await?),
-        verifications: Arc::new(verifications::CqlVerifications::prepare(&cluster, clock).await?),
-        directory: Arc::new(directory::CqlDirectory::prepare(&cluster).await?),
+        verifications: Arc::new(
+            verifications::CqlVerifications::prepare(&cluster, Arc::clone(&clock)).await?,
+        ),
+        directory: Arc::new(directory::CqlDirectory::prepare(&cluster, clock).await?),
         leases: Arc::new(leases::CqlLeases::prepare(&cluster).await?),
         mailboxes: Arc::clone(&mailboxes) as Arc<_>,
     };

@@ -108,7 +108,7 @@ fn open_with(
     let last = queue.clone().try_reserve_owned().expect("the queue is new and empty");
     let (failed, failure) = watch::channel(None);
     let access = Access::new(&tables, queue, Arc::clone(&metrics), failure.clone());
-    let committer = Committer::new(tables, messages, commit, config, clock, metrics);
+    let committer = Committer::new(tables, messages, commit, config, Arc::clone(&clock), metrics);
     let committing = std::thread::Builder::new()
         .name("store-commit".to_owned())
         .spawn(move || committer.run(&failed))
@@ -118,7 +118,7 @@ fn open_with(
         accounts: Arc::new(accounts::EmbeddedAccounts(access.clone())),
         keys: Arc::new(keys::EmbeddedKeys(access.clone())),
         verifications: Arc::new(verifications::EmbeddedVerifications(access.clone())),
-        directory: Arc::new(directory::EmbeddedDirectory(access.clone())),
+        directory: Arc::new(directory::EmbeddedDirectory::new(access.clone(), Arc::clone(&clock))),
         leases: Arc::new(leases::EmbeddedLeases(access.clone())),
         mailboxes: Arc::new(mailboxes::EmbeddedMailboxes::new(access)),
     };

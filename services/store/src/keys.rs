@@ -52,6 +52,9 @@ pub trait Keys: std::fmt::Debug + Send + Sync {
     /// A one-time key whose taking was not answered is gone; that wastes one key and harms nobody.
     async fn take(&self, device: MailboxId) -> Result<Option<KeyBundle>, StoreError>;
 
+    /// What [`take`](Self::take) gives when no one-time key is left. Takes none, and writes nothing.
+    async fn signed(&self, device: MailboxId) -> Result<Option<KeyBundle>, StoreError>;
+
     /// All keys of a device, as the upload that would store them, one-time keys in the order of their ids. Takes none,
     /// and may miss what is changed meanwhile: it is there to move and compare stores, not to serve.
     async fn stored(&self, device: MailboxId) -> Result<KeyUpload, StoreError>;

@@ -80,6 +80,12 @@ impl NumberMac {
     pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
         Self(bytes)
     }
+
+    /// 64 bits of the hash, as random as all of it: for sets that keep no more.
+    pub fn short(&self) -> u64 {
+        let (short, _) = self.0[1..].split_first_chunk().expect("32 bytes begin with 8");
+        u64::from_le_bytes(*short)
+    }
 }
 
 impl TryFrom<&[u8]> for NumberMac {
@@ -102,11 +108,14 @@ impl fmt::Debug for NumberMac {
 pub struct Pepper {
     version: u8,
     key: Secret,
+    /// HMAC after it has taken the key, which is half of the work for something as short as a number.
+    keyed: Hmac<Sha256>,
 }
 
 impl Pepper {
-    pub const fn new(version: u8, key: Secret) -> Self {
-        Self { version, key }
+    pub fn new(version: u8, key: Secret) -> Self {
+        let keyed = Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes a key of any length");
+        Self { version, key, keyed }
     }
 
     /// For storing the pepper, and nothing else.
@@ -119,7 +128,7 @@ impl Pepper {
     }
 
     /// The hash under which `text` would be stored if it is a valid number: for looking up many at once. Checking each
-    /// against its numbering plan costs thirty times the hash (10 us and 0.3 us on a server of 2024), and is not needed,
+    /// against its numbering plan costs thirty times the hash and more (10 us and 0.3 us on a server of 2024), and is not needed,
     /// since a number that nobody can have matches nothing.
     ///
     /// # Errors
@@ -131,8 +140,7 @@ impl Pepper {
     }
 
     fn mac_of(&self, e164: &str) -> NumberMac {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(self.key.expose()).expect("HMAC takes a key of any length");
+        let mut mac = self.keyed.clone();
         mac.update(e164.as_bytes());
         let mut bytes = [self.version; NumberMac::LEN];
         bytes[1..].copy_from_slice(&mac.finalize().into_bytes());

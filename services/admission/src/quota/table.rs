@@ -167,9 +167,10 @@ pub static LIMITS: [LimitSpec; Limit::COUNT] = [
         period: Duration::from_secs(10 * 60),
         on_failure: OnFailure::Closed,
         keys_max: 1 << 20,
-        reason: "permits are numbers asked about: who uses the service, once told to a scraper, cannot be taken back; \
-                 many keys, because an address book of 200 takes 33 hours to come to rest",
-        source: "CDSI: 50,000 tokens, 6 an hour",
+        reason: "permits are numbers asked about; those that an account has asked about before cost none for a day, or two, or \
+                 until the gateway's memory for them is full ([gateway.discover]): who uses the service, once told to a \
+                 scraper, cannot be taken back; many keys, because an address book of 200 takes 33 hours to come to rest",
+        source: "CDSI: 50,000 tokens, 6 an hour, none for numbers of the last question",
     },
     LimitSpec {
         limit: Limit::AccountChange,

@@ -147,6 +147,7 @@ async fn hints_reach_those_whom_they_concern() {
     for (subject, publishers, subscribers) in [
         (mailbox, &["mailbox", "gateway"][..], &["gateway"][..]),
         (Subject::AccountChanged, &["registration"], &["gateway"]),
+        (Subject::NumberListed, &["registration"], &["directory"]),
         (Subject::Load, everybody, &["control"]),
         (Subject::Control, &["control"], everybody),
     ] {
@@ -195,7 +196,16 @@ async fn nobody_hears_what_is_not_for_them() {
     for (role, subjects) in [
         (
             "gateway",
-            &[">", "rpc.>", "rpc.mailbox.*.*", "_INBOX.>", "_INBOX.mailbox.>", "ctl.load", "work.>"][..],
+            &[
+                ">",
+                "rpc.>",
+                "rpc.mailbox.*.*",
+                "_INBOX.>",
+                "_INBOX.mailbox.>",
+                "ctl.load",
+                "ev.dir",
+                "work.>",
+            ][..],
         ),
         (
             "mailbox",
@@ -218,7 +228,10 @@ async fn nobody_says_what_is_not_theirs() {
     let fleet = Fleet::start().await;
     const DELETE: &str = "$JS.API.STREAM.DELETE.verification";
     for (role, subjects) in [
-        ("gateway", &["ev.acct", "ctl.state", "_INBOX.gateway.1.x", "work.verification.ab", DELETE][..]),
+        (
+            "gateway",
+            &["ev.acct", "ev.dir", "ctl.state", "_INBOX.gateway.1.x", "work.verification.ab", DELETE][..],
+        ),
         (
             "mailbox",
             &["ev.acct", "ctl.state", "rpc.registration.do.1", "rpc.mailbox.append.1", "_INBOX.gateway.1.x"],
@@ -227,7 +240,7 @@ async fn nobody_says_what_is_not_theirs() {
             "registration",
             &["d.0.ab", "ctl.state", DELETE, "$JS.API.STREAM.PURGE.verification", "_INBOX.gateway.1.x"],
         ),
-        ("directory", &["d.0.ab", "ev.acct", "rpc.mailbox.append.1"]),
+        ("directory", &["d.0.ab", "ev.acct", "ev.dir", "rpc.mailbox.append.1"]),
         ("control", &["d.0.ab", "ev.acct", "rpc.mailbox.append.1"]),
     ] {
         let member = fleet.member(role).await;

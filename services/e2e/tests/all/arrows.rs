@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("spillway-gateway", &["types", "api", "rpc", "bus", "chassis", "admission", "waiting-room"]),
     ("spillway-registration", &["types", "api", "rpc", "bus", "chassis", "store"]),
     ("spillway-mailbox", &["types", "api", "rpc", "bus", "chassis", "store"]),
-    ("spillway-directory", &["types", "api", "rpc", "chassis", "store"]),
+    ("spillway-directory", &["types", "api", "rpc", "bus", "chassis", "store"]),
     ("spillway-control", &["types", "api", "rpc", "bus", "chassis", "store", "waiting-room"]),
     (
         "spillway",

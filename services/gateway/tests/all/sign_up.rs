@@ -1,7 +1,7 @@
 use spillway_api::{Reason, v1};
 use tonic::Response;
 
-use super::support::{Node, as_device, assert_refused, authorized, message, refusal};
+use super::support::{Node, assert_refused, authorized, message, refusal};
 
 #[tokio::test(start_paused = true)]
 async fn a_new_account_can_send_with_the_token_that_it_got() {
@@ -39,23 +39,4 @@ async fn a_refusal_by_registration_reaches_the_device_as_it_is() {
     let outcome = node.sign_up().check_code(request).await.map_err(refusal);
     let refused = assert_refused(outcome, Reason::ChecksExhausted);
     assert_eq!(refused.message, "no tries are left");
-}
-
-#[tokio::test(start_paused = true)]
-async fn discovery_costs_a_permit_for_each_number_and_says_what_is_left() {
-    let node = Node::start();
-    let asking = node.account(1).remove(0);
-    let discover = async |numbers: Vec<String>| {
-        let request = as_device(&asking, v1::DiscoverRequest { numbers });
-        node.contacts().discover(request).await.map(Response::into_inner).map_err(refusal)
-    };
-    let answer = discover(vec!["+4930123456".to_owned(), "+4930123457".to_owned()]).await.unwrap();
-    let numbers: Vec<_> = answer.matches.into_iter().map(|found| found.number).collect();
-    assert_eq!((numbers, answer.quota_left), (vec!["+4930123457".to_owned()], 49_998));
-    assert_refused(discover(vec!["+4930123456".to_owned(); 1_001]).await, Reason::InvalidArgument);
-    for _ in 0..49 {
-        discover(vec!["+4930123456".to_owned(); 1_000]).await.unwrap();
-    }
-    assert_refused(discover(vec!["+4930123456".to_owned(); 1_000]).await, Reason::Quota);
-    assert_eq!(discover(vec!["+4930123456".to_owned(); 998]).await.unwrap().quota_left, 0);
 }

@@ -2,6 +2,7 @@
 
 mod control;
 mod device;
+mod directory;
 mod mailbox;
 mod registration;
 
@@ -16,14 +17,12 @@ use spillway_admission::{
 use spillway_api::internal::v1::control_client::ControlClient;
 use spillway_api::internal::v1::control_server::ControlServer;
 use spillway_api::internal::v1::directory_client::DirectoryClient;
-use spillway_api::internal::v1::directory_server::{Directory, DirectoryServer};
+use spillway_api::internal::v1::directory_server::DirectoryServer;
 use spillway_api::internal::v1::mailbox_client::MailboxClient;
 use spillway_api::internal::v1::mailbox_server::MailboxServer;
 use spillway_api::internal::v1::registration_client::RegistrationClient;
 use spillway_api::internal::v1::registration_server::RegistrationServer;
-use spillway_api::internal::v1::{
-    AccountChanged, LookupRequest, LookupResponse, MailboxHint, mailbox_hint::Hint,
-};
+use spillway_api::internal::v1::{AccountChanged, MailboxHint, mailbox_hint::Hint};
 use spillway_api::v1::contacts_client::ContactsClient;
 use spillway_api::v1::messages_client::MessagesClient;
 use spillway_api::v1::sign_up_client::SignUpClient;
@@ -38,6 +37,7 @@ use tonic::{Request, Response, Status};
 
 pub(crate) use control::FakeControl;
 pub(crate) use device::Device;
+pub(crate) use directory::FakeDirectory;
 pub(crate) use mailbox::{FakeMailbox, Fault};
 pub(crate) use registration::FakeRegistration;
 
@@ -46,6 +46,7 @@ pub(crate) struct Node {
     pub(crate) mailbox: FakeMailbox,
     pub(crate) registration: FakeRegistration,
     pub(crate) control: FakeControl,
+    pub(crate) directory: FakeDirectory,
     pub(crate) bus: Arc<LocalBus>,
     pub(crate) drain: DrainHandle,
     pub(crate) tasks: Tasks,
@@ -63,17 +64,6 @@ pub(crate) struct Known {
     pub(crate) mailbox: MailboxId,
     pub(crate) credential: String,
     pub(crate) registration_id: u32,
-}
-
-struct NumbersEndingInSeven;
-
-#[tonic::async_trait]
-impl Directory for NumbersEndingInSeven {
-    async fn lookup(&self, request: Request<LookupRequest>) -> Result<Response<LookupResponse>, Status> {
-        let numbers = request.into_inner().numbers.into_iter().filter(|number| number.ends_with('7'));
-        let matches = numbers.map(|number| v1::Match { number, account_id: vec![7; 16].into() }).collect();
-        Ok(Response::new(LookupResponse { matches }))
-    }
 }
 
 impl Node {
@@ -98,6 +88,7 @@ impl Node {
         let mailbox = FakeMailbox::new(Arc::clone(&bus), clock.clone());
         let registration = FakeRegistration::default();
         let control = FakeControl::default();
+        let directory = FakeDirectory::default();
         let tasks = Tasks::new();
         let drain = Drain::new(&tasks).handle();
         let channel = |routes| in_process(routes, &server_metrics);
@@ -111,7 +102,7 @@ impl Node {
                 registration.clone(),
             )))),
             mailbox: MailboxClient::new(channel(Routes::new(MailboxServer::new(mailbox.clone())))),
-            directory: DirectoryClient::new(channel(Routes::new(DirectoryServer::new(NumbersEndingInSeven)))),
+            directory: DirectoryClient::new(channel(Routes::new(DirectoryServer::new(directory.clone())))),
             control: ControlClient::new(channel(Routes::new(ControlServer::new(control.clone())))),
             process: [3; 16],
             bus: Arc::clone(&bus) as Arc<dyn Bus>,
@@ -133,6 +124,7 @@ impl Node {
             mailbox,
             registration,
             control,
+            directory,
             bus,
             drain,
             tasks,

@@ -123,7 +123,7 @@ async fn a_number_that_registers_again_keeps_its_account_and_loses_its_devices()
     assert!(node.authenticate(&first.credential).await.is_err());
     node.authenticate(&second.credential).await.unwrap();
     assert_eq!(world.found_by(NUMBER).await, None, "it is hidden now");
-    let fetch = v1::FetchKeysRequest { account_id, device_id: 0 };
+    let fetch = internal::FetchKeysRequest { account_id, device_id: 0, spare_one_time: false };
     let keys = node.client.clone().fetch_keys(fetch).await.unwrap().into_inner();
     assert_eq!(
         (keys.identity_key.len(), keys.devices[0].one_time.clone()),

@@ -29,7 +29,7 @@ async fn a_one_time_key_goes_to_one_caller_and_the_last_resort_to_the_rest() {
     let enrolled = node.sign_up(NUMBER, &mut calls).await;
     assert_eq!(upload(&node, &enrolled, 100..110).await.unwrap(), 12);
     let account_id = enrolled.device.clone().unwrap().account_id;
-    let request = v1::FetchKeysRequest { account_id, device_id: 1 };
+    let request = internal::FetchKeysRequest { account_id, device_id: 1, spare_one_time: false };
     let fetches = join_all((0..20).map(|_| {
         let (mut client, request) = (node.client.clone(), request.clone());
         async move { client.fetch_keys(request).await.unwrap().into_inner() }
@@ -53,9 +53,33 @@ async fn keys_are_limited_by_call_and_by_device() {
     assert_eq!(upload(&node, &enrolled, 2_000..2_100).await.unwrap(), 200);
     let mut client = node.client.clone();
     let account_id = enrolled.device.clone().unwrap().account_id;
-    let unknown =
-        v1::FetchKeysRequest { account_id: AccountId::random().as_bytes().to_vec().into(), device_id: 0 };
+    let fetch =
+        |account_id, device_id| internal::FetchKeysRequest { account_id, device_id, spare_one_time: false };
+    let unknown = fetch(AccountId::random().as_bytes().to_vec().into(), 0);
     assert_eq!(reason(&client.fetch_keys(unknown).await.unwrap_err()), Reason::AccountNotFound);
-    let no_device = v1::FetchKeysRequest { account_id, device_id: 2 };
+    let no_device = fetch(account_id, 2);
     assert_eq!(reason(&client.fetch_keys(no_device).await.unwrap_err()), Reason::DeviceNotFound);
+}
+
+#[tokio::test]
+async fn one_time_keys_are_spared_where_there_is_a_last_resort() {
+    let world = World::new();
+    let (provider, mut calls) = Scripted::accepting();
+    let node = world.node(config(), provider);
+    let enrolled = node.sign_up(NUMBER, &mut calls).await;
+    let account_id = enrolled.device.clone().unwrap().account_id;
+    let fetch = async |spare_one_time| {
+        let request =
+            internal::FetchKeysRequest { account_id: account_id.clone(), device_id: 0, spare_one_time };
+        node.client.clone().fetch_keys(request).await.unwrap().into_inner().devices.remove(0)
+    };
+    let has_one_time = async |spare_one_time| fetch(spare_one_time).await.one_time.is_some();
+    for _ in 0..5 {
+        let keys = fetch(true).await;
+        assert_eq!((keys.one_time, keys.last_resort.unwrap().key_id), (None, 2));
+        assert_eq!(keys.signed.unwrap().key_id, 1);
+    }
+    // It signed up with two.
+    assert_eq!([has_one_time(false).await, has_one_time(true).await], [true, false]);
+    assert_eq!([has_one_time(false).await, has_one_time(false).await], [true, false]);
 }

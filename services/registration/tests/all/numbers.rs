@@ -1,15 +1,19 @@
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use prost::Message as _;
 use spillway_api::internal::v1 as internal;
 use spillway_api::{Reason, v1};
+use spillway_bus::{Bus, Event, Subject};
 use spillway_store::accounts::NumberClaim;
+use spillway_store::directory::{PutLog, WalkPage, WalkPosition};
 use spillway_store::{Cas, Directory, Store, StoreError};
-use spillway_types::{AccountId, NumberMac, PhoneNumber};
+use spillway_types::{AccountId, NumberMac, PhoneNumber, Timestamp};
 use tonic::Status;
 
 use crate::scripted::Scripted;
-use crate::world::{NUMBER, Node, OTHER_NUMBER, World, config, reason};
+use crate::world::{NUMBER, Node, OTHER_NUMBER, PATIENCE, World, config, reason};
 
 fn account(enrolled: &internal::Enrolled) -> Vec<u8> {
     enrolled.device.as_ref().unwrap().account_id.to_vec()
@@ -132,6 +136,14 @@ impl Directory for Overtaken {
     async fn lookup(&self, numbers: &[NumberMac]) -> Result<Vec<Option<AccountId>>, StoreError> {
         self.inner.directory.lookup(numbers).await
     }
+
+    async fn walk(&self, from: &WalkPosition, at_most: NonZeroUsize) -> Result<WalkPage, StoreError> {
+        self.inner.directory.walk(from, at_most).await
+    }
+
+    async fn put_between(&self, from: Timestamp, until: Timestamp) -> Result<PutLog, StoreError> {
+        self.inner.directory.put_between(from, until).await
+    }
 }
 
 #[tokio::test]
@@ -143,4 +155,27 @@ async fn the_directory_follows_whoever_changed_the_account_last() {
     let node = world.node(config(), provider);
     node.sign_up(NUMBER, &mut calls).await;
     assert_eq!(world.found_by(NUMBER).await, None, "the account was hidden after it was made");
+}
+
+#[tokio::test]
+async fn whoever_can_be_found_from_now_on_is_announced_by_his_hash() {
+    let world = World::new();
+    let mut listed = world.bus.subscribe(Subject::NumberListed).await.unwrap();
+    let (provider, mut calls) = Scripted::accepting();
+    let node = world.node(config(), provider);
+    let enrolled = node.sign_up(NUMBER, &mut calls).await;
+    let mut next = async || match tokio::time::timeout(PATIENCE, listed.next()).await.unwrap() {
+        Some(Event::Hint(hint)) => internal::NumberListed::decode(hint).unwrap().number,
+        other => panic!("not a hint: {other:?}"),
+    };
+    assert_eq!(next().await, &mac(&world, NUMBER).as_bytes()[..]);
+    for discoverable in [false, true] {
+        let request = internal::SetDiscoverableRequest { caller: enrolled.device.clone(), discoverable };
+        node.client.clone().set_discoverable(request).await.unwrap();
+    }
+    // Only showing oneself is announced: hiding is read from the store.
+    assert_eq!(next().await, &mac(&world, NUMBER).as_bytes()[..]);
+    let session = node.prove(OTHER_NUMBER, &mut calls).await;
+    change(&node, &enrolled, &session).await.unwrap();
+    assert_eq!(next().await, &mac(&world, OTHER_NUMBER).as_bytes()[..]);
 }

@@ -157,7 +157,8 @@ impl Node {
         }
         let control = self.wiring.control(control).await?;
         let mailbox = self.wiring.mailbox(self.start_if(Role::Mailbox, Self::mailbox)?).await?;
-        let directory = self.wiring.directory(self.start_if(Role::Directory, Self::directory)?).await?;
+        let directory = self.start_if(Role::Directory, |node, store| node.directory(store, health))?;
+        let directory = self.wiring.directory(directory).await?;
         let registration = match self.has(Role::Registration) {
             true => Some(self.registration(mailbox.clone(), codes)?),
             false => None,
@@ -255,10 +256,15 @@ impl Node {
         Ok(Mailbox::new(self.config.mailbox.clone(), deps)?)
     }
 
-    fn directory(&self, store: &Store) -> Result<Directory, BuildError> {
+    fn directory(&self, store: &Store, health: &Health) -> Result<Directory, BuildError> {
         let deps = spillway_directory::Deps {
             directory: Arc::clone(&store.directory),
             pepper: self.secrets.pepper.clone(),
+            bus: Arc::clone(&self.bus),
+            clock: Arc::clone(&self.clock),
+            process: self.process.0,
+            tasks: self.roles.clone(),
+            health: health.component("directory", "reading which numbers there are"),
             registry: self.registry.clone(),
         };
         Ok(Directory::new(self.config.directory.clone(), deps)?)

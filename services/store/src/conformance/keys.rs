@@ -14,6 +14,7 @@ pub async fn all(store: &Store, racers: usize) {
         one_time_keys_beyond_the_limit_are_dropped,
         a_one_time_key_with_a_stored_id_replaces_it,
         a_look_takes_nothing,
+        the_signed_keys_alone_cost_no_one_time_key,
         cleared_keys_are_gone,
     );
     run!(store, racers;
@@ -44,6 +45,26 @@ async fn a_device_without_a_signed_key_gives_nothing(store: &Store) {
     // The one-time key was not wasted on that.
     let keys = KeyUpload { signed: Some(signed(1)), ..KeyUpload::default() };
     assert_eq!(upload(store, device, &keys).await, 1);
+}
+
+async fn the_signed_keys_alone_cost_no_one_time_key(store: &Store) {
+    let device = MailboxId::random();
+    assert_eq!(store.keys.signed(device).await.unwrap(), None);
+    let mut keys = KeyUpload { one_time: one_time(0..1), ..KeyUpload::default() };
+    upload(store, device, &keys).await;
+    assert_eq!(store.keys.signed(device).await.unwrap(), None, "without a signed key there is no bundle");
+    keys.signed = Some(signed(1));
+    upload(store, device, &keys).await;
+    let bundle = store.keys.signed(device).await.unwrap().unwrap();
+    assert_eq!((Some(bundle.signed), bundle.one_time, bundle.last_resort), (keys.signed.clone(), None, None));
+    keys.last_resort = Some(signed(9));
+    upload(store, device, &keys).await;
+    for _ in 0..3 {
+        let bundle = store.keys.signed(device).await.unwrap().unwrap();
+        assert_eq!((bundle.one_time, bundle.last_resort), (None, keys.last_resort.clone()));
+    }
+    let taken = store.keys.take(device).await.unwrap().unwrap();
+    assert_eq!(taken.one_time.as_ref(), keys.one_time.first(), "it is still there");
 }
 
 async fn an_upload_leaves_what_it_does_not_name(store: &Store) {

@@ -98,7 +98,10 @@ impl CqlKeys {
         })
     }
 
-    async fn signed(&self, device: Uuid) -> Result<(Option<SignedPreKey>, Option<SignedPreKey>), StoreError> {
+    async fn signed_keys(
+        &self,
+        device: Uuid,
+    ) -> Result<(Option<SignedPreKey>, Option<SignedPreKey>), StoreError> {
         let result = self.cluster.execute(&self.get_signed, (device,)).await?;
         type Column = Option<Vec<u8>>;
         let row: Option<(Column, Column)> = rows::maybe_first(WHAT, result)?;
@@ -275,7 +278,7 @@ impl Keys for CqlKeys {
         let work = async {
             let device = uuid(device);
             let ((signed, last_resort), candidates) =
-                try_join!(self.signed(device), self.some(device, CANDIDATES))?;
+                try_join!(self.signed_keys(device), self.some(device, CANDIDATES))?;
             let Some(signed) = signed else {
                 return Ok(None);
             };
@@ -288,9 +291,18 @@ impl Keys for CqlKeys {
         self.cluster.metrics.measure(Operation::KeysTake, work).await
     }
 
+    async fn signed(&self, device: MailboxId) -> Result<Option<KeyBundle>, StoreError> {
+        let work = async {
+            let (signed, last_resort) = self.signed_keys(uuid(device)).await?;
+            Ok(signed.map(|signed| KeyBundle { signed, one_time: None, last_resort }))
+        };
+        self.cluster.metrics.measure(Operation::KeysSigned, work).await
+    }
+
     async fn stored(&self, device: MailboxId) -> Result<KeyUpload, StoreError> {
         let device = uuid(device);
-        let ((signed, last_resort), one_time) = try_join!(self.signed(device), self.some(device, KEYS_MAX))?;
+        let ((signed, last_resort), one_time) =
+            try_join!(self.signed_keys(device), self.some(device, KEYS_MAX))?;
         Ok(KeyUpload { signed, last_resort, one_time })
     }
 

@@ -14,6 +14,7 @@ pub(super) enum Operation {
     NumberRelease,
     KeysUpload,
     KeysTake,
+    KeysSigned,
     KeysClear,
     VerificationGet,
     VerificationPut,
@@ -22,6 +23,8 @@ pub(super) enum Operation {
     DirectoryPut,
     DirectoryRemove,
     DirectoryLookup,
+    DirectoryWalk,
+    DirectoryLog,
     LeaseGet,
     LeasePut,
     MessagePut,
@@ -33,7 +36,7 @@ pub(super) enum Operation {
     MailboxPurge,
 }
 
-const OPERATIONS: [(Operation, &str); 25] = [
+const OPERATIONS: [(Operation, &str); 28] = [
     (Operation::AccountGet, "account_get"),
     (Operation::AccountPut, "account_put"),
     (Operation::AccountDelete, "account_delete"),
@@ -42,6 +45,7 @@ const OPERATIONS: [(Operation, &str); 25] = [
     (Operation::NumberRelease, "number_release"),
     (Operation::KeysUpload, "keys_upload"),
     (Operation::KeysTake, "keys_take"),
+    (Operation::KeysSigned, "keys_signed"),
     (Operation::KeysClear, "keys_clear"),
     (Operation::VerificationGet, "verification_get"),
     (Operation::VerificationPut, "verification_put"),
@@ -50,6 +54,8 @@ const OPERATIONS: [(Operation, &str); 25] = [
     (Operation::DirectoryPut, "directory_put"),
     (Operation::DirectoryRemove, "directory_remove"),
     (Operation::DirectoryLookup, "directory_lookup"),
+    (Operation::DirectoryWalk, "directory_walk"),
+    (Operation::DirectoryLog, "directory_log"),
     (Operation::LeaseGet, "lease_get"),
     (Operation::LeasePut, "lease_put"),
     (Operation::MessagePut, "message_put"),

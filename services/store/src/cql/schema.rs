@@ -39,6 +39,7 @@ const STEPS: &[Step] = &[
     Step { what: "keyspaces and the table of versions", statements: foundation },
     Step { what: "accounts, verifications, directory and leases", statements: identity::tables },
     Step { what: "mailboxes", statements: mailbox::tables },
+    Step { what: "the log of the directory", statements: identity::directory_log },
 ];
 
 /// What statements are written for.

@@ -48,6 +48,16 @@ impl Keys for EmbeddedKeys {
         self.0.write(Operation::KeysTake, KEY_BYTES, take).await
     }
 
+    async fn signed(&self, device: MailboxId) -> Result<Option<KeyBundle>, StoreError> {
+        let tables = self.0.tables()?;
+        let key = |kind| match tables.keys.get(&row(device, kind))? {
+            Some(key) => decode_signed(tables.keys.what, &key).map(Some),
+            None => Ok(None),
+        };
+        let Some(signed) = key(Kind::Signed)? else { return Ok(None) };
+        Ok(Some(KeyBundle { signed, one_time: None, last_resort: key(Kind::LastResort)? }))
+    }
+
     async fn stored(&self, device: MailboxId) -> Result<KeyUpload, StoreError> {
         let stored = move |tables: &Tables| {
             let mut keys = KeyUpload::default();

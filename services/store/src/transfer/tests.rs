@@ -1,6 +1,7 @@
 mod population;
 
 use std::future::poll_fn;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::accounts::{Account, NumberClaim, Version};
+use crate::directory::{PutLog, WalkPage, WalkPosition};
 use crate::embedded::{self, Config, EmbeddedHandle};
 use crate::keys::{KeyUpload, OneTimePreKey};
 use crate::mailboxes::{PageLimit, Put, StoredMessage};
@@ -358,6 +360,14 @@ impl Directory for Flaky {
     async fn lookup(&self, numbers: &[NumberMac]) -> Result<Vec<Option<AccountId>>, StoreError> {
         self.fail()?;
         self.inner.lookup(numbers).await
+    }
+
+    async fn walk(&self, from: &WalkPosition, at_most: NonZeroUsize) -> Result<WalkPage, StoreError> {
+        self.inner.walk(from, at_most).await
+    }
+
+    async fn put_between(&self, from: Timestamp, until: Timestamp) -> Result<PutLog, StoreError> {
+        self.inner.put_between(from, until).await
     }
 }
 

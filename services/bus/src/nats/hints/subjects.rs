@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `Mailbox` | `d.<cell>.<mailbox id, 32 hex digits>` | the mailbox's cell |
 //! | `AccountChanged` | `ev.acct` | the main cluster |
+//! | `NumberListed` | `ev.dir` | the main cluster |
 //! | `Load` | `ctl.load` | the main cluster |
 //! | `Control` | `ctl.state` | the main cluster |
 //!
@@ -53,6 +54,7 @@ impl Subjects {
                 name
             }
             Subject::AccountChanged => format!("{prefix}ev.acct"),
+            Subject::NumberListed => format!("{prefix}ev.dir"),
             Subject::Load => format!("{prefix}ctl.load"),
             Subject::Control => format!("{prefix}ctl.state"),
         }
@@ -63,6 +65,7 @@ impl Subjects {
         let name = std::str::from_utf8(name).ok()?.strip_prefix(&self.prefix)?;
         match name {
             "ev.acct" => Some(Subject::AccountChanged),
+            "ev.dir" => Some(Subject::NumberListed),
             "ctl.load" => Some(Subject::Load),
             "ctl.state" => Some(Subject::Control),
             _ => {
@@ -97,6 +100,9 @@ fn digit(digit: u8) -> Option<u8> {
 mod tests {
     use super::*;
 
+    const EVERYBODYS: [Subject; 4] =
+        [Subject::AccountChanged, Subject::NumberListed, Subject::Load, Subject::Control];
+
     fn mailbox(bytes: u128) -> MailboxId {
         MailboxId::from_bytes(bytes.to_be_bytes())
     }
@@ -106,8 +112,8 @@ mod tests {
         let id = Subject::Mailbox(mailbox(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef));
         assert_eq!(Subjects::new("", 1).name(&id), "d.0.0123456789abcdef0123456789abcdef");
         let subjects = Subjects::new("blue", 3);
-        let names = [Subject::AccountChanged, Subject::Load, Subject::Control].map(|s| subjects.name(&s));
-        assert_eq!(names, ["blue.ev.acct", "blue.ctl.load", "blue.ctl.state"]);
+        let names = EVERYBODYS.map(|s| subjects.name(&s));
+        assert_eq!(names, ["blue.ev.acct", "blue.ev.dir", "blue.ctl.load", "blue.ctl.state"]);
     }
 
     /// Computed apart from this code. If this fails, a rolling upgrade loses hints.
@@ -136,7 +142,7 @@ mod tests {
     fn a_name_leads_back_to_its_subject() {
         for subjects in [Subjects::new("", 1), Subjects::new("blue", 5)] {
             let mailboxes = (0..20).map(|_| Subject::Mailbox(MailboxId::random()));
-            for subject in mailboxes.chain([Subject::AccountChanged, Subject::Load, Subject::Control]) {
+            for subject in mailboxes.chain(EVERYBODYS) {
                 assert_eq!(subjects.parse(subjects.name(&subject).as_bytes()), Some(subject));
             }
         }

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use spillway_api::internal::v1::registration_server::Registration;
 use spillway_api::internal::v1::{
     AuthenticateRequest, AuthenticateResponse, ChangeNumberRequest, DeleteAccountRequest, DeviceMailbox,
-    Enrolled, GetDevicesRequest, GetDevicesResponse, ListDevicesRequest, Pass, RemoveDeviceRequest,
-    SetDiscoverableRequest, StartLinkRequest, StartVerificationRequest, UploadKeysRequest,
+    Enrolled, FetchKeysRequest, GetDevicesRequest, GetDevicesResponse, ListDevicesRequest, Pass,
+    RemoveDeviceRequest, SetDiscoverableRequest, StartLinkRequest, StartVerificationRequest,
+    UploadKeysRequest,
 };
 use spillway_api::{Reason, Refusal, v1};
 use spillway_types::{AccountId, DeviceAddress, DeviceId, MailboxId};
@@ -138,7 +139,7 @@ impl Registration for FakeRegistration {
         unused()
     }
 
-    async fn fetch_keys(&self, _: Request<v1::FetchKeysRequest>) -> Answer<v1::FetchKeysResponse> {
+    async fn fetch_keys(&self, _: Request<FetchKeysRequest>) -> Answer<v1::FetchKeysResponse> {
         unused()
     }
 }
