@@ -1,9 +1,10 @@
 //! The priority gate: refuses what will not fit before it costs anything.
 //!
 //! On the way of a call there is one addition to a counter of its own processor, one relaxed load and one
-//! comparison. Everything else happens once a tick, in [`balance`] and [`histogram`].
+//! comparison. Everything else happens once a tick, in [`balance`], [`below`] and [`histogram`].
 
 pub(crate) mod balance;
+pub(crate) mod below;
 pub(crate) mod fair;
 pub(crate) mod histogram;
 

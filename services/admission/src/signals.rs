@@ -14,7 +14,8 @@ pub struct Signals {
     pub memory: f64,
     /// Descriptors open over what may be open.
     pub descriptors: f64,
-    /// The worst pressure that a hop below has told: 1 is as much as it can do, 2 is twice that.
+    /// What reaches the hop below over what it can do, as it has told: 1 is as much as it can, 2 is twice that. 0 if it says nothing,
+    /// which is what it does below 0.8.
     pub downstream: f64,
 }
 

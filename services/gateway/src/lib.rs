@@ -76,8 +76,8 @@ pub use attestation::{
 };
 pub use class::DeviceCalls;
 pub use config::{
-    AttestationConfig, Config, ConfigError, DeviceCacheConfig, DiscoverConfig, IdentityConfig, RoomConfig, SendConfig,
-    SessionConfig,
+    AttestationConfig, Config, ConfigError, DeviceCacheConfig, DiscoverConfig, IdentityConfig, RoomConfig,
+    SendConfig, SessionConfig,
 };
 pub use grpc::{Api, StatusApi};
 pub use session::Outgoing;

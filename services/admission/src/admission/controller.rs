@@ -9,12 +9,12 @@ use crate::admission::{HELD, Shared, Waiter};
 use crate::brownout::{Ladder, Steering};
 use crate::class::Tier;
 use crate::config::{AdmissionConfig, Mode};
-use crate::gate::balance::{FlowBalance, Flows};
+use crate::gate::balance::{Balance, FlowBalance, Flows};
 use crate::gate::fair::{Allowances, Portion};
 use crate::gate::histogram::Arrivals;
 use crate::gate::{Refused, Threshold};
 use crate::pushback::{Reason, Sizer};
-use crate::signals::Signals;
+use crate::signals::{Signals, Source};
 
 pub(super) struct Controller {
     config: AdmissionConfig,
@@ -138,7 +138,10 @@ impl Controller {
         let closed = Tier::ALL.into_iter().filter(|&tier| self.ladder.steering().closes(tier));
         let kept_out: f64 = closed.map(|tier| window.seats_of(tier)).sum();
         let pressures = signals.pressures(&self.config.pressure);
-        let pressure = pressures.into_iter().fold(0.0, f64::max);
+        let downstream = pressures[Source::Downstream as usize];
+        let own = Source::ALL.into_iter().zip(pressures).filter(|(source, _)| *source != Source::Downstream);
+        let own = own.fold(0.0, |worst: f64, (_, pressure)| worst.max(pressure));
+        let pressure = own.max(downstream);
         let balance = self.balance.tick(&Flows {
             tick: length,
             offered: window.seats - kept_out,
@@ -152,7 +155,8 @@ impl Controller {
             queued_min: taken.meter.queued_min as f64,
             overflowed: taken.meter.overflowed,
             full: taken.meter.full > 0.5 * length.as_secs_f64(),
-            pressure,
+            pressure: own,
+            downstream,
         });
         let mut thresholds = if gate.enabled && balance.overloaded && balance.rho > 0.0 {
             window.thresholds((1.0 - balance.rho) * (window.seats - kept_out), gate.probe)
@@ -178,12 +182,24 @@ impl Controller {
             inflight: taken.inflight,
             queued: taken.queued_calls,
             pressures,
-            pressure: pressure.max(if balance.overloaded { 1.0 / (1.0 - balance.rho) } else { 0.0 }),
+            pressure: pressure.max(flow_pressure(&balance, offered, capacity)),
             thresholds,
             rung,
             steering: self.ladder.steering(),
             distinct: Tier::ALL.map(|tier| self.sizer.distinct(tier)),
         };
+    }
+}
+
+/// What arrives over what can be served. Of the same window, and not `rho`, which is filtered: the hop above computes with it.
+fn flow_pressure(balance: &Balance, offered: f64, capacity: Option<f64>) -> f64 {
+    match capacity {
+        _ if balance.rho >= 1.0 => f64::MAX,
+        // What can be served may be more than was ever seen.
+        Some(capacity) if balance.overloaded => offered / capacity.max(f64::MIN_POSITIVE),
+        Some(capacity) => (offered / capacity.max(f64::MIN_POSITIVE)).min(1.0),
+        None if balance.overloaded => 1.0 / (1.0 - balance.rho),
+        None => 0.0,
     }
 }
 

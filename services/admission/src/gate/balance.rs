@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use crate::config::GateConfig;
+use crate::gate::below::Below;
 
 /// What one tick measured.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +32,10 @@ pub(crate) struct Flows {
     pub(crate) overflowed: bool,
     /// The limiter was full for most of the tick.
     pub(crate) full: bool,
-    /// The worst of the signals over their targets; above 1 is too much.
+    /// The worst of this process's own signals over their targets; above 1 is too much.
     pub(crate) pressure: f64,
+    /// What reaches the hop below over what it can do, as it has told.
+    pub(crate) downstream: f64,
 }
 
 /// What the tick decided.
@@ -47,6 +50,7 @@ pub(crate) struct Balance {
 pub(crate) struct FlowBalance {
     config: GateConfig,
     now: Balance,
+    below: Below,
     calm_ticks: u32,
 }
 
@@ -70,7 +74,7 @@ const QUEUE_TARGET_CALLS: f64 = 16.0;
 
 impl FlowBalance {
     pub(crate) fn new(config: GateConfig) -> Self {
-        Self { config, now: Balance::default(), calm_ticks: 0 }
+        Self { config, now: Balance::default(), below: Below::default(), calm_ticks: 0 }
     }
 
     pub(crate) fn configure(&mut self, config: GateConfig) {
@@ -84,6 +88,7 @@ impl FlowBalance {
             self.now.overloaded = true;
             self.calm_ticks = 0;
         }
+        let too_much_below = self.below.tick(offered, self.now.rho, flows.downstream);
         if !self.now.overloaded {
             return self.now;
         }
@@ -105,6 +110,7 @@ impl FlowBalance {
         if flows.pressure > 1.0 {
             rho = rho.max(1.0 - 1.0 / flows.pressure).min(self.config.rho_max);
         }
+        rho = rho.max(too_much_below.min(self.config.rho_max));
         if flows.thin {
             rho = rho.min(self.now.rho);
         }
@@ -122,7 +128,7 @@ impl FlowBalance {
     }
 
     fn overload_begins(&self, flows: &Flows, offered: f64, tick_s: f64) -> bool {
-        if flows.pressure > 1.0 || flows.overflowed {
+        if flows.pressure > 1.0 || flows.downstream > 1.0 || flows.overflowed {
             return true;
         }
         let Some(capacity) = flows.capacity else { return false };
@@ -166,6 +172,7 @@ mod tests {
             overflowed: false,
             full: true,
             pressure: 0.0,
+            downstream: 0.0,
         }
     }
 
