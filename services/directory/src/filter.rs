@@ -118,6 +118,11 @@ impl Filter {
         Some(size)
     }
 
+    /// Drops the one that is being built.
+    pub(crate) fn abandon(&self) {
+        *self.building() = None;
+    }
+
     /// Something was missed that nobody can tell any more: neither the present one nor the one that is being built is
     /// worth anything.
     pub(crate) fn forget(&self) {

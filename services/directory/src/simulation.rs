@@ -37,6 +37,8 @@ struct Fleet {
     /// When the store fails and works again.
     weather: Instant,
     restarts: u64,
+    /// By processes that have ended.
+    builds: u64,
 }
 
 impl Fleet {
@@ -46,7 +48,7 @@ impl Fleet {
         store.part_max(7);
         let processes = (0..PROCESSES).map(|id| start(&store, &mut rng, id)).collect();
         let weather = Instant::now() + MINUTE;
-        Self { rng, store, processes, people: BTreeMap::new(), weather, restarts: 0 }
+        Self { rng, store, processes, people: BTreeMap::new(), weather, restarts: 0, builds: 0 }
     }
 
     /// Somebody signs up, hides or shows himself, through a registration process whose clock is wrong by up to 15 s.
@@ -105,6 +107,7 @@ impl Fleet {
         }
         if self.rng.random_bool(0.1) {
             let id = self.rng.random_range(0..PROCESSES);
+            self.builds += self.processes[id].directory.filter_metrics.builds();
             self.processes[id] = start(&self.store, &mut self.rng, id);
             self.restarts += 1;
         }
@@ -155,7 +158,7 @@ fn start(store: &FakeStore, rng: &mut SmallRng, id: usize) -> Process {
 
 async fn play(seed: u64) {
     let mut fleet = Fleet::new(seed);
-    let (mut checked, mut builds) = (0, 0);
+    let mut checked = 0;
     let end = Instant::now() + Duration::from_secs(HOURS * 3_600);
     while Instant::now() < end {
         fleet.change().await;
@@ -164,21 +167,19 @@ async fn play(seed: u64) {
         sleep(Duration::from_millis(fleet.rng.random_range(0..8_000))).await;
         checked += fleet.check(seed);
     }
-    builds += fleet.processes.iter().map(|process| process.directory.filter_metrics.builds()).sum::<u64>();
+    let builds = fleet.builds
+        + fleet.processes.iter().map(|process| process.directory.filter_metrics.builds()).sum::<u64>();
     fleet.store.fail_log(false);
     fleet.store.fail_walks(false);
     sleep(MINUTE).await;
     fleet.check_answers(seed).await;
-    println!(
-        "seed {seed}: {checked} answers checked, {builds} builds by the last processes, {} restarts",
-        fleet.restarts
-    );
+    println!("seed {seed}: {checked} answers checked, {builds} builds, {} restarts", fleet.restarts);
     assert!(checked > 10_000 && builds > 10, "seed {seed}: {checked} {builds}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn nobody_is_denied_for_longer_than_a_minute() {
-    for seed in 1..=12 {
+    for seed in 1..=6 {
         play(seed).await;
     }
 }

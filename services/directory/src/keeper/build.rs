@@ -30,6 +30,7 @@ impl Keeper {
             self.deps.metrics.built(outcome, began.elapsed(), self.now());
             self.deps.metrics.size(self.deps.filter.size());
             if outcome != BuildOutcome::Finished {
+                self.deps.filter.abandon();
                 sleep(pause).await;
                 pause = (pause * 2).min(RETRY_MAX);
                 continue;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spillway_admission::{QuotaConfig, Signals, Steering};
+use spillway_admission::{Limit, LimitOverride, QuotaConfig, Signals, Steering};
 use spillway_api::{Reason, Refusal, v1};
 use spillway_gateway::{Config, DiscoverConfig};
 use tonic::Response;
@@ -28,28 +28,30 @@ async fn at_rung(node: &Node, rung: u8) {
 
 #[tokio::test(start_paused = true)]
 async fn a_number_costs_a_permit_once_and_the_answer_says_what_is_left() {
-    let node = Node::start();
+    let mut quotas = QuotaConfig::default();
+    quotas.set(Limit::Discover, LimitOverride { burst: Some(300), ..LimitOverride::default() });
+    let node = Node::with(Config::default(), quotas);
     let asking = node.account(1).remove(0);
     let numbers = || vec!["+4930123456".to_owned(), "+4930123457".to_owned()];
     for _ in 0..3 {
         let answer = discover(&node, &asking, numbers()).await.unwrap();
         let found: Vec<_> = answer.matches.into_iter().map(|found| found.number).collect();
-        assert_eq!((found, answer.quota_left), (vec!["+4930123457".to_owned()], 49_998));
+        assert_eq!((found, answer.quota_left), (vec!["+4930123457".to_owned()], 298));
         assert_eq!((answer.postponed.len(), answer.retry_after), (0, None));
     }
     assert_refused(discover(&node, &asking, book(0, 1_001)).await, Reason::InvalidArgument);
-    for part in 0..49 {
-        discover(&node, &asking, book(1_000 * part, 1_000)).await.unwrap();
-    }
-    assert_refused(discover(&node, &asking, book(49_000, 1_000)).await, Reason::Quota);
+    // The same number twice in a call is one number.
+    let twice = [book(0, 200), book(0, 200)].concat();
+    assert_eq!(discover(&node, &asking, twice).await.unwrap().matches.len(), 40);
+    assert_refused(discover(&node, &asking, book(200, 100)).await, Reason::Quota);
     // What was refused was not told, and costs what it would have cost.
-    assert_eq!(discover(&node, &asking, book(49_000, 998)).await.unwrap().quota_left, 0);
-    assert_refused(discover(&node, &asking, book(49_998, 1)).await, Reason::Quota);
-    // An address book that was asked about before is compared all the same, also in another order and by another device.
-    let mut again = book(49_000, 998);
+    assert_eq!(discover(&node, &asking, book(200, 98)).await.unwrap().quota_left, 0);
+    assert_refused(discover(&node, &asking, book(298, 1)).await, Reason::Quota);
+    // An address book that was asked about before is compared all the same, in whatever order.
+    let mut again = book(0, 298);
     again.reverse();
-    assert_eq!(discover(&node, &asking, again).await.unwrap().matches.len(), 100);
-    assert_eq!(node.metric("spillway_gateway_discover_numbers_total", &["new"]), 50_000.0);
+    assert_eq!(discover(&node, &asking, again).await.unwrap().matches.len(), 30);
+    assert_eq!(node.metric("spillway_gateway_discover_numbers_total", &["new"]), 300.0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,7 +91,8 @@ async fn a_scraper_gets_what_everybody_gets_and_troubles_nobody() {
         }
         if call % 2_000 == 0 {
             let answer = discover(&node, &honest, book(0, 500)).await.unwrap();
-            assert_eq!((answer.matches.len(), answer.quota_left), (50, 49_500));
+            assert_eq!(answer.matches.len(), 50);
+            assert!(answer.quota_left >= 49_500, "{} are left", answer.quota_left);
         }
     }
     assert_eq!(answered, 50_000);

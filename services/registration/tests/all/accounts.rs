@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use prost::Message;
+use spillway_api::Reason;
 use spillway_api::internal::v1 as internal;
-use spillway_api::{Reason, v1};
 use spillway_bus::{Bus, Event, Subject};
 use spillway_store::accounts::NumberClaim;
 use spillway_types::{AccountId, MailboxId, PhoneNumber};

@@ -116,6 +116,25 @@ async fn devices_of_one_account_are_at_different_gateways() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_shows_or_hides_himself_is_found_or_not_whichever_gateway_is_asked() {
+    let pair = Pair::at_two_gateways("fleet-contacts", 900).await;
+    let Pair { alice, bob, .. } = &pair;
+    let number = population().person(bob.index).number;
+    for discoverable in [false, true, false, true] {
+        let set = v1::SetDiscoverableRequest { discoverable };
+        bob.client.account().set_discoverable(request(&bob.identity, set)).await.unwrap();
+        for gateway in [0, 1] {
+            let alice = pair.at(gateway, alice).await;
+            // The hint of a registration process may be a little slower than its answer.
+            eventually("the directory follows", || async {
+                is_found(&alice.client, &alice.identity, &number).await == discoverable
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_newest_session_wins_wherever_the_older_one_is() {
     let pair = Pair::at_two_gateways("fleet-newest", 400).await;
     let Pair { alice, bob, .. } = &pair;
@@ -163,7 +182,7 @@ async fn an_account_is_found_by_its_number_until_it_is_deleted() {
     let pair = Pair::at_two_gateways("fleet-delete", 700).await;
     let Pair { alice, bob, .. } = &pair;
     let number = population().person(bob.index).number;
-    assert!(is_found(&alice.client, &alice.identity, &number).await);
+    eventually("he is found", || is_found(&alice.client, &alice.identity, &number)).await;
     let keys = alice.client.fetch_keys(&alice.identity, bob.account()).await.unwrap();
     assert_eq!(keys.devices.len(), 1);
     alice.send(bob, "unread").await.unwrap();
