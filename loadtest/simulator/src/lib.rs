@@ -8,6 +8,8 @@
 //! decide, `client` what clients do, `world` brings them together, `measure` counts. `scenario` and `capacity` say what
 //! to play, `outcome` and `judge` what came of it, `table` prints it.
 //!
+//! [`room`] is a world of its own: a waiting room, its gateways and its crowd.
+//!
 //! What the model leaves out: memory, the network's bandwidth, and the cost of a connection that is merely open.
 
 mod capacity;
@@ -21,6 +23,7 @@ mod outcome;
 mod plan;
 mod policy;
 mod random;
+pub mod room;
 mod scenario;
 mod slab;
 mod station;

@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use spillway_types::random_bytes;
 
 use crate::curve::Column;
+use crate::profile::Profile;
+use crate::room_million;
 use crate::run;
 use crate::run_folder::RunFolder;
 use crate::simulate;
@@ -66,12 +68,18 @@ pub struct SimulateOptions {
 /// What a run is told.
 #[derive(Clone, Debug, Args)]
 pub struct RunOptions {
+    /// What to play
+    #[arg(long, value_enum, value_name = "NAME", default_value_t)]
+    pub profile: Profile,
     /// Service to test, such as http://127.0.0.1:7700, or its gateways. Without it, one is started for the run
     #[arg(long, value_name = "URL,…", value_delimiter = ',')]
     pub target: Vec<String>,
     /// Where the target's sandbox providers show their codes (the setting `listen.sandbox_codes`)
     #[arg(long, value_name = "URL,…", value_delimiter = ',', default_value = "http://127.0.0.1:7702")]
     pub codes: Vec<String>,
+    /// Admin ports of the target, to see and order what its waiting room lets in
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
+    pub admin: Vec<String>,
     /// Process ids of the target, to read what it costs
     #[arg(long, value_name = "PID,…", value_delimiter = ',')]
     pub server_pid: Vec<u32>,
@@ -91,6 +99,16 @@ pub struct RunOptions {
     /// Highest sign-up rate per second, instead of a share of a probed capacity
     #[arg(long, value_name = "PER_SECOND", value_parser = positive, allow_negative_numbers = true, conflicts_with = "peak")]
     pub peak_rate: Option<f64>,
+    /// Newcomers that the waiting room lets in a second, as a share of the peak. Default: 0.25 for a service that is started for the run, for a
+    /// target whatever it does by itself. Of the profile signal-2021
+    #[arg(long, value_name = "SHARE", value_parser = positive, allow_negative_numbers = true)]
+    pub admit: Option<f64>,
+    /// What one code costs, in any currency
+    #[arg(long, value_name = "AMOUNT", default_value_t = 0.05, value_parser = positive, allow_negative_numbers = true)]
+    pub code_cost: f64,
+    /// People of the profile room-million
+    #[arg(long, value_name = "PEOPLE", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=4_000_000))]
+    pub people: u32,
     /// Seconds into which January 2021 is compressed
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=86_400))]
     pub seconds: u64,
@@ -115,9 +133,18 @@ pub struct RunOptions {
     pub out: PathBuf,
 }
 
+/// A quarter of the peak: so that people wait in the days around 15 January, and the room is empty again by the end of the month.
+const ADMIT: f64 = 0.25;
+
 impl RunOptions {
     pub(crate) fn column(&self) -> Column {
         if self.as_reported { Column::AsReported } else { Column::Reconciled }
+    }
+
+    /// `None`: the room is left as it is.
+    pub(crate) fn admit(&self) -> Option<f64> {
+        let of_own = self.target.is_empty().then_some(ADMIT);
+        self.admit.or(of_own).filter(|_| self.profile == Profile::Signal2021)
     }
 
     pub(crate) fn surge(&self) -> Duration {
@@ -156,6 +183,9 @@ pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> slo::ExitCod
 }
 
 async fn run(options: &RunOptions) -> slo::ExitCode {
+    if options.profile == Profile::RoomMillion {
+        return play_room(options.clone()).await;
+    }
     match run::run(options).await {
         Ok(code) => code,
         Err(error) => {
@@ -163,6 +193,19 @@ async fn run(options: &RunOptions) -> slo::ExitCode {
             eprintln!("error: {:#}", anyhow::Error::new(error));
             code
         }
+    }
+}
+
+/// On a thread of its own: it computes for a minute.
+async fn play_room(options: RunOptions) -> slo::ExitCode {
+    let played = tokio::task::spawn_blocking(move || room_million::play(&options)).await;
+    match played {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
+            eprintln!("error: {:#}", anyhow::Error::new(error));
+            slo::ExitCode::Usage
+        }
+        Err(stopped) => std::panic::resume_unwind(stopped.into_panic()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The phones of the population: where codes arrive.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,11 +26,15 @@ pub enum CodesError {
     Ended(#[source] Option<Box<Status>>),
 }
 
-type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<String>>>>;
-
-/// Hands each code that arrives to whoever waits at that number. Clones share the waiters.
+/// Hands each code that arrives to whoever waits at that number, and counts it. Clones share the waiters.
 #[derive(Clone, Debug, Default)]
-pub struct Phones(Waiting);
+pub struct Phones(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<HashMap<String, oneshot::Sender<String>>>,
+    arrived: AtomicU64,
+}
 
 /// The stream that feeds [`Phones`].
 #[derive(Debug)]
@@ -54,21 +59,33 @@ impl Phones {
         ExpectedCode { phones: self.clone(), number: number.to_owned(), code }
     }
 
-    fn ring(&self, arrived: v1::SandboxCode) {
-        if let Some(waiting) = self.waiting().remove(&arrived.number) {
+    /// A code has arrived at a number.
+    pub fn ring(&self, number: &str, code: String) {
+        self.0.arrived.fetch_add(1, Relaxed);
+        if let Some(waiting) = self.waiting().remove(number) {
             // Nobody waits any more: the caller gave up between the lock and here.
-            waiting.send(arrived.code).ok();
+            waiting.send(code).ok();
         }
     }
 
+    /// Codes that have arrived at any number, whether anybody waited for them or not.
+    pub fn arrived(&self) -> u64 {
+        self.0.arrived.load(Relaxed)
+    }
+
     fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<String>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ExpectedCode {
     /// The code, or `None` when none came in time.
     pub async fn within(mut self, bound: Duration) -> Option<String> {
+        self.wait(bound).await
+    }
+
+    /// The same, for somebody who goes on waiting when none has come.
+    pub async fn wait(&mut self, bound: Duration) -> Option<String> {
         tokio::time::timeout(bound, &mut self.code).await.ok()?.ok()
     }
 }
@@ -116,7 +133,7 @@ impl CodeStream {
     pub async fn run(mut self) -> Result<(), CodesError> {
         loop {
             match self.codes.message().await {
-                Ok(Some(code)) => self.phones.ring(code),
+                Ok(Some(code)) => self.phones.ring(&code.number, code.code),
                 Ok(None) => return Err(CodesError::Ended(None)),
                 Err(status) => return Err(CodesError::Ended(Some(Box::new(status)))),
             }

@@ -3,12 +3,15 @@
 //! A workload ([`workload`]) asks a [`schedule`] when work is due, is woken by the [`pacer`], times each operation with
 //! [`stats`], writes every message into the [`ledger`], and at the end has the gates of [`slo`] judge what was
 //! measured. [`summary`], [`timeline`], [`run_folder`] and [`report`] keep the result; [`progress`] shows it while it
-//! happens; [`observe`] reads what the server and this process cost. [`run`] puts it together. Only [`workload`],
+//! happens; [`observe`] reads what the server and this process cost, [`admin`] what the server says of itself. [`room`] keeps what people saw who
+//! waited for their turn. [`run`] puts it together. Only [`workload`],
 //! [`codes`] and [`population`] know Spillway's API.
 //!
 //! Two rules hold throughout. Latency is counted from the planned start, so a stalled server cannot slow down the
 //! questions asked of it. A message is lost only when its sender was told that it was safe.
 
+pub mod admin;
+pub mod carrier;
 pub mod cli;
 pub mod codes;
 pub mod curve;
@@ -16,8 +19,11 @@ pub mod ledger;
 pub mod observe;
 pub mod pacer;
 pub mod population;
+pub mod profile;
 pub mod progress;
 pub mod report;
+pub mod room;
+pub mod room_million;
 pub mod run;
 pub mod run_folder;
 pub mod schedule;

@@ -12,6 +12,10 @@ const PREFIXES: [&str; 4] = ["+9198", "+49151", "+55119", "+9170"];
 /// Subscriber numbers under each prefix.
 const SUBSCRIBERS: u64 = 100_000_000;
 
+/// From one person to the next: the golden section of [`SUBSCRIBERS`], without a factor in common. People do not live in blocks of numbers, and a
+/// service that looks for blocks must not find any.
+const STRIDE: u64 = 61_803_399;
+
 /// One-time prekeys that a phone uploads when it signs up. Phones of 2021 uploaded 100; ten keep the store's share
 /// of a sign-up in proportion without making the generator encode megabytes.
 const ONE_TIME_KEYS: u32 = 10;
@@ -43,7 +47,7 @@ impl Population {
         let prefix = PREFIXES[(index % PREFIXES.len() as u64) as usize];
         // Another seed is another part of the numbering plan, so that runs against one server do not meet.
         let offset = splitmix(self.seed) % SUBSCRIBERS;
-        let subscriber = (index / PREFIXES.len() as u64 + offset) % SUBSCRIBERS;
+        let subscriber = (index / PREFIXES.len() as u64 * STRIDE + offset) % SUBSCRIBERS;
         format!("{prefix}{subscriber:08}")
     }
 
@@ -93,6 +97,11 @@ impl Population {
         }
     }
 
+    /// The key with which that device holds its place in a waiting room.
+    pub fn device_secret(&self, index: u64) -> [u8; 32] {
+        self.random(index, 0x5EC2).random()
+    }
+
     fn random(&self, index: u64, purpose: u64) -> SmallRng {
         SmallRng::seed_from_u64(splitmix(self.seed ^ splitmix(index ^ splitmix(purpose))))
     }
@@ -133,10 +142,20 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_have_numbers_that_are_far_apart() {
+        let population = Population::new(5);
+        let block = |index| population.person(index).number.chars().take(9).collect::<String>();
+        let blocks: HashSet<_> = (0..400).map(block).collect();
+        assert!(blocks.len() > 390, "{}", blocks.len());
+    }
+
+    #[test]
     fn the_same_seed_gives_the_same_person() {
         let [a, b, other] = [Population::new(7), Population::new(7), Population::new(8)];
         assert_eq!(a.person(3).number, b.person(3).number);
         assert_eq!(a.device(3).identity_key, b.device(3).identity_key);
+        assert_eq!(a.device_secret(3), b.device_secret(3));
+        assert_ne!(a.device_secret(3), a.device_secret(4));
         assert_eq!(a.address_book(3, 50, 0.1, 1_000), b.address_book(3, 50, 0.1, 1_000));
         assert_ne!(a.person(3).number, other.person(3).number);
     }

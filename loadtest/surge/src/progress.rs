@@ -31,6 +31,11 @@ pub struct Snapshot {
     pub curve: Vec<f64>,
     pub offered_per_s: f64,
     pub completed_per_s: f64,
+    /// Where people come through a waiting room.
+    pub room: Option<InRoom>,
+    /// Codes that were sent, and what one costs.
+    pub codes: u64,
+    pub code_cost: f64,
     pub refused: u64,
     pub failed: u64,
     pub existing_p99_ms: Option<f64>,
@@ -42,6 +47,19 @@ pub struct Snapshot {
     pub on_their_way: u64,
     pub duplicated: u64,
     pub lag_p99_ms: Option<f64>,
+}
+
+/// How the waiting room stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct InRoom {
+    pub waiting: u64,
+    /// Who noticed that the turn had come, which is some seconds later.
+    pub come_in_per_s: f64,
+    /// What the service means to let in, where that is known.
+    pub rate_per_s: Option<f64>,
+    pub frozen: bool,
+    /// Of those whose turn came last.
+    pub told_and_waited_s: Option<(f64, f64)>,
 }
 
 /// Shows snapshots.

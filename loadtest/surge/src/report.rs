@@ -6,6 +6,7 @@
 mod chart;
 mod charts;
 mod header;
+mod room;
 mod scale;
 mod simulation;
 mod tables;
@@ -21,6 +22,7 @@ use text::escape;
 const STYLE: &str = include_str!("report/style.css");
 const HOVER: &str = include_str!("report/hover.js");
 
+pub use room::render as render_room;
 pub use simulation::render as render_simulation;
 
 /// The whole page.
@@ -29,8 +31,9 @@ pub fn render(summary: &Summary, rows: &[Row]) -> String {
     let body = [
         header::verdict(summary),
         header::key_figures(summary),
-        section("Gates", "What had to hold, and what was seen.", &tables::gates(summary)),
+        section("Gates", "What had to hold, and what was seen.", &tables::gate_table(&summary.gates)),
         charts::sign_ups(summary, rows),
+        charts::waiting_room(summary, rows),
         charts::existing_users(summary, rows),
         charts::sign_up_response(summary, rows),
         section("Refusals and failures", tables::REASONS_NOTE, &tables::reasons(summary)),
@@ -80,6 +83,7 @@ mod tests {
         }
         assert!(page.contains("<h1>Existing users did not notice.</h1>"));
         assert!(page.contains(">15 Jan<"));
+        assert!(page.contains("<h2>Waiting room</h2>") && page.contains("still wait, with a place"));
         assert!(!page.contains("NaN") && !page.contains("inf"));
     }
 
@@ -98,12 +102,21 @@ mod tests {
         summary.verdict = Verdict::Interrupted;
         summary.exit_code = ExitCode::Interrupted;
         summary.operations.clear();
+        summary.room = Some(Default::default());
+        summary.codes = Default::default();
         summary.existing = Default::default();
         summary.server = Default::default();
         summary.generator = Default::default();
         summary.duration_s = 0.0;
         let page = render(&summary, &[]);
         assert!(page.contains("INTERRUPTED") && !page.contains("NaN") && !page.contains("inf"));
+    }
+
+    #[test]
+    fn a_run_without_a_room_has_no_page_of_it() {
+        let (mut summary, rows) = example::run();
+        summary.room = None;
+        assert!(!render(&summary, &rows).contains("<h2>Waiting room</h2>"));
     }
 
     #[test]

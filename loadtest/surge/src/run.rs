@@ -1,15 +1,17 @@
 //! A run from beginning to end: a target, people, a probe, calm, the surge, and the verdict.
 
 mod arrivals;
+mod brownout;
 mod conclusion;
 mod own_server;
 mod people;
 mod probe;
 mod recorder;
+mod room;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -19,12 +21,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::admin::{Admin, AdminError};
+use crate::carrier::Carrier;
 use crate::cli::RunOptions;
 use crate::codes::{CodeStream, CodesError, Phones};
-use crate::curve::{HourlyError, Replay, SIGNAL_2021, signal_2021};
+use crate::curve::{HourlyError, Replay, signal_2021};
 use crate::ledger::Ledger;
 use crate::population::Population;
+use crate::profile::{Brownout, Profile, pumping};
 use crate::progress::Progress;
+use crate::room::Room;
 use crate::run_folder::{RunFolder, RunFolderError};
 use crate::server::{ServerError, ServerProcess};
 use crate::slo::ExitCode;
@@ -60,8 +66,18 @@ pub enum RunError {
     Scale(#[from] crate::curve::CurveError),
     #[error("only {signed_up} of {wanted} existing users could sign up: {reasons}")]
     People { signed_up: usize, wanted: u32, reasons: String },
-    #[error("nobody completed a sign-up during the probe: {reasons}")]
+    #[error(
+        "nobody completed a sign-up during the probe: {reasons}. If the target has a waiting room that lets in few, name the peak with --peak-rate"
+    )]
     Probe { reasons: String },
+    #[error(
+        "the load tool plays the provider of codes in this profile, so it must start the service itself: leave out --target"
+    )]
+    OwnServerNeeded,
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    #[error("cannot listen as a provider of codes")]
+    Carrier(#[source] io::Error),
     #[error("the operating system gives no more threads")]
     Thread(#[source] io::Error),
     #[error("cannot listen for Ctrl-C")]
@@ -83,6 +99,9 @@ pub(crate) struct Run {
     pub(crate) seed: u64,
     pub(crate) started: Timestamp,
     pub(crate) target: Target,
+    pub(crate) admin: Admin,
+    /// The provider of codes, when it is this process.
+    pub(crate) carrier: Option<Carrier>,
     pub(crate) world: Arc<World>,
     pub(crate) progress: Progress<io::Stderr>,
     /// Everybody's tasks; aborted when the run is dropped.
@@ -97,6 +116,9 @@ pub(crate) struct Plan {
     pub(crate) probed_per_s: Option<f64>,
     /// Highest planned rate over one second.
     pub(crate) peak_per_s: f64,
+    /// What the waiting room was ordered to let in.
+    pub(crate) admit_per_s: Option<f64>,
+    pub(crate) brownout: Option<Brownout>,
 }
 
 /// Runs, writes the run folder, and says how it went.
@@ -106,8 +128,14 @@ pub(crate) struct Plan {
 /// When the run could not take place.
 pub async fn run(options: &RunOptions) -> Result<ExitCode, RunError> {
     let started = SystemClock.now();
+    if options.profile.plays_provider() && !options.target.is_empty() {
+        return Err(RunError::OwnServerNeeded);
+    }
+    for address in options.target.iter().chain(&options.admin) {
+        let address = if address.contains("://") { address.clone() } else { format!("http://{address}") };
+        check_loopback(&address, options.i_own_this_target)?;
+    }
     for address in &options.target {
-        check_loopback(address, options.i_own_this_target)?;
         if !is_reachable(address).await {
             return Err(RunError::Unreachable(address.clone()));
         }
@@ -115,23 +143,38 @@ pub async fn run(options: &RunOptions) -> Result<ExitCode, RunError> {
     for address in &options.codes {
         check_loopback(address, options.i_own_this_target)?;
     }
-    let folder = RunFolder::create(&options.out, started, SIGNAL_2021)?;
+    let folder = RunFolder::create(&options.out, started, options.profile.name())?;
+    let (phones, mut tasks) = (Phones::default(), JoinSet::new());
+    let carrier = match options.profile.plays_provider() {
+        true => Some(play_provider(&phones, &mut tasks).await?),
+        false => None,
+    };
     let mut own_server = None;
     let target = if options.target.is_empty() {
-        let server = own_server::start(options, &folder).await?;
+        let server = own_server::start(options, &folder, carrier.as_ref()).await?;
         let target = own_server::target(&server);
         own_server = Some(server);
         target
     } else {
-        let pids = options.server_pid.clone();
-        Target { public: options.target.join(","), codes: options.codes.clone(), pids }
+        let (pids, admin) = (options.server_pid.clone(), options.admin.clone());
+        Target { public: options.target.join(","), codes: options.codes.clone(), admin, pids }
     };
-    let run = Run::new(options.clone(), started, target).await?;
+    let run = Run::new(options.clone(), started, target, carrier, phones, tasks).await?;
     let code = run.go(&folder).await?;
     if let Some(server) = own_server {
         stop(server).await;
     }
     Ok(code)
+}
+
+async fn play_provider(phones: &Phones, tasks: &mut JoinSet<()>) -> Result<Carrier, RunError> {
+    let (carrier, served) = Carrier::start(phones.clone()).await.map_err(RunError::Carrier)?;
+    tasks.spawn(async move {
+        if let Err(error) = served.await {
+            tracing::warn!(error = %anyhow::Error::new(error), "no more codes are taken");
+        }
+    });
+    Ok(carrier)
 }
 
 async fn stop(server: ServerProcess) {
@@ -143,10 +186,17 @@ async fn stop(server: ServerProcess) {
 }
 
 impl Run {
-    async fn new(options: RunOptions, started: Timestamp, target: Target) -> Result<Self, RunError> {
+    async fn new(
+        options: RunOptions,
+        started: Timestamp,
+        target: Target,
+        carrier: Option<Carrier>,
+        phones: Phones,
+        mut tasks: JoinSet<()>,
+    ) -> Result<Self, RunError> {
         let seed = options.seed();
-        let phones = Phones::default();
-        let mut tasks = JoinSet::new();
+        let admin = Admin::new(target.admin.iter().map(String::as_str))?;
+        tasks.spawn(admin.clone().watch());
         for address in &target.codes {
             let codes = CodeStream::open(address, phones.clone()).await?;
             tasks.spawn(async move {
@@ -160,26 +210,37 @@ impl Run {
             client: ClientConfig::default(),
             population: Population::new(seed),
             existing: options.existing,
-            habits: Habits::default(),
+            habits: habits(options.profile),
             phones,
             ledger: Ledger::new(seed ^ started.as_micros()),
             stats: ArcSwap::new(Stats::new(
                 Instant::now(),
                 vec![Phase { name: "setup", from: Duration::ZERO }],
             )),
+            room: ArcSwap::new(Room::new(Instant::now())),
+            room_required: AtomicBool::new(false),
             stage: watch::Sender::new(Stage::Running),
             sending: AtomicUsize::new(0),
+            finishing: AtomicUsize::new(0),
         };
         let interrupted = interruptions(&mut tasks)?;
         let (world, progress) = (Arc::new(world), Progress::stderr());
-        Ok(Self { options, seed, started, target, world, progress, tasks, interrupted })
+        Ok(Self { options, seed, started, target, admin, carrier, world, progress, tasks, interrupted })
     }
 
     async fn go(mut self, folder: &RunFolder) -> Result<ExitCode, RunError> {
-        self.say(&format!("surge: January 2021 against {}, seed {}", self.target.public, self.seed));
+        let what = match self.options.profile {
+            Profile::Signal2021 => "January 2021",
+            other => other.name(),
+        };
+        self.say(&format!("surge: {what} against {}, seed {}", self.target.public, self.seed));
+        room::open(&self).await?;
         let people = people::sign_up(&mut self).await?;
         let plan = self.plan().await?;
-        let measured = arrivals::replay(&mut self, &plan, &people).await?;
+        room::pace(&mut self, &plan).await?;
+        let measured = arrivals::replay(&mut self, &plan, &people).await;
+        room::let_go(&self).await;
+        let measured = measured?;
         let (summary, rows) = conclusion::conclude(&self, &plan, measured);
         // The panel is done: a terminal that went away no longer matters.
         self.progress.finish().ok();
@@ -189,6 +250,12 @@ impl Run {
     }
 
     async fn plan(&mut self) -> Result<Plan, RunError> {
+        let length = self.options.surge();
+        if self.options.profile == Profile::Pumping {
+            let replay = pumping(length)?;
+            let peak_per_s = replay.curve.peak_per_s();
+            return Ok(Plan { replay, probed_per_s: None, peak_per_s, admit_per_s: None, brownout: None });
+        }
         let probed_per_s = match self.options.peak_rate {
             Some(_) => None,
             None => Some(probe::capacity(self).await?),
@@ -198,8 +265,21 @@ impl Run {
             (None, Some(probed)) => probed * self.options.peak,
             (None, None) => unreachable!("either a rate is given or the capacity was probed"),
         };
-        let replay = scaled(self.options.column(), self.options.surge(), peak_per_s)?;
-        Ok(Plan { replay, probed_per_s, peak_per_s })
+        if self.options.profile == Profile::ProviderBrownout {
+            let brownout = Brownout::new(peak_per_s, length);
+            let replay = brownout.newcomers()?;
+            let peak_per_s = replay.curve.peak_per_s();
+            return Ok(Plan {
+                replay,
+                probed_per_s,
+                peak_per_s,
+                admit_per_s: None,
+                brownout: Some(brownout),
+            });
+        }
+        let replay = scaled(self.options.column(), length, peak_per_s)?;
+        let admit_per_s = self.options.admit().map(|share| share * peak_per_s);
+        Ok(Plan { replay, probed_per_s, peak_per_s, admit_per_s, brownout: None })
     }
 
     pub(crate) fn say(&mut self, text: &str) {
@@ -209,6 +289,14 @@ impl Run {
 
     pub(crate) fn is_interrupted(&self) -> bool {
         *self.interrupted.borrow()
+    }
+}
+
+fn habits(profile: Profile) -> Habits {
+    match profile {
+        // As often as the settings of the profile allow a second code: see `own_server`.
+        Profile::ProviderBrownout => Habits { resend_after: Duration::from_secs(10), ..Habits::default() },
+        _ => Habits::default(),
     }
 }
 

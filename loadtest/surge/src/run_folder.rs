@@ -12,6 +12,7 @@ use spillway_simulator::SuiteOutcome;
 use spillway_types::Timestamp;
 
 use crate::report;
+use crate::room_million::RoomMillion;
 use crate::summary::Summary;
 use crate::timeline::Row;
 use crate::utc;
@@ -101,6 +102,15 @@ impl RunFolder {
             out.write_all(b"\n")
         })?;
         self.write_file(REPORT, |out| out.write_all(report::render_simulation(outcome).as_bytes()))
+    }
+
+    /// Keeps a waiting room in virtual time: what came of it and its page. `latest` stays where it is here, too.
+    pub fn write_room(&self, outcome: &RoomMillion) -> Result<(), RunFolderError> {
+        self.write_file(SUMMARY, |out| {
+            serde_json::to_writer_pretty(&mut *out, outcome)?;
+            out.write_all(b"\n")
+        })?;
+        self.write_file(REPORT, |out| out.write_all(report::render_room(outcome).as_bytes()))
     }
 
     /// Reads a run back, to render its report again.

@@ -23,6 +23,18 @@ pub mod figure {
     pub const EXISTING_P99_BEFORE_MS: &str = "existing.send_p99_ms_before_surge";
     pub const SIGN_UP_SUCCESS_RATIO: &str = "sign_up.success_ratio";
     pub const GENERATOR_LAG_P99_MS: &str = "generator.lag_p99_ms";
+    pub const ROOM_OVERTAKING_MS: &str = "room.overtaking_ms";
+    pub const ROOM_PLACES_LOST: &str = "room.places_lost";
+    pub const ROOM_ESTIMATE_MAPE_RATIO: &str = "room.estimate_mape_ratio";
+    pub const ROOM_ESTIMATE_INSIDE_RATIO: &str = "room.estimate_inside_ratio";
+    pub const ROOM_OVER_ADMISSION_RATIO: &str = "room.over_admission_ratio";
+    /// Newcomers let in a second while the provider took little, over what it took.
+    pub const BROWNOUT_ADMITTED_OVER_CAPACITY: &str = "brownout.admitted_over_capacity";
+    pub const CODES_EXPIRED: &str = "codes.expired";
+    pub const CODES_PER_ACCOUNT: &str = "codes.per_account";
+    pub const PUMPING_CODES_SENT: &str = "pumping.codes_sent";
+    pub const PUMPING_ANSWERED_RATIO: &str = "pumping.answered_ratio";
+    pub const PUMPING_HONEST_REFUSED_RATIO: &str = "pumping.honest_refused_ratio";
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,14 +127,22 @@ pub struct Judgement {
     pub gates: Vec<GateResult>,
 }
 
-/// The gates of a run that names none.
+const fn gate(
+    figure: &'static str,
+    kind: Kind,
+    comparison: Comparison,
+    threshold: Threshold,
+    means: &'static str,
+) -> Gate {
+    Gate { figure, kind, comparison, threshold, means }
+}
+
+/// The gates of every run against a service.
 pub fn default_gates() -> Vec<Gate> {
     use Comparison::{AtLeast, AtMost, Equal};
     use Kind::{Generator, Integrity, Objective};
     use Threshold::{Fixed, Relative};
 
-    let gate =
-        |figure, kind, comparison, threshold, means| Gate { figure, kind, comparison, threshold, means };
     let before = figure::EXISTING_P99_BEFORE_MS;
     vec![
         gate(figure::LEDGER_LOST, Integrity, Equal, Fixed(0.0), "no acknowledged message was lost"),
@@ -143,12 +163,13 @@ pub fn default_gates() -> Vec<Gate> {
             Relative { figure: before, factor: 2.0, plus: 50.0 },
             "existing users' sends stayed about as fast as before",
         ),
+        // Whoever still waits has a place, and neither got in nor failed to.
         gate(
             figure::SIGN_UP_SUCCESS_RATIO,
             Objective,
             AtLeast,
             Fixed(0.99),
-            "newcomers who were not turned away got in",
+            "newcomers who were not turned away, and do not still wait, got in",
         ),
         gate(
             figure::GENERATOR_LAG_P99_MS,
@@ -156,6 +177,121 @@ pub fn default_gates() -> Vec<Gate> {
             AtMost,
             Fixed(5.0),
             "the load was sent when it was planned",
+        ),
+    ]
+}
+
+/// What is known of a waiting room, and so can be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgeable {
+    /// Enough people waited for long enough after they had been told for how long.
+    pub estimates: bool,
+    /// How many it means to let in, and that some waited for it.
+    pub seats: bool,
+}
+
+/// The gates of a waiting room that people came through.
+pub fn room_gates(known: Judgeable) -> Vec<Gate> {
+    use Comparison::{AtLeast, AtMost, Equal};
+    use Kind::Objective;
+    use Threshold::Fixed;
+
+    let mut gates = vec![
+        // Numbers are lent to gateways for a second.
+        gate(
+            figure::ROOM_OVERTAKING_MS,
+            Objective,
+            AtMost,
+            Fixed(1_000.0),
+            "nobody was overtaken by somebody who came more than a second later",
+        ),
+        gate(
+            figure::ROOM_PLACES_LOST,
+            Objective,
+            Equal,
+            Fixed(0.0),
+            "nobody who asked when told to lost a place",
+        ),
+    ];
+    if known.estimates {
+        // The figures of experiment E16, for waits that are as short as a compressed month makes them.
+        gates.push(gate(
+            figure::ROOM_ESTIMATE_MAPE_RATIO,
+            Objective,
+            AtMost,
+            Fixed(0.15),
+            "the wait was about what people were told at first",
+        ));
+        gates.push(gate(
+            figure::ROOM_ESTIMATE_INSIDE_RATIO,
+            Objective,
+            AtLeast,
+            Fixed(0.75),
+            "most waits ended within the range that was told at first",
+        ));
+    }
+    if known.seats {
+        gates.push(gate(
+            // Of ten seconds and more. Who is called comes some seconds later, so a room that begins to fill calls a few too many until it knows
+            // how many come; over minutes that is made good.
+            figure::ROOM_OVER_ADMISSION_RATIO,
+            Objective,
+            AtMost,
+            Fixed(0.1),
+            "no more were let in than there was room for",
+        ));
+    }
+    gates
+}
+
+/// The gates of a provider that fails for a while.
+pub fn brownout_gates() -> Vec<Gate> {
+    use Comparison::{AtMost, Equal};
+    use Kind::Objective;
+    use Threshold::Fixed;
+
+    vec![
+        gate(figure::CODES_EXPIRED, Objective, Equal, Fixed(0.0), "no code arrived after it had expired"),
+        gate(figure::CODES_PER_ACCOUNT, Objective, AtMost, Fixed(1.15), "hardly a code was paid for twice"),
+        // Half more than the provider takes: what is under way when it fails, and what was let in before that was known.
+        gate(
+            figure::BROWNOUT_ADMITTED_OVER_CAPACITY,
+            Objective,
+            AtMost,
+            Fixed(1.5),
+            "no more were let in than codes could be sent to",
+        ),
+    ]
+}
+
+/// The gates of a prefix that is pumped.
+pub fn pumping_gates() -> Vec<Gate> {
+    use Comparison::{AtLeast, AtMost};
+    use Kind::Objective;
+    use Threshold::Fixed;
+
+    vec![
+        // Experiment E17.
+        gate(
+            figure::PUMPING_CODES_SENT,
+            Objective,
+            AtMost,
+            Fixed(60.0),
+            "the pumped prefix was cut off soon",
+        ),
+        gate(
+            figure::PUMPING_HONEST_REFUSED_RATIO,
+            Objective,
+            AtMost,
+            Fixed(0.005),
+            "honest people got their codes",
+        ),
+        gate(
+            figure::PUMPING_ANSWERED_RATIO,
+            Objective,
+            AtLeast,
+            Fixed(0.99),
+            "whoever pumps is answered as everybody is, and learns nothing",
         ),
     ]
 }
@@ -255,6 +391,12 @@ mod tests {
             let (_, bad) = worst.iter().find(|(comparison, _)| *comparison == gate.comparison).unwrap();
             assert_ne!(exit(&[(gate.figure, *bad)], false), ExitCode::Pass, "{}", gate.figure);
         }
+    }
+
+    #[test]
+    fn what_cannot_be_known_of_a_room_is_not_judged() {
+        let of = |estimates, seats| room_gates(Judgeable { estimates, seats }).len();
+        assert_eq!([of(false, false), of(true, false), of(false, true), of(true, true)], [2, 4, 3, 5]);
     }
 
     #[test]

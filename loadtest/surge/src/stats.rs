@@ -5,7 +5,7 @@
 //! generator's lag on the server, or hides a stall by asking less, is told apart by the three together.
 //!
 //! A started operation always ends in a record: a [`Timer`] that is dropped counts as a failure at its elapsed time.
-//! So `offered = ok + refused + failed` once nothing is in flight. Refusals are answers by design and quick, so they
+//! So `offered = ok + refused + failed + waiting` once nothing is in flight. Refusals are answers by design and quick, so they
 //! are counted but kept out of response and service, which they would flatter.
 
 mod latency;
@@ -37,6 +37,8 @@ pub enum Outcome {
     /// The service said no, on purpose: overloaded, rate-limited, asked to wait.
     Refused(Reason),
     Failed(Reason),
+    /// The run was over while a person waited for a turn, with a place to come back with: neither success nor failure.
+    StillWaiting,
 }
 
 /// The reason recorded when a [`Timer`] is dropped without an outcome.

@@ -31,6 +31,11 @@ pub struct Summary {
     pub gates: Vec<GateResult>,
     pub existing: Existing,
     pub ledger: Counts,
+    /// Absent when nobody had to come through a waiting room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomSummary>,
+    #[serde(default)]
+    pub codes: Codes,
     pub operations: BTreeMap<String, OperationSummary>,
     pub generator: Generator,
     pub server: Server,
@@ -68,12 +73,59 @@ pub struct Existing {
     pub send_p99_ms_before_surge: Option<f64>,
 }
 
+/// What became of those who came through the waiting room.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RoomSummary {
+    /// Let in a second, as ordered for the run; `None` when the room was left as it was.
+    pub ordered_per_s: Option<f64>,
+    pub entered: u64,
+    pub admitted: u64,
+    /// Of those admitted, whose turn came within a second.
+    pub at_once: u64,
+    /// Had their turn and got their account.
+    pub finished: u64,
+    /// Still had a place when the run ended, and lost nothing: they would have come in later.
+    pub still_waiting: u64,
+    pub failed: u64,
+    /// Places that were over before they could be used.
+    pub places_lost: u64,
+    pub most_waiting: u64,
+    /// From asking for a place to the turn.
+    pub wait_ms: Percentiles,
+    /// From the turn to the device knowing of it.
+    pub noticed_ms: Percentiles,
+    /// First estimates that could be compared with the truth.
+    pub estimates_judged: u64,
+    pub estimate_mape_ratio: Option<f64>,
+    pub estimate_mean_error_ms: Option<f64>,
+    pub estimate_inside_ratio: Option<f64>,
+    pub estimates_below: u64,
+    pub estimates_above: u64,
+    pub overtaking_ms: f64,
+    pub over_admission_ratio: Option<f64>,
+    pub seats_used_ratio: Option<f64>,
+}
+
+/// Codes that left the service, and what they would have cost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Codes {
+    pub sent: u64,
+    /// Of one code, as the run was told.
+    pub cost: f64,
+    pub spent: f64,
+    pub accounts: u64,
+    pub per_account: Option<f64>,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OperationSummary {
     pub offered: u64,
     pub ok: u64,
     pub refused: u64,
     pub failed: u64,
+    /// The run was over before the turn came.
+    #[serde(default)]
+    pub waiting: u64,
     pub reasons: BTreeMap<String, u64>,
     /// From planned start to end.
     pub response_ms: Percentiles,
@@ -125,6 +177,7 @@ impl From<&Totals> for OperationSummary {
             ok: totals.ok,
             refused: totals.refused,
             failed: totals.failed,
+            waiting: totals.waiting,
             reasons: totals.reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
             response_ms: (&totals.response).into(),
             service_ms: (&totals.service).into(),
@@ -161,7 +214,9 @@ mod tests {
             /operations/sign_up/failed /operations/sign_up/response_ms/p50 /operations/sign_up/response_ms/p99 \
             /operations/sign_up/response_ms/p999 /operations/sign_up/service_ms/p50 \
             /existing/send_success_ratio /existing/send_p99_ms /existing/send_p99_ms_before_surge \
-            /server/cpu_us_per_op /server/rss_peak_bytes /peak/planned_sign_ups_per_s";
+            /server/cpu_us_per_op /server/rss_peak_bytes /peak/planned_sign_ups_per_s /room/entered /room/finished \
+            /room/still_waiting /room/estimate_mape_ratio /room/estimate_inside_ratio /room/overtaking_ms \
+            /room/over_admission_ratio /codes/sent /codes/spent /codes/per_account /operations/sign_up/waiting";
         for pointer in promised.split_whitespace() {
             assert!(json.pointer(pointer).is_some_and(|value| !value.is_null()), "{pointer}");
         }

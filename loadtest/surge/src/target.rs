@@ -11,6 +11,8 @@ pub struct Target {
     pub public: String,
     /// `http://` addresses where the sandbox providers' codes can be read.
     pub codes: Vec<String>,
+    /// `host:port`, or `http://` addresses, of its admin ports, when they are known.
+    pub admin: Vec<String>,
     /// The server's processes, when they run on this machine and their cost can be read.
     pub pids: Vec<u32>,
 }

@@ -19,6 +19,12 @@ pub struct Row {
     /// Sign-ups that the curve plans for this second.
     pub planned_sign_ups: f64,
     pub operations: BTreeMap<String, OperationRow>,
+    /// Where people had to come through the waiting room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomRow>,
+    /// Codes that had been sent by the end of this second.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub codes: u64,
     /// Counts of the ledger at the end of this second.
     pub acked: u64,
     pub delivered: u64,
@@ -30,6 +36,28 @@ pub struct Row {
     pub host: Option<HostSample>,
 }
 
+/// The waiting room in one second, as people saw it, and what the service said of it where that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RoomRow {
+    /// Got a place.
+    pub entered: u64,
+    /// Whose turn came.
+    pub turns: u64,
+    /// At the end of the second.
+    pub waiting: u64,
+    /// Of those whose turn came: the middle of the first range they were told, and what they waited from then, on average.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_s: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited_s: Option<f64>,
+    /// What the service means to let in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_per_s: Option<f64>,
+    /// Nobody is let in, so that existing users are served.
+    #[serde(default)]
+    pub frozen: bool,
+}
+
 /// One operation in one second: offered counts by planned time, everything else by the time it ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OperationRow {
@@ -37,9 +65,15 @@ pub struct OperationRow {
     pub ok: u64,
     pub refused: u64,
     pub failed: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub waiting: u64,
     pub response_p50_ms: Option<f64>,
     pub response_p99_ms: Option<f64>,
     pub lag_p99_ms: Option<f64>,
+}
+
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Rows in order of time. Kept whole until the end of the run, because what is late is added to its own second;
@@ -61,6 +95,7 @@ impl Timeline {
             row.ok += figures.ok;
             row.refused += figures.refused;
             row.failed += figures.failed;
+            row.waiting += figures.waiting;
             row.response_p50_ms = figures.response.quantile_ms(0.5).or(row.response_p50_ms);
             row.response_p99_ms = figures.response.quantile_ms(0.99).or(row.response_p99_ms);
             row.lag_p99_ms = figures.lag.quantile_ms(0.99).or(row.lag_p99_ms);

@@ -3,39 +3,51 @@
 //! Everybody has a connection of their own, as phones do. Nobody's work waits for anybody else's answer: each
 //! planned arrival is a task.
 
+mod door;
 mod existing;
 mod newcomer;
 mod outcome;
+mod pumper;
 mod receive;
 mod sending;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use spillway_client::ClientConfig;
+use spillway_api::Reason;
+use spillway_client::{CallError, ClientConfig};
 use spillway_types::{Clock, SystemClock, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use existing::{ExistingUser, sign_up_existing};
 pub use newcomer::{Newcomer, sign_up};
+pub use pumper::pump;
 
 use crate::codes::Phones;
 use crate::ledger::Ledger;
 use crate::population::Population;
+use crate::room::Room;
 use crate::stats::{Operation, Stats};
 
 /// The steps of a newcomer's way in; each is timed from its own start.
+pub const ENTER_ROOM: Operation = Operation("enter_room");
+pub const POLL_ROOM: Operation = Operation("poll_room");
+/// From the admission, or the first call where none is needed, to the account.
+pub const FINISH_SIGN_UP: Operation = Operation("finish_sign_up");
 pub const START_VERIFICATION: Operation = Operation("start_verification");
 pub const RECEIVE_CODE: Operation = Operation("receive_code");
+pub const RESEND_CODE: Operation = Operation("resend_code");
 pub const CHECK_CODE: Operation = Operation("check_code");
 pub const CREATE_ACCOUNT: Operation = Operation("create_account");
 pub const DISCOVER: Operation = Operation("discover_contacts");
 pub const OPEN_SESSION: Operation = Operation("open_session");
 pub const FETCH_KEYS: Operation = Operation("fetch_keys");
 pub const FIRST_SEND: Operation = Operation("first_send");
+/// Asking for a code to a number that is pumped, the wait for a turn included.
+pub const PUMP: Operation = Operation("pump");
 /// An existing user's answer to a newcomer.
 pub const REPLY: Operation = Operation("reply");
 /// From the moment a message was sent to its arrival at a device that is online.
@@ -54,6 +66,8 @@ pub struct Habits {
     pub linger: Duration,
     /// How long a phone waits for its code.
     pub code_patience: Duration,
+    /// When a person asks for another one, if that is allowed by then.
+    pub resend_after: Duration,
 }
 
 impl Default for Habits {
@@ -65,6 +79,7 @@ impl Default for Habits {
             contacts_registered: 0.1,
             linger: Duration::from_secs(2),
             code_patience: Duration::from_secs(60),
+            resend_after: Duration::from_secs(30),
         }
     }
 }
@@ -82,19 +97,42 @@ pub struct World {
     pub ledger: Ledger,
     /// Replaced between the parts of a run, so that set-up and probe are not in the figures.
     pub stats: ArcSwap<Stats>,
+    /// Replaced with it.
+    pub room: ArcSwap<Room>,
+    /// Whether the service lets nobody sign up who does not come through its waiting room. Found out by the first who does not.
+    pub room_required: AtomicBool,
     /// Only ever goes on.
     pub stage: watch::Sender<Stage>,
     /// Sends that have not been answered.
     pub sending: AtomicUsize,
+    /// Sign-ups under way of those whose turn has come.
+    pub finishing: AtomicUsize,
+}
+
+/// Counted while it lives.
+#[derive(Debug)]
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
 }
 
 /// How far a run is, for those who live in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     Running,
-    /// Nobody comes any more. Who was told to come back later gives up; who is under way goes on.
+    /// Nobody comes any more. Who was told to come back later gives up; who is under way, or has a place in the waiting room, goes on.
     Closing,
-    /// Nobody begins to send: what is acknowledged from here on could not be seen to arrive.
+    /// Nobody begins to send: what is acknowledged from here on could not be seen to arrive. Who still waits for a turn goes home with the place.
     Quiet,
     /// Everybody goes home.
     Over,
@@ -103,6 +141,10 @@ pub enum Stage {
 impl World {
     pub fn stats(&self) -> Arc<Stats> {
         self.stats.load_full()
+    }
+
+    pub fn room(&self) -> Arc<Room> {
+        self.room.load_full()
     }
 
     /// Resolves when the run has come so far.
@@ -129,6 +171,15 @@ impl World {
     /// Connects one person's phone.
     async fn connect(&self) -> Result<spillway_client::Client, spillway_client::ConnectError> {
         spillway_client::Client::connect(&self.address, self.client.clone()).await
+    }
+}
+
+/// How long, if the service had no room. Whoever asks too often, or wrongly, gives up.
+fn told_to_wait(error: &CallError) -> Option<Duration> {
+    match error {
+        CallError::HeldBack { retry_after } => Some(*retry_after),
+        CallError::Refused(refusal) if refusal.reason == Reason::Overload => refusal.retry_after,
+        CallError::Refused(_) | CallError::Transport(_) => None,
     }
 }
 

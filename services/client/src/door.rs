@@ -12,7 +12,9 @@ use spillway_admission::Tier;
 use spillway_api::v1;
 use spillway_api::v1::place::State;
 use spillway_types::PhoneNumber;
-use spillway_waiting_room::{Difficulty, Puzzle, SealedPass, SealedTicket, claim_message, pass_message};
+use spillway_waiting_room::{
+    CLAIM_WINDOW, Difficulty, Puzzle, SealedPass, SealedTicket, claim_message, pass_message,
+};
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -28,6 +30,8 @@ pub struct DeviceSecret(SigningKey);
 pub struct Place {
     ticket: Bytes,
     told: Option<(Duration, Instant)>,
+    /// A turn has been missed, as far as this device has seen.
+    missed: bool,
 }
 
 /// How a place stands.
@@ -56,7 +60,8 @@ pub struct Wait {
 #[derive(Clone)]
 pub struct Admission {
     pass: Bytes,
-    secret: DeviceSecret,
+    secret: Box<DeviceSecret>,
+    turn_came: Option<Instant>,
 }
 
 /// Hashes between two breaths: a millisecond or two, so that whoever shares the thread is not held up.
@@ -82,7 +87,7 @@ impl DeviceSecret {
 impl Place {
     /// As it was kept.
     pub const fn from_ticket(ticket: Bytes) -> Self {
-        Self { ticket, told: None }
+        Self { ticket, told: None, missed: false }
     }
 
     /// To be kept. It changes when a turn was missed.
@@ -134,7 +139,10 @@ impl Client {
                 async move { calls.poll(request).await }
             })
             .await?;
-        place.ticket = answer.ticket;
+        if place.ticket != answer.ticket {
+            place.missed = true;
+            place.ticket = answer.ticket;
+        }
         self.stand(secret, place, answer.state).await
     }
 
@@ -191,7 +199,12 @@ impl Client {
                 Ok(Standing::Waiting(wait))
             }
             Some(State::Called(called)) => {
-                self.claim(secret, place, &called.challenge).await.map(Standing::Admitted)
+                // Whoever asks when he was told to, hears of his turn some seconds after it has come.
+                let left = called.claim_within.and_then(|left| Duration::try_from(left).ok());
+                let ago = left.filter(|_| !place.missed).map(|left| CLAIM_WINDOW.saturating_sub(left));
+                let turn_came = ago.and_then(|ago| Instant::now().checked_sub(ago));
+                let pass = self.claim(secret, place, &called.challenge).await?;
+                Ok(Standing::Admitted(Admission { pass, secret: Box::new(secret.clone()), turn_came }))
             }
             Some(State::Over(_)) => Ok(Standing::Over),
             Some(State::Puzzle(_)) | None => Err(not_understood("no standing")),
@@ -203,7 +216,7 @@ impl Client {
         secret: &DeviceSecret,
         place: &Place,
         challenge: &Bytes,
-    ) -> Result<Admission, CallError> {
+    ) -> Result<Bytes, CallError> {
         let ticket = place.ticket.as_ref().try_into().map_err(|_| not_understood("a ticket"))?;
         let message = claim_message(&SealedTicket::from_bytes(ticket), challenge);
         let request = v1::ClaimRequest {
@@ -220,11 +233,16 @@ impl Client {
                 async move { calls.claim(request).await }
             })
             .await?;
-        Ok(Admission { pass: admitted.pass, secret: secret.clone() })
+        Ok(admitted.pass)
     }
 }
 
 impl Admission {
+    /// When the turn had come that was claimed; `None` if that is not known, because an earlier one was missed.
+    pub const fn turn_came(&self) -> Option<Instant> {
+        self.turn_came
+    }
+
     /// Signed for one number.
     pub(crate) fn of(&self, number: &PhoneNumber) -> Result<v1::Admission, CallError> {
         let pass = self.pass.as_ref().try_into().map_err(|_| not_understood("a pass"))?;

@@ -8,6 +8,8 @@ mod all {
     mod abuse;
     /// Who may depend on whom.
     mod arrows;
+    /// The client's example.
+    mod chat;
     mod clock;
     mod contacts;
     mod desk;

@@ -28,7 +28,7 @@ pub use fleet::{Down, Fleet, FleetError};
 pub use nats::NatsSpec;
 pub use node::{Node, NodeError, NodeKind, NodePlan, Probe, Readiness};
 pub use ports::PortError;
-pub use probe::get as http_get;
+pub use probe::{get as http_get, put as http_put};
 pub use process::{Ended, Process, ProcessError, Signal};
 pub use roles::Role;
 pub use spec::{BackEnd, FleetSpec};

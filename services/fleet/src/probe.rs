@@ -19,7 +19,23 @@ const ANSWER_BYTES_MAX: u64 = 2 * 1024 * 1024;
 ///
 /// When nobody listens, no whole answer comes within 2 s, or it is not HTTP.
 pub async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
-    let request = format!("GET {path} HTTP/1.0\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    ask("GET", address, path, "").await
+}
+
+/// `PUT`, the same way.
+///
+/// # Errors
+///
+/// As of [`get`].
+pub async fn put(address: SocketAddr, path: &str, body: &str) -> io::Result<(u16, String)> {
+    ask("PUT", address, path, body).await
+}
+
+async fn ask(method: &str, address: SocketAddr, path: &str, body: &str) -> io::Result<(u16, String)> {
+    let request = format!(
+        "{method} {path} HTTP/1.0\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
     let answer = within(async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(request.as_bytes()).await?;

@@ -11,14 +11,17 @@ use spillway_fleet::{Fleet, FleetSpec, Role};
 
 use crate::{cargo, fleet};
 
-/// Everybody comes from one address here, so limits of networks would see one very busy network.
-const GATEWAY_SETTINGS: &str =
-    "quotas.verification_start_network.enabled = false\nquotas.authenticate.enabled = false";
+/// Everybody comes from one address here, so limits of networks would see one very busy network; and through the waiting room, where a place costs
+/// no work, because this machine would have to do it for every phone.
+const GATEWAY_SETTINGS: &str = "quotas.verification_start_network.enabled = false\nquotas.authenticate.enabled = false\n\
+    gateway.room.required = true\ngateway.room.proof_of_work = false";
 
 /// Of the capacity that the probe finds, when nobody says. Less than for one process: a fleet on one machine shares its
 /// processors with the database, and conditional writes of newcomers come before the mail of existing users there until
 /// there is overload control.
 const PEAK: &str = "0.4";
+/// Of that peak, what the waiting room lets in.
+const ADMIT: &str = "0.25";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -62,11 +65,17 @@ fn against_fleet(mut surge: Command, arguments: &[OsString]) -> Result<ExitCode>
     surge
         .args(["run", "--target", &urls(&fleet.public_addresses())])
         .args(["--codes", &urls(&fleet.codes_addresses())])
+        .args(["--admin", &urls(&fleet.admin_addresses())])
         .args(["--server-pid", &pids.join(",")])
         .args(arguments.iter().filter(|argument| *argument != "run"));
-    let has_peak = |argument: &OsString| argument.to_str().is_some_and(|text| text.starts_with("--peak"));
-    if !arguments.iter().any(has_peak) {
+    let has = |option: &str| {
+        arguments.iter().any(|argument| argument.to_str().is_some_and(|text| text.starts_with(option)))
+    };
+    if !has("--peak") {
         surge.args(["--peak", PEAK]);
+    }
+    if !has("--admit") {
+        surge.args(["--admit", ADMIT]);
     }
     let code = cargo::hand_over(&mut surge);
     runtime.block_on(fleet.shutdown())?;

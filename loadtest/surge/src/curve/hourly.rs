@@ -121,6 +121,12 @@ pub struct Replay {
 }
 
 impl Replay {
+    /// A curve that nobody recorded.
+    pub fn of(curve: Curve) -> Self {
+        let hour_length = curve.duration();
+        Self { curve, hours: Vec::new(), hour_length }
+    }
+
     /// The recorded hour that is played at a time since the start of the replay; `None` after its end.
     pub fn hour_at(&self, at: Duration) -> Option<&Hour> {
         let index = at.as_nanos().checked_div(self.hour_length.as_nanos())?;

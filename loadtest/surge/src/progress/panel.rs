@@ -1,6 +1,6 @@
 //! A snapshot as text.
 
-use super::Snapshot;
+use super::{InRoom, Snapshot};
 
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -15,8 +15,13 @@ const RESET: &str = "\x1b[0m";
 /// One plain line.
 pub fn line(now: &Snapshot) -> String {
     let date = now.replayed.as_deref().map_or_else(String::new, |utc| format!(" {utc}"));
+    let room = now.room.map_or_else(String::new, |room| format!(" | room: {}", in_room(&room)));
+    let codes = match now.codes {
+        0 => String::new(),
+        sent => format!(" | codes {sent}, {:.2} spent", sent as f64 * now.code_cost),
+    };
     format!(
-        "{:>4}s/{}s {}{date} | sign-ups {:.0}/s of {:.0}/s | existing p99 {} | acked {} delivered {} | refused {} failed {} duplicated {}",
+        "{:>4}s/{}s {}{date} | sign-ups {:.0}/s of {:.0}/s{room}{codes} | existing p99 {} | acked {} delivered {} | refused {} failed {} duplicated {}",
         now.elapsed.as_secs(),
         now.planned.as_secs(),
         now.phase,
@@ -43,8 +48,12 @@ pub fn panel(now: &Snapshot, columns: usize, colour: bool) -> Vec<String> {
     let accepted = now
         .existing_success_ratio
         .map_or_else(String::new, |ratio| format!("   {:.2} % accepted", (ratio * 10_000.0).floor() / 100.0));
+    let room = now.room.map(|room| paint.alarm("room", &in_room(&room), room.frozen));
+    let spent = now.codes as f64 * now.code_cost;
+    let codes =
+        (now.codes > 0).then(|| paint.row("codes", &format!("{} sent   {spent:.2} spent", now.codes)));
     let share = now.elapsed.as_secs_f64() / now.planned.as_secs_f64().max(1e-9);
-    vec![
+    let mut lines = vec![
         String::new(),
         paint.spread(&format!("surge  {} · {}", now.profile, now.phase), &clock),
         paint.curve(&now.curve, share),
@@ -53,6 +62,9 @@ pub fn panel(now: &Snapshot, columns: usize, colour: bool) -> Vec<String> {
             "sign-ups",
             &format!("{:.0}/s completed of {:.0}/s offered", now.completed_per_s, now.offered_per_s),
         ),
+    ];
+    lines.extend(room.into_iter().chain(codes));
+    lines.extend([
         paint.row("existing", &format!("send p99 {}{before}{accepted}", millis(now.existing_p99_ms))),
         paint.row(
             "messages",
@@ -64,7 +76,20 @@ pub fn panel(now: &Snapshot, columns: usize, colour: bool) -> Vec<String> {
             now.failed + now.duplicated > 0,
         ),
         paint.row("generator", &format!("lag p99 {}", millis(now.lag_p99_ms))),
-    ]
+    ]);
+    lines
+}
+
+fn in_room(room: &InRoom) -> String {
+    let of = match (room.frozen, room.rate_per_s) {
+        (true, _) => ", nobody is called".to_owned(),
+        (false, Some(rate)) => format!(", room for {rate:.0}/s"),
+        (false, None) => String::new(),
+    };
+    let told = room
+        .told_and_waited_s
+        .map_or_else(String::new, |(told, waited)| format!("   told {told:.0} s, waited {waited:.0} s"));
+    format!("{} wait   {:.0}/s come in{of}{told}", room.waiting, room.come_in_per_s)
 }
 
 struct Paint {
@@ -195,6 +220,25 @@ mod tests {
                 assert!(line.chars().count() < columns.max(2), "{columns}: {line}");
             }
         }
+    }
+
+    #[test]
+    fn a_room_and_its_codes_have_lines_of_their_own() {
+        let room = InRoom {
+            waiting: 1_204,
+            come_in_per_s: 119.6,
+            rate_per_s: Some(120.0),
+            frozen: false,
+            told_and_waited_s: Some((15.2, 13.4)),
+        };
+        let now = Snapshot { room: Some(room), codes: 5_012, code_cost: 0.05, ..snapshot() };
+        let lines = panel(&now, 80, false);
+        assert_eq!(lines[5], "room       1204 wait   120/s come in, room for 120/s   told 15 s, waited 13 s");
+        assert_eq!(lines[6], "codes      5012 sent   250.60 spent");
+        assert!(line(&now).contains(" of 812/s | room: 1204 wait   120/s come in, room for 120/s   told"));
+        let frozen = Snapshot { room: Some(InRoom { frozen: true, ..room }), ..now };
+        let lines = panel(&frozen, 80, true);
+        assert!(lines[5].contains(RED) && lines[5].contains("come in, nobody is called"), "{}", lines[5]);
     }
 
     #[test]

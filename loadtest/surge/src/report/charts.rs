@@ -3,11 +3,11 @@
 use super::chart::{Chart, Line, Mark, Tick};
 use super::scale::{Combine, date_in_words, day_in_words, stride, thin, time_ticks};
 use super::section;
-use super::text::{maybe_millis, mebibytes, number, percent};
+use super::text::{count, maybe_millis, mebibytes, millis, money, number, percent};
 use crate::observe::ProcessSample;
 use crate::stats::Operation;
-use crate::summary::{EXISTING_SEND, SIGN_UP, Summary};
-use crate::timeline::{OperationRow, Row};
+use crate::summary::{Codes, EXISTING_SEND, RoomSummary, SIGN_UP, Summary};
+use crate::timeline::{OperationRow, RoomRow, Row};
 
 /// What all charts of a run share: its time.
 struct Axis<'a> {
@@ -77,6 +77,17 @@ impl<'a> Axis<'a> {
         self.line(label, class, combine, |row| row.operations.get(operation.0).and_then(&value))
     }
 
+    /// A figure of the waiting room.
+    fn of_room(
+        &self,
+        label: &'static str,
+        class: &'static str,
+        combine: Combine,
+        value: impl Fn(&RoomRow) -> Option<f64>,
+    ) -> Line {
+        self.line(label, class, combine, |row| row.room.as_ref().and_then(&value))
+    }
+
     fn planned(&self) -> Line {
         self.line("planned by the curve", "shape", Combine::Mean, |row| Some(row.planned_sign_ups))
     }
@@ -127,9 +138,117 @@ pub(super) fn sign_ups(summary: &Summary, rows: &[Row]) -> String {
     };
     section(
         "Newcomers",
-        "Sign-ups that arrived, and sign-ups that were done. The gap is the service's.",
+        "Sign-ups that arrived, and sign-ups that were done. The gap is who waits for a turn, and what is the service's.",
         &chart.html(),
     )
+}
+
+/// Nothing where nobody came to a room.
+pub(super) fn waiting_room(summary: &Summary, rows: &[Row]) -> String {
+    let Some(room) = &summary.room else { return String::new() };
+    let axis = Axis::new(summary, rows);
+    let mean = Combine::Mean;
+    let mut flow = vec![
+        axis.of_room("came", "halo", mean, |room| Some(room.entered as f64)),
+        axis.of_room("let in", "one", mean, |room| Some(room.turns as f64)),
+    ];
+    let seats = axis.of_room("room for", "three", mean, |room| room.rate_per_s);
+    if seats.values.iter().any(Option::is_some) {
+        flow.push(seats);
+    }
+    let length = axis.of_room("waiting", "one", Combine::Highest, |room| Some(room.waiting as f64));
+    let truth = vec![
+        axis.of_room("told", "two", mean, |room| room.told_s),
+        axis.of_room("waited", "one", mean, |room| room.waited_s),
+    ];
+    let codes = &summary.codes;
+    let spent = axis.line("spent", "two", Combine::Highest, |row| Some(row.codes as f64 * codes.cost));
+    let most = format!("People with a place whose turn had not come; {} at most.", count(room.most_waiting));
+    let money_spent = format!("What codes cost, up to {}.", money(codes.spent));
+    let told = "Of those whose turn came in a second: the middle of the range that they were told first, and the wait from \
+        then on."
+        .to_owned();
+    let second = Chart { format: money, ..axis.chart(money_spent, "spent on codes", vec![spent]) };
+    let area = Line { label: "sign-up curve, not to scale".into(), ..axis.planned() };
+    let existing = Chart {
+        area: Some(area),
+        ..axis.chart(
+            "Milliseconds from planned send to acknowledgement.".to_owned(),
+            "existing users' send p99, ms",
+            vec![axis.of(EXISTING_SEND, "p99", "one", Combine::Highest, |row| row.response_p99_ms)],
+        )
+    };
+    let body = [
+        figures_of(room, codes),
+        axis.chart("Newcomers who came, and who were let in.".to_owned(), "people per second", flow).html(),
+        format!(
+            "<div class=\"pair\">{}{}</div>",
+            axis.chart(most, "people waiting", vec![length]).html(),
+            axis.chart(told, "told and waited, s", truth).html()
+        ),
+        format!("<div class=\"pair\">{}{}</div>", existing.html(), second.html()),
+    ];
+    section("Waiting room", &story_of(room), &body.concat())
+}
+
+fn figures_of(room: &RoomSummary, codes: &Codes) -> String {
+    let figure = |name: &str, value: String, class: &str| {
+        format!("<div><dt>{name}</dt><dd class=\"{class}\">{value}</dd></div>")
+    };
+    let fault = |count: u64| if count == 0 { "good" } else { "bad" };
+    let spent = match codes.per_account {
+        Some(per_account) => {
+            format!("{} <small>{} codes an account</small>", money(codes.spent), number(per_account))
+        }
+        None => money(codes.spent),
+    };
+    format!(
+        "<dl class=\"ledger\">{}{}{}{}{}{}</dl>",
+        figure("came", count(room.entered), ""),
+        figure("got their account", count(room.finished), ""),
+        figure("still wait, with a place", count(room.still_waiting), ""),
+        figure("places lost", count(room.places_lost), fault(room.places_lost)),
+        figure("overtaken by, at most", millis(room.overtaking_ms), ""),
+        figure("spent", spent, ""),
+    )
+}
+
+/// What the figures say to somebody who waited.
+fn story_of(room: &RoomSummary) -> String {
+    let mut story = "Newcomers take a place and are let in in the order in which they came. ".to_owned();
+    if let (Some(median), Some(longest)) = (room.wait_ms.p50, room.wait_ms.max) {
+        story += &format!(
+            "Half of them had their turn within {}, all who had it within {}; {} had it at once. ",
+            millis(median),
+            millis(longest),
+            count(room.at_once)
+        );
+    }
+    story += &match (room.estimate_inside_ratio, room.estimate_mean_error_ms) {
+        (Some(inside), Some(error)) => format!(
+            "Of {} who were told a range of ten seconds or more, {} had their turn inside it, give or take the 5 s to which it is rounded; its \
+             middle was off by {} on average. ",
+            count(room.estimates_judged),
+            percent(inside),
+            millis(error)
+        ),
+        _ => "Nobody waited for long enough to compare the wait with what was told. ".to_owned(),
+    };
+    if let (Some(used), Some(over)) = (room.seats_used_ratio, room.over_admission_ratio) {
+        let over =
+            if over > 0.0 { format!("{} more than", percent(over)) } else { "no more than".to_owned() };
+        story += &format!(
+            "While people waited, {} of the seats were taken, and never {over} there were. ",
+            percent(used)
+        );
+    }
+    if room.still_waiting > 0 {
+        story += &format!(
+            "{} still waited when the run ended: they have their places and lost nothing.",
+            count(room.still_waiting)
+        );
+    }
+    story
 }
 
 pub(super) fn existing_users(summary: &Summary, rows: &[Row]) -> String {

@@ -6,16 +6,18 @@ use std::time::Duration;
 use crate::curve::{Column, SIGNAL_2021, signal_2021};
 use crate::ledger::Counts;
 use crate::observe::{HostSample, ProcessSample};
-use crate::slo::{Observations, default_gates, figure, headline, judge};
+use crate::slo::{Judgeable, Observations, default_gates, figure, headline, judge, room_gates};
 use crate::summary::{
-    EXISTING_SEND, Existing, Generator, OperationSummary, Peak, Percentiles, PhaseSummary, SCHEMA_VERSION,
-    SIGN_UP, Server, Summary, Versions,
+    Codes, EXISTING_SEND, Existing, Generator, OperationSummary, Peak, Percentiles, PhaseSummary,
+    RoomSummary, SCHEMA_VERSION, SIGN_UP, Server, Summary, Versions,
 };
-use crate::timeline::{OperationRow, Row, Timeline};
+use crate::timeline::{OperationRow, RoomRow, Row, Timeline};
 
 const BEFORE_S: u64 = 12;
 const SURGE_S: u64 = 60;
 const SETTLE_S: u64 = 8;
+/// Let in a second.
+const RATE: f64 = 150.0;
 
 /// A passed run of January 2021 in a minute.
 pub(crate) fn run() -> (Summary, Vec<Row>) {
@@ -26,6 +28,7 @@ fn rows() -> Vec<Row> {
     let replay = signal_2021(Column::Reconciled).replay(Duration::from_secs(SURGE_S), 812.0).unwrap();
     let mut timeline = Timeline::default();
     let mut cpu_us = 400_000;
+    let (mut waiting, mut codes) = (0.0, 0.0);
     for second in 0..BEFORE_S + SURGE_S + SETTLE_S {
         let in_surge = second.checked_sub(BEFORE_S).filter(|at| *at < SURGE_S).map(Duration::from_secs);
         let planned = in_surge.map_or(0.0, |at| replay.curve.count_between(at, at + Duration::from_secs(1)));
@@ -43,12 +46,26 @@ fn rows() -> Vec<Row> {
             (false, None) => "settling",
         }
         .to_owned();
+        let turns = (planned + waiting).min(RATE);
+        waiting += planned - turns;
+        codes += turns;
+        let waited = (waiting / RATE).round();
+        row.codes = codes as u64;
+        row.room = Some(RoomRow {
+            entered: planned as u64,
+            turns: turns as u64,
+            waiting: waiting as u64,
+            told_s: (waiting > RATE).then(|| millis(waited + 4.0 * (noise - 0.5))).flatten(),
+            waited_s: (waiting > RATE).then_some(waited),
+            rate_per_s: Some(RATE),
+            frozen: false,
+        });
         if in_surge.is_some() {
             row.operations.insert(
                 SIGN_UP.0.to_owned(),
                 OperationRow {
                     offered: (planned + 6.0 * (noise - 0.5)).max(0.0) as u64,
-                    ok: (planned * (1.0 - 0.015 * noise)).max(0.0) as u64,
+                    ok: (turns * (1.0 - 0.015 * noise)).max(0.0) as u64,
                     response_p50_ms: millis(3.0 + 4.0 * load + noise),
                     response_p99_ms: millis(9.0 + 38.0 * load * load + 5.0 * noise),
                     lag_p99_ms: millis(0.2 + 0.6 * load + 0.3 * noise),
@@ -98,8 +115,15 @@ fn summary() -> Summary {
         .set(figure::EXISTING_P99_MS, Some(18.4))
         .set(figure::EXISTING_P99_BEFORE_MS, Some(7.1))
         .set(figure::SIGN_UP_SUCCESS_RATIO, Some(0.999_87))
-        .set(figure::GENERATOR_LAG_P99_MS, Some(1.3));
-    let judgement = judge(&default_gates(), &observed, false);
+        .set(figure::GENERATOR_LAG_P99_MS, Some(1.3))
+        .set(figure::ROOM_OVERTAKING_MS, Some(42.0))
+        .set(figure::ROOM_PLACES_LOST, Some(0.0))
+        .set(figure::ROOM_ESTIMATE_MAPE_RATIO, Some(0.083))
+        .set(figure::ROOM_ESTIMATE_INSIDE_RATIO, Some(0.83))
+        .set(figure::ROOM_OVER_ADMISSION_RATIO, Some(0.004));
+    let mut gates = default_gates();
+    gates.extend(room_gates(Judgeable { estimates: true, seats: true }));
+    let judgement = judge(&gates, &observed, false);
     let configuration = [
         ("peak", "0.8 of the probed capacity"),
         ("duration", "60 s of January, 12 s before, 8 s after"),
@@ -111,7 +135,7 @@ fn summary() -> Summary {
         schema_version: SCHEMA_VERSION,
         verdict: judgement.verdict,
         exit_code: judgement.exit_code,
-        headline: headline(&judgement),
+        headline: headline(&judgement, 0),
         profile: SIGNAL_2021.to_owned(),
         seed: 20_210_115,
         started_utc: "2021-01-15T15:00:00Z".to_owned(),
@@ -133,6 +157,8 @@ fn summary() -> Summary {
             send_p99_ms_before_surge: Some(7.1),
         },
         ledger: Counts { sent: 40_120, acked: 40_118, delivered: 40_119, ..Counts::default() },
+        room: Some(room()),
+        codes: Codes { sent: 9_140, cost: 0.05, spent: 457.0, accounts: 9_136, per_account: Some(1.0) },
         operations: operations(),
         generator: Generator {
             valid: true,
@@ -151,6 +177,36 @@ fn summary() -> Summary {
     }
 }
 
+fn room() -> RoomSummary {
+    let percentiles = |p50: f64, p99: f64| Percentiles {
+        p50: Some(p50),
+        p90: Some(p50 * 3.0),
+        p99: Some(p99),
+        p999: Some(p99),
+        max: Some(p99 + 100.0),
+    };
+    RoomSummary {
+        ordered_per_s: Some(RATE),
+        entered: 9_140,
+        admitted: 9_140,
+        at_once: 3_010,
+        finished: 9_136,
+        most_waiting: 2_460,
+        wait_ms: percentiles(3_600.0, 16_200.0),
+        noticed_ms: percentiles(2_100.0, 11_300.0),
+        estimates_judged: 4_230,
+        estimate_mape_ratio: Some(0.083),
+        estimate_mean_error_ms: Some(3_900.0),
+        estimate_inside_ratio: Some(0.83),
+        estimates_below: 510,
+        estimates_above: 209,
+        overtaking_ms: 42.0,
+        over_admission_ratio: Some(0.004),
+        seats_used_ratio: Some(0.997),
+        ..RoomSummary::default()
+    }
+}
+
 fn operations() -> BTreeMap<String, OperationSummary> {
     let latency = |p50: f64| Percentiles {
         p50: millis(p50),
@@ -166,6 +222,7 @@ fn operations() -> BTreeMap<String, OperationSummary> {
             ok: offered - unlucky,
             refused: unlucky / 2,
             failed: unlucky - unlucky / 2,
+            waiting: 0,
             reasons: reasons.iter().map(|(reason, n)| ((*reason).to_owned(), *n)).collect(),
             response_ms: latency(p50 + 0.2),
             service_ms: latency(p50),

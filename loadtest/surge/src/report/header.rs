@@ -28,6 +28,19 @@ fn story(summary: &Summary) -> String {
         number(summary.peak.achieved_sign_ups_per_s),
         number(summary.duration_s)
     );
+    if let Some(room) = &summary.room {
+        story += &format!("{} came through the waiting room, ", count(room.entered));
+        story += &match room.wait_ms.p99 {
+            Some(p99) if room.most_waiting > 0 => {
+                format!(
+                    "where up to {} waited, 99 in 100 for {} at most. ",
+                    count(room.most_waiting),
+                    millis(p99)
+                )
+            }
+            _ => "which let everybody in at once. ".to_owned(),
+        };
+    }
     let existing = &summary.existing;
     if let (Some(ratio), Some(p99)) = (existing.send_success_ratio, existing.send_p99_ms) {
         story += &format!(

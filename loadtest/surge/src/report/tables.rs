@@ -9,10 +9,10 @@ pub(super) const REASONS_NOTE: &str =
 pub(super) const LEDGER_NOTE: &str = "Every message carries its number and a checksum from sender to receiver. \
     Lost means acknowledged and never delivered. A send that got no answer may still have arrived.";
 pub(super) const LATENCY_NOTE: &str = "Response counts from the planned start, as a person would; service from the \
-    moment of sending. Refusals are not timed.";
+    moment of sending. Refusals are not timed, nor is who still waits for a turn.";
 
-pub(super) fn gates(summary: &Summary) -> String {
-    let rows: String = summary.gates.iter().map(gate).collect();
+pub(super) fn gate_table(gates: &[GateResult]) -> String {
+    let rows: String = gates.iter().map(gate).collect();
     table(&["", "gate", "must be", "was"], &rows, "gates")
 }
 
@@ -98,7 +98,7 @@ pub(super) fn latency(summary: &Summary) -> String {
         let (response, service) = (&figures.response_ms, &figures.service_ms);
         let cell = |text: String| format!("<td class=\"n\">{text}</td>");
         rows += &format!("<tr><td>{}</td>", words(operation));
-        for n in [figures.offered, figures.ok, figures.refused, figures.failed] {
+        for n in [figures.offered, figures.ok, figures.refused, figures.failed, figures.waiting] {
             rows += &cell(count(n));
         }
         for ms in
@@ -114,6 +114,7 @@ pub(super) fn latency(summary: &Summary) -> String {
         "ok",
         "refused",
         "failed",
+        "waiting",
         "p50",
         "p90",
         "p99",

@@ -46,6 +46,11 @@ pub(super) fn percent(ratio: f64) -> String {
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
+/// `250.60`, `1,234`: without a currency, because the run was not told which.
+pub(super) fn money(amount: f64) -> String {
+    if amount >= 999.995 { count(amount.round() as u64) } else { format!("{amount:.2}") }
+}
+
 pub(super) fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", number(bytes as f64 / 1_048_576.0))
 }
@@ -67,6 +72,7 @@ mod tests {
             ["0", "0.42", "7", "10", "42.4", "100", "1,235"]
         );
         assert_eq!([4.2, 12_400.0].map(millis), ["4.2 ms", "12.4 s"]);
+        assert_eq!([0.0, 250.6, 12_345.6].map(money), ["0.00", "250.60", "12,346"]);
         assert_eq!([1.0, 0.999_996, 0.5].map(percent), ["100 %", "99.999 %", "50 %"]);
     }
 }

@@ -10,13 +10,15 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::recorder::Recorder;
-use super::{BEFORE, Plan, QUIET_MAX, Run, RunError, SETTLE_MAX, SETTLING, SURGE, probe};
+use super::{BEFORE, Plan, QUIET_MAX, Run, RunError, SETTLE_MAX, SETTLING, SURGE, brownout, probe};
 use crate::curve::Curve;
 use crate::pacer::{Due, Pacer};
+use crate::profile::{Comer, Profile, comer};
+use crate::room::{Room, SecondInRoom, Visit};
 use crate::schedule::{Arrivals, Schedule, merge};
 use crate::stats::{Phase, Stats};
 use crate::timeline::Row;
-use crate::workload::{ExistingUser, Newcomer, Stage};
+use crate::workload::{ExistingUser, Newcomer, Stage, pump};
 
 /// Who is due.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +31,11 @@ enum Who {
 pub(super) struct Measured {
     pub(super) stats: Arc<Stats>,
     pub(super) rows: Vec<Row>,
+    /// Everybody who came to the waiting room, and what it looked like.
+    pub(super) visits: Vec<Visit>,
+    pub(super) room: Vec<SecondInRoom>,
+    /// Codes that were sent.
+    pub(super) codes: u64,
     pub(super) length: Duration,
     pub(super) interrupted: bool,
 }
@@ -45,15 +52,25 @@ pub(super) async fn replay(
     let phases = [(BEFORE, Duration::ZERO), (SURGE, calm), (SETTLING, surge_ends)];
     let stats = Stats::new(started, phases.map(|(name, from)| Phase { name, from }).to_vec());
     run.world.stats.store(stats.clone());
+    run.world.room.store(Room::new(started));
+    let codes_before = run.world.phones.arrived();
+    if let Some(brownout) = plan.brownout {
+        brownout::begin(run, brownout, started + calm)?;
+    }
 
     let sends = Curve::constant(run.options.sends, surge_ends)?;
     let newcomers = plan.replay.curve.after(calm);
+    let newcomers_come = match run.options.profile {
+        // As many numbers as there are to pump, and not as many as chance has it.
+        Profile::Pumping => Arrivals::Uniform,
+        _ => Arrivals::Poisson,
+    };
     let schedule = merge([
         Schedule::new(Who::Existing, Arc::new(sends), Arrivals::Poisson, run.seed),
-        Schedule::new(Who::Newcomer, Arc::new(newcomers), Arrivals::Poisson, run.seed ^ 1),
+        Schedule::new(Who::Newcomer, Arc::new(newcomers), newcomers_come, run.seed ^ 1),
     ]);
     let mut pacer = Pacer::start(started, schedule).map_err(RunError::Thread)?;
-    let mut recorder = Recorder::new(run, plan, stats.clone(), calm);
+    let mut recorder = Recorder::new(run, plan, stats.clone(), calm, codes_before);
     let mut journeys = JoinSet::new();
     let mut interrupted = run.interrupted.clone();
     loop {
@@ -72,17 +89,21 @@ pub(super) async fn replay(
     }
     settle(run, &mut recorder, &mut journeys).await;
     let length = started.elapsed();
-    Ok(Measured { stats, rows: recorder.finish(run), length, interrupted: run.is_interrupted() })
+    let codes = run.world.phones.arrived() - codes_before;
+    let visits = run.world.room().ended();
+    let (rows, room) = recorder.finish(run, &visits);
+    Ok(Measured { stats, rows, visits, room, codes, length, interrupted: run.is_interrupted() })
 }
 
 fn start(run: &Run, people: &Arc<[ExistingUser]>, journeys: &mut JoinSet<bool>, due: Due<Who>) {
     let world = run.world.clone();
     match due.stream {
-        Who::Newcomer => {
-            let index = run.options.existing + probe::INDICES + due.index as u32;
-            let newcomer = Newcomer { index, planned: due.planned, linger: world.habits.linger };
-            journeys.spawn(newcomer.travel(world));
-        }
+        Who::Newcomer if run.options.profile == Profile::Pumping => match comer(due.index) {
+            Comer::Honest => newcomer(run, journeys, due),
+            Comer::Pumper(number) => drop(journeys.spawn(pump(world, number, due.planned))),
+            Comer::Nobody => {}
+        },
+        Who::Newcomer => newcomer(run, journeys, due),
         Who::Existing => {
             let (from, to) = pair(run.seed, due.index, people.len());
             let people = people.clone();
@@ -92,6 +113,13 @@ fn start(run: &Run, people: &Arc<[ExistingUser]>, journeys: &mut JoinSet<bool>, 
             });
         }
     }
+}
+
+fn newcomer(run: &Run, journeys: &mut JoinSet<bool>, due: Due<Who>) {
+    let world = run.world.clone();
+    let index = run.options.existing + probe::INDICES + due.index as u32;
+    let newcomer = Newcomer { index, planned: due.planned, linger: world.habits.linger };
+    journeys.spawn(newcomer.travel(world));
 }
 
 /// Two different people for the `n`th message.
@@ -109,7 +137,7 @@ async fn settle(run: &mut Run, recorder: &mut Recorder, journeys: &mut JoinSet<b
         let ends = Instant::now() + at_most;
         while Instant::now() < ends {
             let nothing_to_come = match stage {
-                Stage::Quiet => run.world.sending.load(SeqCst) == 0,
+                Stage::Quiet => run.world.sending.load(SeqCst) == 0 && run.world.finishing.load(SeqCst) == 0,
                 _ => journeys.is_empty(),
             };
             if nothing_to_come && run.world.ledger.counts().lost == 0 {

@@ -2,25 +2,37 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::time::Duration;
+
+use spillway_api::Reason;
 
 use super::arrivals::Measured;
-use super::{BEFORE, Plan, Run, SURGE};
-use crate::curve::SIGNAL_2021;
+use super::{BEFORE, Plan, Run, SURGE, brownout};
+use crate::profile::{PUMPED_PREFIX, Profile};
+use crate::room::RoomFigures;
 use crate::run_folder::RunFolder;
-use crate::slo::{GateResult, Kind, Observations, Verdict, default_gates, figure, headline, judge};
+use crate::slo::{
+    Gate, GateResult, Judgeable, Kind, Observations, Verdict, brownout_gates, default_gates, figure,
+    headline, judge, pumping_gates, room_gates,
+};
 use crate::stats::Stats;
 use crate::summary::{
-    EXISTING_SEND, Existing, Generator, OperationSummary, Peak, PhaseSummary, SCHEMA_VERSION, SIGN_UP,
-    Server, Summary, Versions,
+    Codes, EXISTING_SEND, Existing, Generator, OperationSummary, Peak, PhaseSummary, RoomSummary,
+    SCHEMA_VERSION, SIGN_UP, Server, Summary, Versions,
 };
 use crate::timeline::Row;
 use crate::utc;
+use crate::workload::{CHECK_CODE, DELIVER, FINISH_SIGN_UP, PUMP, RECEIVE_CODE};
+
+/// Waits that are compared with what was told are judged when there are so many.
+const ESTIMATES_LEAST: u64 = 100;
 
 pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, Vec<Row>) {
-    let Measured { stats, rows, length, interrupted } = measured;
     let counts = run.world.ledger.counts();
-    let existing = existing(run, &stats);
-    let lag_p99_ms = stats.lag().quantile_ms(0.99);
+    let existing = existing(run, &measured.stats);
+    let lag_p99_ms = measured.stats.lag().quantile_ms(0.99);
+    let room = room(&measured);
+    let codes = codes(run, &measured);
     let mut observed = Observations::default();
     observed
         .set(figure::LEDGER_LOST, Some(counts.lost as f64))
@@ -29,35 +41,137 @@ pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, 
         .set(figure::EXISTING_SUCCESS_RATIO, existing.send_success_ratio)
         .set(figure::EXISTING_P99_MS, existing.send_p99_ms)
         .set(figure::EXISTING_P99_BEFORE_MS, existing.send_p99_ms_before_surge)
-        .set(figure::SIGN_UP_SUCCESS_RATIO, stats.totals_in(SIGN_UP, SURGE).success_ratio())
-        .set(figure::GENERATOR_LAG_P99_MS, lag_p99_ms);
-    let judgement = judge(&default_gates(), &observed, interrupted);
+        .set(figure::SIGN_UP_SUCCESS_RATIO, measured.stats.totals_in(SIGN_UP, SURGE).success_ratio())
+        .set(figure::GENERATOR_LAG_P99_MS, lag_p99_ms)
+        .set(figure::CODES_PER_ACCOUNT, codes.per_account);
+    let mut gates = default_gates();
+    if let Some(room) = &room {
+        observe_room(&mut observed, room);
+        gates.extend(room_gates(judgeable(room)));
+    }
+    gates.extend(of_profile(run, plan, &measured, &mut observed));
+    let judgement = judge(&gates, &observed, measured.interrupted);
+    let Measured { stats, rows, length, .. } = measured;
     let operations: BTreeMap<_, _> = stats
         .operations()
         .into_iter()
         .map(|operation| (operation.0.to_owned(), OperationSummary::from(&stats.totals(operation))))
         .collect();
+    let finished = stats.totals(SIGN_UP).ok;
+    let room = room.map(|room| summary_of(&room, plan, finished, &rows));
     let summary = Summary {
         schema_version: SCHEMA_VERSION,
         verdict: judgement.verdict,
         exit_code: judgement.exit_code,
-        headline: headline(&judgement),
-        profile: SIGNAL_2021.to_owned(),
+        headline: headline(&judgement, room.as_ref().map_or(0, |room| room.still_waiting)),
+        profile: run.options.profile.name().to_owned(),
         seed: run.seed,
         started_utc: utc::rfc3339(run.started),
         duration_s: length.as_secs_f64(),
-        phases: phases(&stats),
+        phases: phases(run, plan, &stats),
         peak: peak(run, plan, &rows),
         existing,
         ledger: counts,
+        room,
+        codes,
         generator: generator(&judgement.gates, lag_p99_ms, &rows),
         server: server(&operations, &rows),
         operations,
         gates: judgement.gates,
-        configuration: configuration(run),
+        configuration: configuration(run, plan),
         versions: versions(run),
     };
     (summary, rows)
+}
+
+/// `None` when nobody came to a waiting room.
+fn room(measured: &Measured) -> Option<RoomFigures> {
+    let seats: Vec<_> = measured.rows.iter().map(seats_of).collect();
+    (!measured.visits.is_empty()).then(|| RoomFigures::of(&measured.visits, &seats))
+}
+
+/// While nobody is let in there is nothing to compare with.
+fn seats_of(row: &Row) -> Option<f64> {
+    row.room.filter(|room| !room.frozen)?.rate_per_s
+}
+
+fn judgeable(room: &RoomFigures) -> Judgeable {
+    Judgeable {
+        estimates: room.estimates.judged >= ESTIMATES_LEAST && room.estimates.mape_ratio.is_some(),
+        seats: room.over_admission_ratio.is_some(),
+    }
+}
+
+fn observe_room(observed: &mut Observations, room: &RoomFigures) {
+    observed
+        .set(figure::ROOM_OVERTAKING_MS, Some(room.overtaking_ms))
+        .set(figure::ROOM_PLACES_LOST, Some(room.places_lost as f64))
+        .set(figure::ROOM_ESTIMATE_MAPE_RATIO, room.estimates.mape_ratio)
+        .set(figure::ROOM_ESTIMATE_INSIDE_RATIO, room.estimates.inside_ratio)
+        .set(figure::ROOM_OVER_ADMISSION_RATIO, room.over_admission_ratio);
+}
+
+fn summary_of(room: &RoomFigures, plan: &Plan, finished: u64, rows: &[Row]) -> RoomSummary {
+    let estimates = &room.estimates;
+    RoomSummary {
+        ordered_per_s: plan.admit_per_s,
+        entered: room.entered,
+        admitted: room.admitted,
+        at_once: room.at_once,
+        finished,
+        still_waiting: room.waiting,
+        failed: room.failed,
+        places_lost: room.places_lost,
+        most_waiting: rows.iter().filter_map(|row| row.room).map(|room| room.waiting).max().unwrap_or(0),
+        wait_ms: room.wait_ms,
+        noticed_ms: room.noticed_ms,
+        estimates_judged: estimates.judged,
+        estimate_mape_ratio: estimates.mape_ratio,
+        estimate_mean_error_ms: estimates.mean_error_ms,
+        estimate_inside_ratio: estimates.inside_ratio,
+        estimates_below: estimates.below,
+        estimates_above: estimates.above,
+        overtaking_ms: room.overtaking_ms,
+        over_admission_ratio: room.over_admission_ratio,
+        seats_used_ratio: room.seats_used_ratio,
+    }
+}
+
+fn codes(run: &Run, measured: &Measured) -> Codes {
+    let (sent, cost) = (measured.codes, run.options.code_cost);
+    let accounts = measured.stats.totals(SIGN_UP).ok;
+    let per_account = (accounts > 0).then(|| sent as f64 / accounts as f64);
+    Codes { sent, cost, spent: sent as f64 * cost, accounts, per_account }
+}
+
+/// What a profile is about beside existing users and order in the room.
+fn of_profile(run: &Run, plan: &Plan, measured: &Measured, observed: &mut Observations) -> Vec<Gate> {
+    let stats = &measured.stats;
+    match run.options.profile {
+        Profile::ProviderBrownout => {
+            let calm = Duration::from_secs(run.options.calm);
+            let over = plan
+                .brownout
+                .and_then(|brownout| brownout::admitted_over_capacity(brownout, calm, &measured.room));
+            let expired = stats.totals(CHECK_CODE).reasons.get(Reason::CodeExpired.as_str()).copied();
+            observed
+                .set(figure::BROWNOUT_ADMITTED_OVER_CAPACITY, over)
+                .set(figure::CODES_EXPIRED, Some(expired.unwrap_or(0) as f64));
+            brownout_gates()
+        }
+        Profile::Pumping => {
+            let sent = run.carrier.as_ref().map(|carrier| carrier.taken_for(PUMPED_PREFIX) as f64);
+            let waited = stats.totals(RECEIVE_CODE);
+            let refused = (waited.offered > 0).then(|| waited.failed as f64 / waited.offered as f64);
+            observed
+                .set(figure::PUMPING_CODES_SENT, sent)
+                .set(figure::PUMPING_HONEST_REFUSED_RATIO, refused)
+                // Overload refuses everybody, and tells nobody who he is.
+                .set(figure::PUMPING_ANSWERED_RATIO, stats.totals(PUMP).success_ratio());
+            pumping_gates()
+        }
+        Profile::Signal2021 | Profile::RoomMillion => Vec::new(),
+    }
 }
 
 /// The last lines of a run: what came of it, and where to read more.
@@ -78,6 +192,17 @@ pub(super) fn print(summary: &Summary, folder: &RunFolder) {
     println!(
         "\n  {} acked, {} delivered, {} lost, {} duplicated, {} reordered",
         counts.acked, counts.delivered, counts.lost, counts.duplicated, counts.reordered
+    );
+    if let Some(room) = &summary.room {
+        println!(
+            "  waiting room: {} came, {} let in, {} at once; {} got their account, {} still wait with their place, {} failed",
+            room.entered, room.admitted, room.at_once, room.finished, room.still_waiting, room.failed
+        );
+    }
+    let codes = &summary.codes;
+    println!(
+        "  {} codes for {} accounts, {:.2} spent at {} each",
+        codes.sent, codes.accounts, codes.spent, codes.cost
     );
     println!("  report: {}", folder.report().display());
     println!("  {}", folder.path().join(crate::run_folder::SUMMARY).display());
@@ -100,12 +225,17 @@ fn existing(run: &Run, stats: &Stats) -> Existing {
     }
 }
 
-fn phases(stats: &Stats) -> Vec<PhaseSummary> {
-    let phase = |phase: &crate::stats::Phase| PhaseSummary {
-        name: phase.name.to_owned(),
-        from_s: phase.from.as_secs_f64(),
-    };
-    stats.phases().iter().map(phase).collect()
+fn phases(run: &Run, plan: &Plan, stats: &Stats) -> Vec<PhaseSummary> {
+    let phase =
+        |name: &str, from: Duration| PhaseSummary { name: name.to_owned(), from_s: from.as_secs_f64() };
+    let mut phases: Vec<_> = stats.phases().iter().map(|of| phase(of.name, of.from)).collect();
+    if let Some(brownout) = plan.brownout {
+        let calm = Duration::from_secs(run.options.calm);
+        phases.push(phase("provider at a tenth", calm + brownout.fails_at()));
+        phases.push(phase("provider back", calm + brownout.is_back_at()));
+    }
+    phases.sort_by(|a, b| a.from_s.total_cmp(&b.from_s));
+    phases
 }
 
 fn peak(run: &Run, plan: &Plan, rows: &[Row]) -> Peak {
@@ -138,7 +268,7 @@ fn server(operations: &BTreeMap<String, OperationSummary>, rows: &[Row]) -> Serv
     let cpu_us = samples().next().zip(samples().next_back()).map(|(from, to)| to.cpu_us - from.cpu_us);
     // The steps of a sign-up are its operations; the sign-up as a whole would count them twice, and the wait for a
     // code and the arrival of a message are not asked of the server.
-    let whole = [SIGN_UP, crate::workload::RECEIVE_CODE, crate::workload::DELIVER];
+    let whole = [SIGN_UP, FINISH_SIGN_UP, PUMP, RECEIVE_CODE, DELIVER];
     let ok: u64 = operations
         .iter()
         .filter(|(name, _)| whole.iter().all(|operation| operation.0 != name.as_str()))
@@ -150,17 +280,40 @@ fn server(operations: &BTreeMap<String, OperationSummary>, rows: &[Row]) -> Serv
     }
 }
 
-fn configuration(run: &Run) -> BTreeMap<String, String> {
+fn configuration(run: &Run, plan: &Plan) -> BTreeMap<String, String> {
     let options = &run.options;
     let habits = &run.world.habits;
-    let peak = match options.peak_rate {
-        Some(rate) => format!("{rate} sign-ups a second"),
-        None => format!("{} of the probed capacity", options.peak),
+    let peak = match (options.profile, options.peak_rate) {
+        (Profile::Pumping, _) => format!("{:.1} a second, all the time", plan.peak_per_s),
+        (_, Some(rate)) => format!("{rate} sign-ups a second"),
+        (_, None) => format!("{} of the probed capacity", options.peak),
+    };
+    let duration = match options.profile {
+        Profile::Signal2021 => {
+            format!("January 2021 in {} s, after {} s of calm", options.seconds, options.calm)
+        }
+        _ => format!("{} s, after {} s of calm", options.seconds, options.calm),
+    };
+    let curve = match (options.profile, plan.brownout) {
+        (Profile::Pumping, _) => {
+            format!("evenly, numbers {PUMPED_PREFIX}0000 and on, every twentieth is honest")
+        }
+        (_, Some(brownout)) => format!(
+            "half of what the provider takes, which is {:.0} codes a second, and {:.0} in the middle third",
+            brownout.full_per_s, brownout.low_per_s
+        ),
+        (_, None) => options.column().name().to_owned(),
+    };
+    let room = match plan.admit_per_s {
+        Some(per_s) => format!("lets in {per_s:.0} a second"),
+        None => "lets in as many as it decides".to_owned(),
     };
     [
         ("peak", peak),
-        ("duration", format!("January 2021 in {} s, after {} s of calm", options.seconds, options.calm)),
-        ("curve", options.column().name().to_owned()),
+        ("duration", duration),
+        ("curve", curve),
+        ("waiting_room", room),
+        ("cost_of_a_code", options.code_cost.to_string()),
         ("existing_users", format!("{} online, {} sends a second together", options.existing, options.sends)),
         (
             "newcomers",

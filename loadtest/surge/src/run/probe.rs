@@ -15,6 +15,8 @@ use crate::workload::Newcomer;
 const AT_ONCE: usize = 32;
 const WARM_UP: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_secs(4);
+/// Whoever is still under way after that is cut off, and an answer to him that was acknowledged counts as lost.
+const FINISH_MAX: Duration = Duration::from_secs(20);
 
 /// Whole journeys per second: sign-up, contacts, session, first message and its answer.
 pub(super) async fn capacity(run: &mut Run) -> Result<f64, RunError> {
@@ -39,7 +41,7 @@ pub(super) async fn capacity(run: &mut Run) -> Result<f64, RunError> {
     let per_s = f64::from(completed) / started.elapsed().saturating_sub(WARM_UP).as_secs_f64().max(0.1);
     // Those under way finish, so that the calm before the surge is calm.
     let finish = async { while journeys.join_next().await.is_some() {} };
-    tokio::time::timeout(WINDOW, finish).await.ok();
+    tokio::time::timeout(FINISH_MAX, finish).await.ok();
     if completed == 0 && !run.is_interrupted() {
         return Err(RunError::Probe { reasons: reasons(&stats) });
     }

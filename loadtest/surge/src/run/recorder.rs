@@ -6,12 +6,14 @@ use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::{BEFORE, Plan, Run, SETTLING, SURGE};
-use crate::curve::{Replay, SIGNAL_2021};
+use crate::curve::Replay;
 use crate::observe::Proc;
-use crate::progress::Snapshot;
+use crate::profile::Profile;
+use crate::progress::{InRoom, Snapshot};
+use crate::room::{SecondInRoom, Visit, by_second};
 use crate::stats::{Stats, Totals};
 use crate::summary::{EXISTING_SEND, SIGN_UP};
-use crate::timeline::{OperationRow, Row, Timeline};
+use crate::timeline::{OperationRow, RoomRow, Row, Timeline};
 
 const TICK: Duration = Duration::from_millis(250);
 /// Points of the little curve in the progress panel.
@@ -28,10 +30,16 @@ pub(super) struct Recorder {
     pids: Vec<u32>,
     curve: Vec<f64>,
     planned: Duration,
+    codes_before: u64,
+    code_cost: f64,
+    profile: Profile,
+    /// Turns that had come when they were last shown, and when that was.
+    turns_shown: (u64, Instant),
+    turns_per_s: f64,
 }
 
 impl Recorder {
-    pub(super) fn new(run: &Run, plan: &Plan, stats: Arc<Stats>, calm: Duration) -> Self {
+    pub(super) fn new(run: &Run, plan: &Plan, stats: Arc<Stats>, calm: Duration, codes_before: u64) -> Self {
         let mut ticks = interval_at(Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let planned = calm + run.options.surge();
@@ -48,6 +56,11 @@ impl Recorder {
             pids: run.target.pids.clone(),
             curve,
             planned,
+            codes_before,
+            code_cost: run.options.code_cost,
+            profile: run.options.profile,
+            turns_shown: (0, Instant::now()),
+            turns_per_s: 0.0,
         };
         recorder.sample(run, 0);
         recorder
@@ -69,32 +82,82 @@ impl Recorder {
             }
             self.collected_second = second;
         }
+        self.count_turns(run, now);
         let snapshot = self.snapshot(run, now);
         run.progress.show(&snapshot).ok();
     }
 
-    pub(super) fn finish(mut self, run: &Run) -> Vec<Row> {
+    /// The rows, with what `visits` were like in them.
+    pub(super) fn finish(mut self, run: &Run, visits: &[Visit]) -> (Vec<Row>, Vec<SecondInRoom>) {
         self.timeline.absorb(self.stats.collect_all());
         self.sample(run, (Instant::now() - self.stats.started()).as_secs());
-        self.timeline.into_rows()
+        let mut rows = self.timeline.into_rows();
+        let seconds = rows.last().map_or(0, |row| row.second as usize + 1);
+        let room = by_second(visits, seconds);
+        if visits.is_empty() {
+            return (rows, room);
+        }
+        for row in &mut rows {
+            let Some(seen) = room.get(row.second as usize) else { continue };
+            row.room = Some(RoomRow {
+                entered: seen.entered,
+                turns: seen.turns,
+                waiting: seen.waiting,
+                told_s: seen.told_s,
+                waited_s: seen.waited_s,
+                ..row.room.unwrap_or_default()
+            });
+        }
+        (rows, room)
     }
 
     fn sample(&mut self, run: &Run, second: u64) {
         let from = Duration::from_secs(second);
         let in_surge = from.checked_sub(self.calm).filter(|at| *at < self.replay.curve.duration());
         let counts = run.world.ledger.counts();
+        let codes = run.world.phones.arrived() - self.codes_before;
+        let room = run.admin.seen().map(|said| RoomRow {
+            rate_per_s: said.rate_per_s,
+            frozen: said.frozen,
+            ..RoomRow::default()
+        });
         let row = self.timeline.row(second);
         row.phase = phase(from, self.calm, self.planned).to_owned();
         row.replayed = in_surge.and_then(|at| self.replay.hour_at(at)).map(|hour| hour.utc.clone());
         row.planned_sign_ups = in_surge
             .map_or(0.0, |at| self.replay.curve.count_between(at, at + Duration::from_secs(1)))
             .round();
+        row.codes = codes;
+        row.room = room;
         row.acked = counts.acked;
         row.delivered = counts.delivered;
         // Not on Linux, or the server is gone: the charts leave the gap.
         row.server = self.proc.processes(&self.pids).ok();
         row.generator = self.proc.own().ok();
         row.host = self.proc.host().ok();
+    }
+
+    /// Over a second and more, because fewer come in a quarter of one than tell anything.
+    fn count_turns(&mut self, run: &Run, now: Instant) {
+        let (before, at) = self.turns_shown;
+        let passed = now.saturating_duration_since(at);
+        if passed >= Duration::from_secs(1) {
+            let admitted = run.world.room().now().admitted;
+            self.turns_per_s = (admitted - before) as f64 / passed.as_secs_f64();
+            self.turns_shown = (admitted, now);
+        }
+    }
+
+    fn room(&self, run: &Run) -> Option<InRoom> {
+        let room = run.world.room().now();
+        let said = run.admin.seen();
+        (room.entered > 0).then(|| InRoom {
+            waiting: room.waiting,
+            come_in_per_s: self.turns_per_s,
+            rate_per_s: said.and_then(|said| said.rate_per_s),
+            frozen: said.is_some_and(|said| said.frozen),
+            told_and_waited_s: room.told_and_waited_s,
+        })
     }
 
     fn snapshot(&self, run: &Run, now: Instant) -> Snapshot {
@@ -104,7 +167,7 @@ impl Recorder {
         let of = |operation: &str| last.and_then(|row| row.operations.get(operation));
         let (sign_up, existing) = (self.stats.totals(SIGN_UP), self.stats.totals(EXISTING_SEND));
         Snapshot {
-            profile: SIGNAL_2021.to_owned(),
+            profile: self.profile.name().to_owned(),
             phase: phase(elapsed, self.calm, self.planned).to_owned(),
             elapsed,
             planned: self.planned,
@@ -112,6 +175,9 @@ impl Recorder {
             curve: self.curve.clone(),
             offered_per_s: of(SIGN_UP.0).map_or(0.0, |row: &OperationRow| row.offered as f64),
             completed_per_s: of(SIGN_UP.0).map_or(0.0, |row| row.ok as f64),
+            room: self.room(run),
+            codes: run.world.phones.arrived() - self.codes_before,
+            code_cost: self.code_cost,
             refused: sign_up.refused + existing.refused,
             failed: sign_up.failed + existing.failed,
             existing_p99_ms: of(EXISTING_SEND.0).and_then(|row| row.response_p99_ms),

@@ -12,6 +12,7 @@ pub struct Totals {
     pub ok: u64,
     pub refused: u64,
     pub failed: u64,
+    pub waiting: u64,
     /// Why operations were refused or failed.
     pub reasons: BTreeMap<Reason, u64>,
     pub response: Latency,
@@ -25,6 +26,7 @@ impl Totals {
         self.ok += other.ok;
         self.refused += other.refused;
         self.failed += other.failed;
+        self.waiting += other.waiting;
         for (reason, count) in &other.reasons {
             *self.reasons.entry(reason).or_default() += count;
         }
@@ -33,7 +35,7 @@ impl Totals {
         self.lag.add(&other.lag);
     }
 
-    /// Successes of those that ended and were not refused; `None` when there were none.
+    /// Successes of those that ended, were not refused and do not still wait; `None` when there were none.
     pub fn success_ratio(&self) -> Option<f64> {
         let judged = self.ok + self.failed;
         (judged > 0).then(|| self.ok as f64 / judged as f64)
@@ -47,6 +49,7 @@ pub struct Second {
     pub ok: u64,
     pub refused: u64,
     pub failed: u64,
+    pub waiting: u64,
     pub response: Latency,
     pub lag: Latency,
 }
@@ -57,6 +60,7 @@ impl Second {
         self.ok += other.ok;
         self.refused += other.refused;
         self.failed += other.failed;
+        self.waiting += other.waiting;
         self.response.add(&other.response);
         self.lag.add(&other.lag);
     }
@@ -114,8 +118,9 @@ impl Shard {
                 totals.failed += 1;
                 *totals.reasons.entry(reason).or_default() += 1;
             }
+            Outcome::StillWaiting => totals.waiting += 1,
         }
-        let timed = !matches!(outcome, Outcome::Refused(_));
+        let timed = !matches!(outcome, Outcome::Refused(_) | Outcome::StillWaiting);
         if timed {
             totals.response.record(response);
             totals.service.record(service);
@@ -126,6 +131,7 @@ impl Shard {
             Outcome::Ok => second.ok += 1,
             Outcome::Refused(_) => second.refused += 1,
             Outcome::Failed(_) => second.failed += 1,
+            Outcome::StillWaiting => second.waiting += 1,
         }
         if timed {
             second.response.record(response);

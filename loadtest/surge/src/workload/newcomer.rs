@@ -1,20 +1,22 @@
 //! Somebody who comes from another messenger: signs up, looks for friends, writes to one, waits for the answer.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use spillway_api::{Reason, account_id, v1};
-use spillway_client::{CallError, Client, Identity, Verification};
+use spillway_client::{Admission, CallError, Client, Identity, Verification};
 use spillway_types::PhoneNumber;
 use tokio::time::Instant;
 
 use super::receive::Inbox;
 use super::sending::{Letter, send};
 use super::{
-    CHECK_CODE, CREATE_ACCOUNT, DISCOVER, FETCH_KEYS, FIRST_SEND, RECEIVE_CODE, START_VERIFICATION, Stage,
-    World, outcome,
+    CHECK_CODE, CREATE_ACCOUNT, Counted, DISCOVER, FETCH_KEYS, FINISH_SIGN_UP, FIRST_SEND, RECEIVE_CODE,
+    RESEND_CODE, START_VERIFICATION, Stage, World, door, outcome, told_to_wait,
 };
-use crate::stats::Outcome;
+use crate::codes::ExpectedCode;
+use crate::stats::{Outcome, Timer};
 use crate::summary::SIGN_UP;
 
 /// One newcomer's journey.
@@ -54,7 +56,8 @@ impl Newcomer {
     }
 }
 
-/// From nothing to an account: connection, verification, code, account. Timed as one from `planned`, and by step.
+/// From nothing to an account: connection, the wait for a turn where there is one, verification, code, account. Timed as one from `planned`,
+/// and by step.
 pub async fn sign_up(world: &World, index: u32, planned: Instant) -> Option<(Client, Arc<Identity>)> {
     let timer = world.stats().start(SIGN_UP, planned);
     match steps(world, index).await {
@@ -73,14 +76,38 @@ async fn steps(world: &World, index: u32) -> Result<(Client, Arc<Identity>), Out
     let person = world.population.person(u64::from(index));
     let number = PhoneNumber::parse(&person.number).map_err(|_| Outcome::Failed("not_a_number"))?;
     let client = world.connect().await.map_err(|_| Outcome::Failed("connect"))?;
+    let admission = match world.room_required.load(Relaxed) {
+        true => Some(door::admission(world, &client, index).await?),
+        false => None,
+    };
+    let _finishing = Counted::begin(&world.finishing);
+    let timer = world.stats().start(FINISH_SIGN_UP, Instant::now());
+    match finish(world, &client, index, &number, admission).await {
+        Ok(identity) => {
+            timer.finish(Outcome::Ok);
+            Ok((client, Arc::new(identity)))
+        }
+        Err(outcome) => {
+            timer.finish(outcome);
+            Err(outcome)
+        }
+    }
+}
+
+async fn finish(
+    world: &World,
+    client: &Client,
+    index: u32,
+    number: &PhoneNumber,
+    admission: Option<Admission>,
+) -> Result<Identity, Outcome> {
     let stats = world.stats();
     let step = |operation| stats.start(operation, Instant::now());
-
-    let code = world.phones.expect(&person.number);
-    let verification = knock(world, &client, &number).await?;
+    let code = world.phones.expect(number.as_e164());
+    let verification = knock(world, client, index, number, admission).await?;
 
     let timer = step(RECEIVE_CODE);
-    let Some(code) = code.within(world.habits.code_patience).await else {
+    let Some((verification, code)) = receive(world, client, verification, code).await else {
         timer.finish(Outcome::Failed("no_code"));
         return Err(Outcome::Failed("no_code"));
     };
@@ -94,14 +121,26 @@ async fn steps(world: &World, index: u32) -> Result<(Client, Arc<Identity>), Out
     let timer = step(CREATE_ACCOUNT);
     let device = world.population.device(u64::from(index));
     let enrolled = ended(timer, client.create_account(&verification, device).await)?;
-    Ok((client, Arc::new(enrolled.identity)))
+    Ok(enrolled.identity)
 }
 
-/// Asks for a code. Who is told to come back later does, when he was told, for as long as the run lasts.
-async fn knock(world: &World, client: &Client, number: &PhoneNumber) -> Result<Verification, Outcome> {
+/// Asks for a code. Who is told to come back later does, when he was told, for as long as the run lasts; who is sent to the waiting room goes there.
+pub(super) async fn knock(
+    world: &World,
+    client: &Client,
+    index: u32,
+    number: &PhoneNumber,
+    mut admission: Option<Admission>,
+) -> Result<Verification, Outcome> {
     loop {
         let timer = world.stats().start(START_VERIFICATION, Instant::now());
-        let error = match client.start_verification(number, v1::Transport::Sms).await {
+        let asked = match &admission {
+            Some(admission) => {
+                client.start_admitted_verification(number, v1::Transport::Sms, admission).await
+            }
+            None => client.start_verification(number, v1::Transport::Sms).await,
+        };
+        let error = match asked {
             Ok(verification) => {
                 timer.finish(Outcome::Ok);
                 return Ok(verification);
@@ -110,24 +149,54 @@ async fn knock(world: &World, client: &Client, number: &PhoneNumber) -> Result<V
         };
         let outcome = outcome::of(&error);
         timer.finish(outcome);
+        if admission.is_none() && error.refusal().is_some_and(|r| r.reason == Reason::WaitingRoom) {
+            world.room_required.store(true, Relaxed);
+            admission = Some(door::admission(world, client, index).await?);
+            continue;
+        }
         let Some(pause) = told_to_wait(&error) else { return Err(outcome) };
+        // Whoever has waited for his turn does not give it away while anybody may begin to send.
+        let leaves_at = if admission.is_some() { Stage::Quiet } else { Stage::Closing };
         tokio::select! {
-            () = world.reached(Stage::Closing) => return Err(outcome),
+            () = world.reached(leaves_at) => return Err(outcome),
             () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-/// How long, if the service had no room. Whoever asks too often, or wrongly, gives up.
-fn told_to_wait(error: &CallError) -> Option<Duration> {
-    match error {
-        CallError::HeldBack { retry_after } => Some(*retry_after),
-        CallError::Refused(refusal) if refusal.reason == Reason::Overload => refusal.retry_after,
-        CallError::Refused(_) | CallError::Transport(_) => None,
+/// Waits for the code, and asks for another whenever that is allowed, as people do.
+async fn receive(
+    world: &World,
+    client: &Client,
+    mut verification: Verification,
+    mut code: ExpectedCode,
+) -> Option<(Verification, String)> {
+    let until = Instant::now() + world.habits.code_patience;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let next = verification.next_sms().map(|next| next.max(world.habits.resend_after));
+        let next = next.filter(|next| *next < left);
+        if let Some(code) = code.wait(next.unwrap_or(left)).await {
+            return Some((verification, code));
+        }
+        next?;
+        let timer = world.stats().start(RESEND_CODE, Instant::now());
+        match client.resend_code(&verification, v1::Transport::Sms).await {
+            Ok(again) => {
+                timer.finish(Outcome::Ok);
+                verification = again;
+            }
+            Err(error) => {
+                timer.finish(outcome::of(&error));
+                // The first one may still come.
+                let left = until.saturating_duration_since(Instant::now());
+                return code.wait(left).await.map(|code| (verification, code));
+            }
+        }
     }
 }
 
-fn ended<T>(timer: crate::stats::Timer, result: Result<T, CallError>) -> Result<T, Outcome> {
+fn ended<T>(timer: Timer, result: Result<T, CallError>) -> Result<T, Outcome> {
     let outcome = result.as_ref().map_or_else(outcome::of, |_| Outcome::Ok);
     timer.finish(outcome);
     result.map_err(|_| outcome)

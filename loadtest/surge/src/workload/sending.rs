@@ -1,14 +1,12 @@
 //! One message, entered in the ledger.
 
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-
 use bytes::Bytes;
 use spillway_api::v1;
 use spillway_client::{Client, Identity, Outgoing};
 use spillway_types::{AccountId, Clock, Guid, SystemClock};
 use tokio::time::Instant;
 
-use super::{Stage, World, outcome};
+use super::{Counted, Stage, World, outcome};
 use crate::ledger::Conversation;
 use crate::population::registration_id;
 use crate::stats::{Operation, Outcome};
@@ -24,22 +22,6 @@ pub(super) struct Letter {
     pub(super) to_account: AccountId,
 }
 
-/// Counted while it lives.
-struct Sending<'a>(&'a AtomicUsize);
-
-impl<'a> Sending<'a> {
-    fn begin(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, SeqCst);
-        Self(count)
-    }
-}
-
-impl Drop for Sending<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, SeqCst);
-    }
-}
-
 /// Sends one message and waits for its acknowledgement, which the ledger holds the service to. False when it was not
 /// acknowledged, or when the run is too far for anybody to send.
 pub(super) async fn send(
@@ -51,7 +33,7 @@ pub(super) async fn send(
     planned: Instant,
 ) -> bool {
     // Counted before the stage is looked at, so that whoever ends the run sees every send that it did not stop.
-    let _sending = Sending::begin(&world.sending);
+    let _sending = Counted::begin(&world.sending);
     if *world.stage.borrow() >= Stage::Quiet {
         return false;
     }

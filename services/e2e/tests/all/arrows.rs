@@ -39,7 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("spillway-fleet", &[]),
-    ("spillway-simulator", &["admission", "waiting-room"]),
+    ("spillway-simulator", &["types", "admission", "waiting-room"]),
     ("surge", &["types", "api", "client", "fleet", "simulator"]),
     ("xtask", &["fleet"]),
 ];

@@ -31,6 +31,12 @@ async fn a_small_surge_loses_nothing_and_leaves_its_report() {
     assert_eq!((figure("/ledger/lost"), figure("/ledger/duplicated")), (0, 0), "{summary}");
     assert!(figure("/operations/sign_up/ok") > 5, "{summary}");
     assert_eq!(figure("/seed"), 7);
+    // Everybody came through the waiting room, and a quarter of the peak a second is let in.
+    assert!(figure("/room/entered") >= figure("/operations/sign_up/ok"), "{summary}");
+    assert_eq!(figure("/room/finished"), figure("/operations/sign_up/ok"), "{summary}");
+    assert_eq!((figure("/room/places_lost"), figure("/room/failed")), (0, 0), "{summary}");
+    assert_eq!(summary.pointer("/room/ordered_per_s").and_then(Value::as_f64), Some(2.0), "{summary}");
+    assert!(figure("/codes/sent") >= figure("/codes/accounts"), "{summary}");
     assert!(summary.pointer("/server/cpu_us_per_op").and_then(Value::as_f64).unwrap() > 0.0);
     let report = std::fs::read_to_string(latest.join("report.html")).unwrap();
     assert!(report.contains("<svg") && !report.contains("src=\"http"), "a report that needs a network");
@@ -44,6 +50,7 @@ async fn what_cannot_be_run_says_so_by_its_exit_code() {
     assert_eq!(of(&["--no-such-option"]).await, ExitCode::Usage);
     assert_eq!(of(&["--target", "http://192.0.2.1:7700"]).await, ExitCode::Usage, "not this machine");
     assert_eq!(of(&["--target", "http://127.0.0.1:1"]).await, ExitCode::Unreachable);
+    assert_eq!(of(&["--profile", "pumping", "--target", "http://127.0.0.1:1"]).await, ExitCode::Usage);
     assert_eq!(of(&["--server-binary", "/no/such/file"]).await, ExitCode::Usage);
     assert!(!folder.path().join("latest").exists(), "nothing ran, so there is nothing to look at");
 }

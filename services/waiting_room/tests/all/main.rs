@@ -1,6 +1,5 @@
-//! The waiting room from outside: what must hold for any input, and experiment E16.
+//! The waiting room from outside: what must hold for any input. Experiment E16 is played in `loadtest/simulator`.
 
-mod e16;
 mod frontier;
 mod passes;
 mod tickets;

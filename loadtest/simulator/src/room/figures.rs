@@ -3,36 +3,43 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::Serialize;
 use spillway_waiting_room::CLAIM_WINDOW;
 
-use crate::e16::world::{Person, World};
+use super::world::{Person, World};
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Figures {
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Figures {
     /// By how much somebody came later who got the lower number.
-    pub(crate) overtaking: Duration,
+    pub overtaking: Duration,
     /// The same, with those who had to enter again.
-    pub(crate) overtaking_by_kill: Duration,
+    pub overtaking_by_kill: Duration,
     /// Kendall's, of arrival and order.
-    pub(crate) tau: f64,
+    pub tau: f64,
     /// Of the middle of what was told, for waits of a minute or more.
-    pub(crate) mape: f64,
-    pub(crate) inside: f64,
-    below: f64,
-    above: f64,
-    told: usize,
+    pub mape: f64,
+    /// Of the same waits, those that ended inside the range that was told, before it and after it.
+    pub inside: f64,
+    pub below: f64,
+    pub above: f64,
+    /// Ranges that were compared.
+    pub told: usize,
     /// Of the seats that there were from when the first ones came until the room was empty, those that were taken.
-    pub(crate) used: f64,
+    pub used: f64,
     /// By how much more were called, of those who came, than there were seats; the worst of all times, of the seats so far.
-    pub(crate) over: f64,
+    pub over: f64,
     /// Claims in a minute, compared with its seats: the most, by the time of the claim.
-    busiest_minute: f64,
-    pub(crate) polls_peak: f64,
-    polls: u64,
-    claims: usize,
-    empty_at: Duration,
-    late: usize,
-    cut: u32,
+    pub busiest_minute: f64,
+    /// In the busiest second.
+    pub polls_peak: f64,
+    pub polls: u64,
+    pub claims: usize,
+    /// When the last place was called.
+    pub empty_at: Duration,
+    /// Claims after the window.
+    pub late: usize,
+    /// Estimates that were not raised as far as they had risen.
+    pub cut: u32,
 }
 
 const LEAST_WAIT: f64 = 60.0;
@@ -40,7 +47,7 @@ const LEAST_WAIT: f64 = 60.0;
 const STARTED: Duration = Duration::from_secs(30);
 
 impl Figures {
-    pub(crate) fn of(world: &World) -> Self {
+    pub fn of(world: &World) -> Self {
         let mut by_seq: Vec<&Person> = world.people.iter().filter(|person| person.seq > 0).collect();
         by_seq.sort_by_key(|person| person.seq);
         let first_try: Vec<&Person> = by_seq.iter().copied().filter(|person| !person.again).collect();
@@ -129,7 +136,7 @@ fn estimates(world: &World) -> (f64, f64, f64, usize) {
     (error / told as f64, share(below), share(above), told)
 }
 
-fn called_at(world: &World, seq: u64) -> Duration {
+pub(super) fn called_at(world: &World, seq: u64) -> Duration {
     let at = world.frontier.partition_point(|(_, f)| *f < seq);
     world.frontier.get(at).or(world.frontier.last()).map_or(Duration::ZERO, |(at, _)| *at)
 }

@@ -1,33 +1,12 @@
 //! Experiment E16 of `reference/overload.md`: a million arrivals in a minute, five gateways of which one is killed, in virtual time and
 //! with the code that runs in production.
 
-mod figures;
-mod world;
-
 use std::time::Duration;
 
-use figures::Figures;
-use world::{Scenario, World};
-
-/// People and seats shrink together, so that waits stay what they are.
-fn scenario(people: usize, seed: u64) -> Scenario {
-    let scale = people as f64 / 1_000_000.0;
-    Scenario {
-        people,
-        arrive_within: Duration::from_secs(60),
-        gateways: 5,
-        killed: Some((2, Duration::from_secs(30))),
-        rates: vec![(Duration::ZERO, 1_200.0 * scale), (Duration::from_secs(300), 1_000.0 * scale)],
-        patience: Duration::from_secs(1_500),
-        never_claim: 0.05,
-        asleep: 0.02,
-        polls_max: 10_000.0 * scale,
-        seed,
-    }
-}
+use spillway_simulator::room::{Figures, Scenario, World, series};
 
 fn check(people: usize, seed: u64) {
-    let scenario = scenario(people, seed);
+    let scenario = Scenario::e16(people, seed);
     let polls_max = scenario.polls_max;
     let figures = Figures::of(&World::run(scenario));
     println!("{people} people, seed {seed}\n{figures}");
@@ -46,7 +25,7 @@ fn a_hundred_thousand_in_a_minute() {
     check(100_000, 1);
 }
 
-/// `cargo test --release -p spillway-waiting-room --test all -- --ignored --nocapture`
+/// `cargo test --release -p spillway-simulator --test room -- --ignored --nocapture`, or `surge run --profile room-million`
 #[test]
 #[ignore = "some seconds, and 500 MB"]
 fn a_million_in_a_minute() {
@@ -71,7 +50,8 @@ fn other_rooms_keep_order_seats_and_polls() {
     ];
     for (room, rates, patience, never_claim) in rooms {
         let rates = rates.into_iter().map(|(from, rate)| (seconds(from), rate)).collect();
-        let scenario = Scenario { rates, patience: seconds(patience), never_claim, ..scenario(100_000, 1) };
+        let scenario =
+            Scenario { rates, patience: seconds(patience), never_claim, ..Scenario::e16(100_000, 1) };
         let polls_max = scenario.polls_max;
         let figures = Figures::of(&World::run(scenario));
         println!("{room}, seed 1\n{figures}");
@@ -80,4 +60,18 @@ fn other_rooms_keep_order_seats_and_polls() {
         assert!(figures.used >= 0.97 && figures.over <= 0.01, "{room}");
         assert!(figures.polls_peak <= polls_max, "{room}");
     }
+}
+
+#[test]
+fn every_second_adds_up() {
+    let world = World::run(Scenario { killed: None, ..Scenario::e16(20_000, 7) });
+    let (figures, seconds) = (Figures::of(&world), series(&world));
+    assert_eq!(seconds.iter().map(|second| second.arrived).sum::<u32>(), 20_000);
+    assert_eq!(seconds.last().unwrap().waiting, 0);
+    assert_eq!(seconds.iter().map(|second| u64::from(second.polls)).max(), Some(figures.polls_peak as u64));
+    let called: u64 = seconds.iter().map(|second| u64::from(second.called)).sum();
+    assert!((20_000..22_000).contains(&called), "{called}, numbers that nobody had included");
+    let waits = seconds.iter().filter_map(|second| second.waited_s.zip(second.told_s));
+    let longest = waits.clone().map(|(waited, _)| waited).fold(0.0, f64::max);
+    assert!(longest > 300.0 && waits.count() > 200, "{longest}");
 }

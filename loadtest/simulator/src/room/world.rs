@@ -12,51 +12,77 @@ use spillway_waiting_room::{
     Tick, Ticket, Told, Turn, View, block_for,
 };
 
+/// A crowd, and the gateways that it comes to.
 #[derive(Clone, Debug)]
-pub(crate) struct Scenario {
-    pub(crate) people: usize,
-    pub(crate) arrive_within: Duration,
-    pub(crate) gateways: usize,
-    pub(crate) killed: Option<(usize, Duration)>,
+pub struct Scenario {
+    pub people: usize,
+    /// Evenly spread by chance over so long.
+    pub arrive_within: Duration,
+    /// 255 at most.
+    pub gateways: usize,
+    /// Which of them, and when.
+    pub killed: Option<(usize, Duration)>,
     /// Seats a second, from when.
-    pub(crate) rates: Vec<(Duration, f64)>,
+    pub rates: Vec<(Duration, f64)>,
     /// Mean time after which a person gives up.
-    pub(crate) patience: Duration,
-    /// The shares of the called who do not come, or come too late.
-    pub(crate) never_claim: f64,
-    pub(crate) asleep: f64,
-    pub(crate) polls_max: f64,
-    pub(crate) seed: u64,
+    pub patience: Duration,
+    /// The share of the called who do not come.
+    pub never_claim: f64,
+    /// The share of the called who come too late.
+    pub asleep: f64,
+    /// Polls a second that the whole room may cost.
+    pub polls_max: f64,
+    pub seed: u64,
+}
+
+impl Scenario {
+    /// Experiment E16 of `reference/overload.md`: people arrive within a minute at five gateways, of which one is killed. People and seats shrink
+    /// together, so that waits stay what they are: a million at 1,200 a second, and 1,000 after five minutes.
+    pub fn e16(people: usize, seed: u64) -> Self {
+        let scale = people as f64 / 1_000_000.0;
+        Self {
+            people,
+            arrive_within: Duration::from_secs(60),
+            gateways: 5,
+            killed: Some((2, Duration::from_secs(30))),
+            rates: vec![(Duration::ZERO, 1_200.0 * scale), (Duration::from_secs(300), 1_000.0 * scale)],
+            patience: Duration::from_secs(1_500),
+            never_claim: 0.05,
+            asleep: 0.02,
+            polls_max: 10_000.0 * scale,
+            seed,
+        }
+    }
 }
 
 /// What happened.
 #[derive(Debug, Default)]
-pub(crate) struct World {
-    pub(crate) people: Vec<Person>,
+pub struct World {
+    pub(super) people: Vec<Person>,
     /// Where the frontier was, at each step.
-    pub(crate) frontier: Vec<(Duration, u64)>,
-    pub(crate) told: Vec<(u32, ToldRange)>,
-    pub(crate) polls: Vec<u32>,
-    pub(crate) claims: Vec<(Duration, u64)>,
+    pub(super) frontier: Vec<(Duration, u64)>,
+    pub(super) told: Vec<(u32, ToldRange)>,
+    pub(super) polls: Vec<u32>,
+    pub(super) claims: Vec<(Duration, u64)>,
     /// Seats a second, by publication.
-    pub(crate) rates: Vec<(Duration, f64)>,
-    pub(crate) rises_cut: u32,
+    pub(super) rates: Vec<(Duration, f64)>,
+    pub(super) rises_cut: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ToldRange {
-    pub(crate) at: f32,
-    pub(crate) low: f32,
-    pub(crate) high: f32,
+pub(super) struct ToldRange {
+    pub(super) at: f32,
+    pub(super) low: f32,
+    pub(super) high: f32,
 }
 
 #[derive(Debug)]
-pub(crate) struct Person {
-    pub(crate) arrived: Duration,
+pub(super) struct Person {
+    pub(super) arrived: Duration,
     /// Entered again, because the gateway died before it answered.
-    pub(crate) again: bool,
-    pub(crate) seq: u64,
-    pub(crate) claimed: bool,
+    pub(super) again: bool,
+    pub(super) seq: u64,
+    pub(super) claimed: bool,
     gateway: u8,
     leaves: Duration,
     ticket: Option<SealedTicket>,
@@ -105,7 +131,8 @@ const LENDING_TAKES: Duration = Duration::from_millis(1);
 const WATCHED: usize = 8;
 
 impl World {
-    pub(crate) fn run(scenario: Scenario) -> Self {
+    /// Plays it to the end. A million people take some seconds and 500 MB.
+    pub fn run(scenario: Scenario) -> Self {
         let mut play = Play::new(scenario);
         let mut step = 0;
         while step < play.agenda.len() {
