@@ -129,6 +129,8 @@ fn sentence(wait: &Wait) -> String {
         v1::WaitReason::Unspecified => "",
         v1::WaitReason::Frozen => " Nobody is let in at the moment, so that those who are in are served.",
         v1::WaitReason::Slower => " It is slower than it was.",
+        v1::WaitReason::Codes => " Codes cannot be sent faster at the moment.",
+        v1::WaitReason::Budget => " No more codes can be paid for at the moment.",
         v1::WaitReason::ControlGone => " This may be a little out of date.",
     };
     match wait.range {

@@ -9,6 +9,7 @@ mod hear;
 mod keys;
 mod poll;
 mod report;
+mod standing;
 mod state;
 
 use std::fmt;

@@ -45,7 +45,7 @@ impl Room {
     fn on_state(&self, hint: Bytes) {
         match ControlState::decode(hint) {
             Ok(ControlState { token, sent_at_us, room: Some(room), .. }) => {
-                let polls_max = room.polls_per_gateway;
+                let (polls_max, bound) = (room.polls_per_gateway, room.bound());
                 let (frontier, outlook) = read(token, sent_at_us, room);
                 let now = self.now();
                 let mut state = self.state();
@@ -53,6 +53,7 @@ impl Room {
                     state.begin_generation(outlook.generation);
                     state.outlook = Some(Arc::new(outlook));
                     state.polls_max = polls_max;
+                    state.bound = bound;
                 }
             }
             Ok(_) => {}

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use spillway_api::internal::v1::RoomBound;
 use spillway_waiting_room::{Appointments, Bits, Difficulty, DifficultyLaw, Outlook, Presence, Used, View};
 
 /// What polls read and change, behind one lock that is held for a microsecond.
@@ -8,6 +9,8 @@ use spillway_waiting_room::{Appointments, Bits, Difficulty, DifficultyLaw, Outlo
 pub(super) struct State {
     pub(super) view: View,
     pub(super) outlook: Option<Arc<Outlook>>,
+    /// Why no more are let in.
+    pub(super) bound: RoomBound,
     pub(super) appointments: Appointments,
     /// Polls a second that may be asked for here.
     pub(super) polls_max: f64,
@@ -36,6 +39,7 @@ impl Default for State {
         Self {
             view: View::default(),
             outlook: None,
+            bound: RoomBound::Unspecified,
             appointments: Appointments::default(),
             polls_max: 0.0,
             presence: Presence::default(),

@@ -6,6 +6,8 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 use rustls::{ClientConfig, RootCertStore};
 
+use spillway_rpc::Chain;
+
 use super::ProviderError;
 
 /// When a provider that throttles does not say for how long.
@@ -31,9 +33,14 @@ pub(super) fn client(timeout: Duration, connect_timeout: Duration) -> Result<Cli
         .map_err(ClientError::Client)
 }
 
-/// The address may hold a password, so it stays out of the error.
+/// The address may hold a password, so it stays out of the error. What has left may have been acted on, whatever became of the answer.
 pub(super) fn failed(error: reqwest::Error) -> ProviderError {
-    ProviderError::Failed(Box::new(error.without_url()))
+    if error.is_connect() || error.is_builder() {
+        ProviderError::Failed(Box::new(error.without_url()))
+    } else {
+        tracing::debug!(error = %Chain(&error.without_url()), "a provider did not answer");
+        ProviderError::Unanswered
+    }
 }
 
 /// Seconds only: a date would need a clock that agrees with the provider's.
@@ -56,7 +63,7 @@ pub(super) async fn body(mut response: Response, max: usize) -> Vec<u8> {
 }
 
 /// Named here, because reqwest would otherwise use whatever cryptography the process has installed globally, or panic.
-fn tls() -> Result<ClientConfig, ClientError> {
+pub(super) fn tls() -> Result<ClientConfig, ClientError> {
     let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
