@@ -82,8 +82,12 @@ pub async fn body(mut response: Response, max: usize) -> Vec<u8> {
     body
 }
 
-/// Named here, because reqwest would otherwise use whatever cryptography the process has installed globally, or panic.
-fn tls() -> Result<ClientConfig, ClientError> {
+/// The world's certificate authorities, and no client certificate. Named here, because reqwest would otherwise use whatever cryptography the process has installed globally, or panic.
+///
+/// # Errors
+///
+/// When the cryptography lacks what TLS needs.
+pub fn tls() -> Result<ClientConfig, ClientError> {
     let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();

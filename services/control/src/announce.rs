@@ -72,7 +72,12 @@ impl Shared {
             holder_process_id: self.process.0.to_vec().into(),
             roles: grpc::role_totals(&totals),
             sent_at_us: self.clock.now().as_micros(),
-            room: self.room.tick(tenure.token(), Instant::now(), self.clock.now()),
+            room: self.room.tick(
+                tenure.token(),
+                self.fleet.codes(Instant::now()),
+                Instant::now(),
+                self.clock.now(),
+            ),
         };
         self.metrics.set_room(state.room.as_ref());
         let hint = state.encode_to_vec().into();

@@ -36,8 +36,7 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RoomConfig {
-    /// The most sign-ups a second that are let in, whatever the gateways have room for: what providers take, or what the budget allows.
-    /// Unset: no bound but the gateways'.
+    /// The most sign-ups a second that are let in, whatever gateways have room for and providers take. Unset: no bound but theirs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sign_ups_per_second: Option<f64>,
     /// Polls a second that a whole room may cost. The more people wait, the longer they are told to.

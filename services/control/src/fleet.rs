@@ -11,16 +11,19 @@ use spillway_store::leases::HolderId;
 use spillway_types::Timestamp;
 use tokio::time::Instant;
 
+use crate::codes::{Bounds, Codes};
 use crate::role::{ROLES, Role};
 
 /// The longest name of a host in DNS.
 const NAME_BYTES_MAX: usize = 253;
 
 /// What a process has said last.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Process {
     pub(crate) name: String,
     pub(crate) roles: BTreeMap<Role, Load>,
+    /// What codes it can send, if it sends any.
+    pub(crate) codes: Option<Codes>,
     pub(crate) resident_bytes: u64,
     pub(crate) heard_at: Instant,
     /// How far its clock is ahead of this process's, less what the beacon was under way. The mailbox role's promises
@@ -88,6 +91,7 @@ impl Fleet {
         let clock_ahead_us = i128::from(beacon.sent_at_us) - i128::from(wall.as_micros());
         let process = Process {
             roles: beacon.roles.iter().filter_map(load).collect(),
+            codes: beacon.verification.map(Codes::try_from).transpose()?,
             name: beacon.name,
             resident_bytes: beacon.resident_bytes,
             heard_at: now,
@@ -116,6 +120,19 @@ impl Fleet {
             }
         });
         totals
+    }
+
+    /// What the codes that can be sent allow, as those say who can be heard.
+    pub(crate) fn codes(&self, now: Instant) -> Bounds {
+        let all = self.with(now, |processes| {
+            let parts = processes.values().filter_map(|process| process.codes.as_ref());
+            parts.fold(None, |all: Option<Codes>, part| {
+                let mut all = all.unwrap_or_default();
+                all.add(part);
+                Some(all)
+            })
+        });
+        all.map_or(Bounds::UNKNOWN, |codes| codes.bounds())
     }
 
     /// By name, and by id where names are the same.

@@ -17,6 +17,7 @@
 
 mod announce;
 mod campaign;
+mod codes;
 mod collect;
 mod config;
 mod fence;

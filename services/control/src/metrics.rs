@@ -1,7 +1,7 @@
 //! What the role knows and did.
 
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
-use spillway_api::internal::v1::{RoomMode, RoomState};
+use spillway_api::internal::v1::{RoomBound, RoomMode, RoomState};
 
 use crate::fleet::Totals;
 use crate::tenure::Tenure;
@@ -41,6 +41,17 @@ pub(crate) struct Metrics {
     capacity: IntGaugeVec,
 }
 
+/// The labels of what may bound the rate.
+const BOUNDS: [(RoomBound, &str); 7] = [
+    (RoomBound::Setting, "setting"),
+    (RoomBound::Provider, "provider"),
+    (RoomBound::Budget, "budget"),
+    (RoomBound::Country, "country"),
+    (RoomBound::Store, "store"),
+    (RoomBound::Gateways, "gateways"),
+    (RoomBound::Operator, "operator"),
+];
+
 /// The waiting room as this process has published it; 0 while another one does.
 #[derive(Debug)]
 struct RoomGauges {
@@ -50,6 +61,7 @@ struct RoomGauges {
     rate: Gauge,
     show_up: Gauge,
     frozen: Gauge,
+    bound: IntGaugeVec,
 }
 
 impl RoomGauges {
@@ -66,6 +78,12 @@ impl RoomGauges {
             rate: gauge("spillway_control_room_rate", "Sign-ups a second that there is room for.")?,
             show_up: gauge("spillway_control_room_show_up_ratio", "The share of the called who come.")?,
             frozen: gauge("spillway_control_room_frozen", "1 while nobody is called.")?,
+            bound: {
+                let opts = Opts::new("spillway_control_room_bound", "1 for what the rate is bounded by.");
+                let bound = IntGaugeVec::new(opts, &["by"])?;
+                registry.register(Box::new(bound.clone()))?;
+                bound
+            },
         })
     }
 
@@ -77,6 +95,9 @@ impl RoomGauges {
         self.rate.set(room.rate);
         self.show_up.set(room.show_up);
         self.frozen.set(f64::from(u8::from(frozen)));
+        for (bound, by) in BOUNDS {
+            self.bound.with_label_values(&[by]).set(i64::from(room.bound() == bound));
+        }
     }
 }
 

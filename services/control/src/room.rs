@@ -13,16 +13,17 @@ use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use spillway_api::internal::v1::RoomState;
+use spillway_api::internal::v1::{RoomBound, RoomState};
 use spillway_rpc::{frontier_of, room_state};
 use spillway_store::leases::{FencingToken, HolderId};
 use spillway_types::Timestamp;
 use spillway_waiting_room::{
-    Blocks, Claimed, Forecast, Frontier, Lent, Limits, Mark, Mode, Pool, Presence, Steering, SteeringConfig,
-    Tick,
+    Blocks, Claimed, Forecast, Frontier, Lent, Limits, Mark, Mode, Operator, Pool, Presence, Steering,
+    SteeringConfig, Tick,
 };
 use tokio::time::Instant;
 
+use crate::codes::Bounds;
 use crate::config::RoomConfig;
 use opening::Opening;
 pub use order::{NoRoomOrder, RoomOrder};
@@ -48,6 +49,8 @@ struct State {
     /// The operator's. Known to all of the role, for whoever acts next.
     order: Option<RoomOrder>,
     acting: Option<Acting>,
+    /// What the last rate was bounded by.
+    bound: RoomBound,
 }
 
 /// What the holder has.
@@ -89,7 +92,7 @@ pub(crate) enum NotTaken {
 
 impl Room {
     pub(crate) fn new(config: RoomConfig, gateways_max: usize) -> Self {
-        let state = State { last: Frontier::NONE, order: None, acting: None };
+        let state = State { last: Frontier::NONE, order: None, acting: None, bound: RoomBound::Unspecified };
         Self { config, gateways_max, start: Instant::now(), state: Mutex::new(state) }
     }
 
@@ -118,7 +121,10 @@ impl Room {
         match &state.acting {
             Some(_) => {
                 let Frontier { f, issued, rate, mode, .. } = state.last;
-                format!("{mode:?}, ordered {order}: {f} of {issued} called, room for {rate:.1} a second")
+                let bound = wire::bound_text(state.bound);
+                format!(
+                    "{mode:?}, ordered {order}: {f} of {issued} called, room for {rate:.1} a second: {bound}"
+                )
             }
             None => format!("ordered {order}; another process acts"),
         }
@@ -232,12 +238,18 @@ impl Room {
     }
 
     /// What is published now, if this process acts under `token`.
-    pub(crate) fn tick(&self, token: FencingToken, now: Instant, clock: Timestamp) -> Option<RoomState> {
+    pub(crate) fn tick(
+        &self,
+        token: FencingToken,
+        codes: Bounds,
+        now: Instant,
+        clock: Timestamp,
+    ) -> Option<RoomState> {
         let now = self.since_start(now);
         let mut state = self.state();
         let acting = state.acting.as_mut().filter(|acting| acting.token == token)?;
         acting.gateways.retain(|_, gateway| now.saturating_sub(gateway.at) < GATEWAY_SILENCE);
-        let limits = acting.limits(self.config.sign_ups_per_second);
+        let limits = acting.limits(self.config.sign_ups_per_second, codes);
         let refusing = acting.gateways.values().any(|gateway| gateway.refusing);
         acting.abandoned.extend(acting.blocks.skipped(now, acting.issued));
         let (abandoned, claimed) =
@@ -261,10 +273,15 @@ impl Room {
             acting.generation = outlook.generation;
         }
         let polls_per_gateway = self.config.polls_max / acting.gateways.len().max(1) as f64;
-        state.last = frontier;
+        let bound = match acting.steering.operator() {
+            Operator::Rate(_) | Operator::Open => RoomBound::Operator,
+            Operator::Auto | Operator::Freeze => wire::bound(limits.least().0),
+        };
         let opens_at = opens_at.filter(|_| frontier.mode == Mode::NotOpen);
         let opens_at_us = opens_at.map_or(0, Timestamp::as_micros);
-        Some(RoomState { polls_per_gateway, opens_at_us, ..room_state(&frontier, &outlook) })
+        (state.last, state.bound) = (frontier, bound);
+        let room = room_state(&frontier, &outlook);
+        Some(RoomState { polls_per_gateway, opens_at_us, bound: bound.into(), ..room })
     }
 
     fn since_start(&self, now: Instant) -> Duration {
@@ -278,11 +295,14 @@ impl Room {
 }
 
 impl Acting {
-    fn limits(&self, sign_ups_per_second: Option<f64>) -> Limits {
+    fn limits(&self, sign_ups_per_second: Option<f64>, codes: Bounds) -> Limits {
         // A gateway without a bound has room for all.
         let spare = self.gateways.values().map(|gateway| gateway.spare.unwrap_or(f64::INFINITY)).sum::<f64>();
         Limits {
-            provider: sign_ups_per_second.unwrap_or(f64::INFINITY),
+            setting: sign_ups_per_second.unwrap_or(f64::INFINITY),
+            provider: codes.providers,
+            budget: codes.budget,
+            countries: codes.countries,
             gateways: if self.gateways.is_empty() { f64::INFINITY } else { spare },
             ..Limits::NONE
         }
@@ -295,7 +315,9 @@ mod tests {
 
     use prost::Message as _;
     use spillway_api::internal::v1::control_client::ControlClient;
-    use spillway_api::internal::v1::{ClaimCount, ControlState, NumberRange, ReportRoomRequest};
+    use spillway_api::internal::v1::{
+        ClaimCount, ControlState, NumberRange, ReportRoomRequest, VerificationCapacity,
+    };
     use spillway_bus::{Bus as _, Event, LocalBus, Subject};
     use spillway_rpc::{Channel, ServerMetrics, in_process};
     use spillway_types::{Clock as _, TestClock};
@@ -305,7 +327,7 @@ mod tests {
 
     use super::*;
     use crate::Config;
-    use crate::testing::{MemoryLeases, Node, Weather, node};
+    use crate::testing::{MemoryLeases, Node, Sender, Weather, node};
 
     const BOUND: Duration = Duration::from_secs(15);
 
@@ -394,6 +416,7 @@ mod tests {
         let room = RoomConfig { sign_ups_per_second: Some(10.0), ..RoomConfig::default() };
         let config = Config { room, ..Config::default() };
         let first = node(1, config.clone(), leases.clone(), &bus);
+        let _codes = Sender::of(VerificationCapacity::default(), &bus);
         acting(&first).await;
         report(&first, ReportRoomRequest { issued: 1_000, ..wanted(1, 1_024) }).await.unwrap();
         let mut last = RoomState::default();
@@ -420,6 +443,7 @@ mod tests {
         let mut states = bus.subscribe(Subject::Control).await.unwrap();
         let room = RoomConfig { sign_ups_per_second: Some(10.0), ..RoomConfig::default() };
         let node = node(1, Config { room, ..Config::default() }, leases, &bus);
+        let _codes = Sender::of(VerificationCapacity::default(), &bus);
         acting(&node).await;
         let mut frontiers = Vec::new();
         for serial in 1..=30 {
@@ -430,6 +454,51 @@ mod tests {
         }
         assert!(frontiers[8] > frontiers[4], "not for what lasts a moment: {frontiers:?}");
         assert_eq!(frontiers[15], frontiers[29], "{frontiers:?}");
+    }
+
+    /// The last state of the next `seconds`.
+    async fn state_after(states: &mut dyn spillway_bus::Subscription, seconds: usize) -> RoomState {
+        let mut last = RoomState::default();
+        for _ in 0..seconds {
+            last = next(states).await.room.unwrap_or(last);
+        }
+        last
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_follows_the_codes_that_can_be_sent_and_says_what_bounds_it() {
+        let (leases, bus) = (Arc::new(MemoryLeases::default()), Arc::new(LocalBus::new()));
+        let mut states = bus.subscribe(Subject::Control).await.unwrap();
+        let node = node(1, Config::default(), leases, &bus);
+        acting(&node).await;
+        let mut told = async |codes: Option<VerificationCapacity>, seconds| {
+            let _sender = codes.map(|codes| Sender::of(codes, &bus));
+            let state = state_after(&mut *states, seconds).await;
+            (state.rate, state.bound(), node.control.room_text())
+        };
+        let capacity = |codes, paid| {
+            Some(VerificationCapacity {
+                codes_per_second: codes,
+                paid_per_second: paid,
+                ..VerificationCapacity::default()
+            })
+        };
+        let (rate, bound, text) = told(None, 3).await;
+        assert_eq!((rate, bound), (0.0, RoomBound::Provider), "nobody has told that codes can be sent");
+        assert!(text.ends_with("room for 0.0 a second: providers take no more codes"), "{text}");
+        let (rate, bound, _) = told(capacity(None, None), 3).await;
+        assert!(rate > 1_000.0 && bound == RoomBound::Unlimited, "{rate} {bound:?}");
+        let (rate, bound, _) = told(capacity(Some(100.0), Some(200.0)), 3).await;
+        assert_eq!((rate, bound), (100.0, RoomBound::Provider));
+        let (rate, bound, _) = told(capacity(Some(10.0), Some(200.0)), 2).await;
+        assert_eq!((rate, bound), (10.0, RoomBound::Provider), "within two seconds");
+        let (rate, bound, text) = told(capacity(Some(100.0), Some(0.0)), 2).await;
+        assert_eq!((rate, bound), (0.0, RoomBound::Budget));
+        assert!(text.ends_with("the budget pays for no more codes"), "{text}");
+        let (rate, _, _) = told(capacity(Some(100.0), None), 2).await;
+        assert_eq!(rate, 100.0);
+        let (rate, bound, _) = told(None, 7).await;
+        assert_eq!((rate, bound), (0.0, RoomBound::Provider), "it has not been heard of for five seconds");
     }
 
     #[tokio::test(start_paused = true)]

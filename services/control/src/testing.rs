@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use prometheus::Registry;
+use prost::Message as _;
 use spillway_api::internal::v1 as wire;
-use spillway_bus::{Bus, LocalBus};
+use spillway_bus::{Bus, LocalBus, Subject};
 use spillway_chassis::Tasks;
 use spillway_store::leases::{HolderId, Lease};
 use spillway_store::{Cas, Leases, StoreError};
@@ -35,6 +36,36 @@ pub(crate) fn beacon(number: u8, name: &str, roles: &[wire::Role], load: [u64; 4
         roles: roles.iter().map(role).collect(),
         resident_bytes: 1 << 20,
         sent_at_us: TestClock::default().now().as_micros(),
+        verification: None,
+    }
+}
+
+/// Tells that codes can be sent, twice a second, for as long as it is kept.
+#[derive(Debug)]
+pub(crate) struct Sender(Tasks);
+
+impl Sender {
+    pub(crate) fn of(codes: wire::VerificationCapacity, bus: &Arc<LocalBus>) -> Self {
+        let bus = bus.clone();
+        let told = wire::LoadBeacon { verification: Some(codes), ..beacon(200, "sender", &[], [0; 4]) };
+        let tasks = Tasks::new();
+        let cancelled = tasks.cancelled();
+        tasks.spawn("sender", async move {
+            let send = async {
+                loop {
+                    bus.publish(Subject::Load, told.encode_to_vec().into()).await.unwrap();
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            };
+            tokio::select! { () = send => {}, () = cancelled => {} }
+        });
+        Self(tasks)
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.0.cancel();
     }
 }
 

@@ -227,7 +227,7 @@ impl Gateway {
 
     /// `request_bytes_max` is the server's bound for one message.
     pub fn into_services(self, request_bytes_max: usize) -> Services {
-        let hop = self.parts.hop.clone();
+        let status = StatusApi { hop: self.parts.hop.clone(), room: self.parts.room.clone() };
         let (api, max) = (Api(self.parts), request_bytes_max);
         Services {
             sign_up: SignUpServer::new(api.clone()).max_decoding_message_size(max),
@@ -236,7 +236,7 @@ impl Gateway {
             keys: KeysServer::new(api.clone()).max_decoding_message_size(max),
             contacts: ContactsServer::new(api.clone()).max_decoding_message_size(max),
             messages: MessagesServer::new(api).max_decoding_message_size(max),
-            status: StatusServer::new(StatusApi(hop)),
+            status: StatusServer::new(status),
         }
     }
 }

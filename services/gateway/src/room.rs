@@ -10,6 +10,7 @@ mod judge;
 mod keys;
 mod poll;
 mod report;
+mod standing;
 mod state;
 
 use std::fmt;

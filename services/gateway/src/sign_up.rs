@@ -3,6 +3,7 @@
 //! Tries at a code are counted twice: by registration with each session, where a restart does not forget them, and
 //! here over all sessions of a number, which the session's secret names by a tag.
 
+use bytes::Bytes;
 use spillway_admission::{Key, Limit};
 use spillway_api::internal::v1::{Pass, StartVerificationRequest};
 use spillway_api::v1::place::State;
@@ -31,6 +32,10 @@ impl Parts {
             number: request.number,
             transport: request.transport,
             pass: pass.map(|pass| Pass { room: pass.room.0.into(), number: pass.seq }),
+            network: self
+                .room
+                .network(arrival)
+                .map_or_else(Bytes::new, |network| network.as_bytes().to_vec().into()),
         };
         answered(self.registration.clone().start_verification(request).await)
     }

@@ -13,6 +13,7 @@ use spillway_types::{AccountId, DeviceId, PhoneNumber};
 
 use crate::create_account::{Enrolled, NewAccount, NewDevice};
 use crate::fetch_keys::AccountKeys;
+use crate::secrets::NetworkTag;
 use crate::verification::View;
 
 const IDENTITY_KEY_BYTES: RangeInclusive<usize> = 32..=2_048;
@@ -22,6 +23,13 @@ const ONE_TIME_KEYS_PER_CALL: usize = 100;
 
 pub(crate) fn number(text: &str) -> Result<PhoneNumber, FieldError> {
     PhoneNumber::parse(text).map_err(|error| FieldError::new("number", error))
+}
+
+pub(crate) fn network(bytes: &[u8]) -> Result<Option<NetworkTag>, FieldError> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    bytes.try_into().map(Some).map_err(|_| FieldError::new("network", "must have 8 bytes or none"))
 }
 
 pub(crate) fn transport(transport: i32) -> Result<Transport, FieldError> {

@@ -24,7 +24,10 @@
 mod hand_over;
 mod outcomes;
 mod reaper;
+mod receipts;
 mod routes;
+#[cfg(test)]
+mod simulation;
 mod throttle;
 mod under_way;
 mod worker;
@@ -47,6 +50,7 @@ pub(crate) use under_way::UnderWay;
 use worker::Worker;
 
 use crate::metrics::{Metrics, WorkEvent};
+use crate::routing::Capacity;
 
 /// Offers that wait to be made; when there are more, the reaper finds what they were about.
 const OFFERS_MAX: usize = 4_096;
@@ -91,6 +95,10 @@ impl Dispatch {
         }
         let outcomes = outcomes::run(Arc::clone(&hand_over), grace, tasks.clone());
         tasks.spawn_critical("code outcomes", outcomes);
+        for (place, provider) in hand_over.routes.providers().enumerate() {
+            let receipts = receipts::run(place, provider, Arc::clone(&hand_over), tasks.clone());
+            tasks.spawn_critical("code receipts", receipts);
+        }
         tasks.spawn_critical("code reaper", reaper::run(Arc::clone(&hand_over), work, found, tasks.clone()));
         tasks.spawn_critical("verification expiry", reaper::expire(hand_over, tasks.clone()));
         Self { offers, under_way, routes, metrics }
@@ -101,6 +109,16 @@ impl Dispatch {
         if self.offers.try_send(id).is_err() {
             self.metrics.work(WorkEvent::OfferFailed);
         }
+    }
+
+    /// Says that a sign-up with a number of this country has begun.
+    pub(crate) fn began(&self, country: u16) {
+        self.routes.began(country);
+    }
+
+    /// What can be sent at present.
+    pub(crate) fn capacity(&self) -> Capacity {
+        self.routes.capacity()
     }
 
     /// Says that a session's code was typed.

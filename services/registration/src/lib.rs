@@ -62,6 +62,7 @@ pub use config::{
     BudgetConfig, Config, ConfigError, CostConfig, CountryCode, CountryCodeError, DevicesConfig,
     DispatchConfig, GuardConfig, KeysConfig, RoutingConfig, VerificationConfig,
 };
+pub use routing::{Capacity, CountryCapacity};
 pub use secrets::Secrets;
 
 use delivery::DeliveryDelay;
@@ -148,6 +149,11 @@ impl Registration {
             delivery,
             turns: Turns::default(),
         }))
+    }
+
+    /// How many codes can be sent at present, so that no more sign-ups are let in.
+    pub fn capacity(&self) -> Capacity {
+        self.0.dispatch.capacity()
     }
 
     pub fn into_server(self) -> RegistrationServer<Self> {

@@ -6,8 +6,8 @@ use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Int
 use spillway_chassis::metrics::register;
 use spillway_store::verifications::Transport;
 
-pub(crate) use providers::GuardVerdict;
 use providers::ProviderMetrics;
+pub(crate) use providers::{GuardVerdict, ReceiptOutcome};
 
 use crate::routing::{Standing, Why};
 
@@ -185,6 +185,10 @@ impl Metrics {
 
     pub(crate) fn guard(&self, verdict: GuardVerdict) {
         self.providers.guard(verdict);
+    }
+
+    pub(crate) fn receipt(&self, provider: &str, outcome: ReceiptOutcome) {
+        self.providers.receipt(provider, outcome);
     }
 
     pub(crate) fn wait(&self, why: Why) {

@@ -3,7 +3,9 @@
 mod client;
 mod config;
 mod http;
+mod receipts;
 mod sandbox;
+mod smpp;
 mod twilio;
 
 use std::error::Error;
@@ -17,11 +19,12 @@ use spillway_types::PhoneNumber;
 
 pub use config::{Carriers, ProviderConfig, ProviderKind, ProvidersError, TransportName, build, check};
 pub use http::{HttpConfig, HttpConfigError, HttpProvider};
-pub use sandbox::{Delay, DeliveredCode, Sandbox, SandboxConfig};
+pub use sandbox::{Change, Delay, DeliveredCode, Sandbox, SandboxConfig};
+pub use smpp::{MessageIds, Smpp, SmppConfig, SmppConfigError};
 pub use spillway_chassis::outbound::ClientError;
 pub use twilio::{Twilio, TwilioConfig, TwilioConfigError};
 
-pub use crate::routing::{Costs, Terms};
+pub use crate::routing::{Costs, Delivery, Terms};
 
 /// Six decimal digits. Never prints itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,10 +56,20 @@ impl fmt::Debug for Code {
 }
 
 /// A provider's answer to a code that it took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accepted {
     /// How long delivery takes from here, when the provider knows.
     pub delivery_delay: Option<Duration>,
+    /// What the provider calls the message in a receipt, if it is to give one.
+    pub message: Option<String>,
+}
+
+/// What became of a message, as its provider says. It may come before [`Provider::send`] has answered, hours later, twice, or never.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// As in [`Accepted::message`].
+    pub message: String,
+    pub delivery: Delivery,
 }
 
 /// Why a provider did not take a code. The texts hold no number and no code.
@@ -65,9 +78,12 @@ pub enum ProviderError {
     /// It takes no more at present. Not this code's fault, so it does not count as an attempt.
     #[error("the provider takes no more codes at present")]
     Throttled { retry_after: Duration },
-    /// It failed, or did not answer in time. Another attempt may deliver the code a second time.
+    /// It failed.
     #[error("the provider failed")]
     Failed(#[source] Box<dyn Error + Send + Sync>),
+    /// It was asked and did not answer, so it may have taken the code. Another attempt may deliver it a second time.
+    #[error("the provider did not answer")]
+    Unanswered,
     /// It will not deliver to this number, or does not understand us. Repeating does not help.
     #[error("the provider refused the code: {0}")]
     Refused(String),
@@ -96,6 +112,11 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
         transport: Transport,
         code: &Code,
     ) -> Result<Accepted, ProviderError>;
+
+    /// The next receipt; never, for a provider that gives none. One task asks at a time, and may give up asking.
+    async fn next_receipt(&self) -> Receipt {
+        std::future::pending().await
+    }
 }
 
 #[cfg(test)]

@@ -4,14 +4,18 @@
 //! For each code, in this order: which providers serve its transport and country ([`Terms`]) and have not failed in its
 //! session; whose breaker admits a call (`breaker`), whose rate has room (`rate`) and whose cost the budget still covers
 //! (`budget`); whether its number looks pumped (`guard`); and of what is left, which one is likely to reach the person at
-//! what cost (`choice`, from what `record` knows). What became of each code comes back through `trials`.
+//! what cost (`choice`, from what `record` knows). What became of each code comes back through `trials`. How many sign-ups could be let in with all
+//! that is told by `capacity`.
 
 mod breaker;
 mod budget;
+mod capacity;
 mod choice;
 mod faded;
+mod flow;
 mod guard;
 mod rate;
+mod receipts;
 mod record;
 mod router;
 mod sampling;
@@ -21,6 +25,8 @@ mod wilson;
 
 pub(crate) use breaker::BreakerState;
 pub(crate) use budget::{Limits as BudgetLimits, Scope};
+pub use capacity::{Capacity, CountryCapacity};
 pub(crate) use guard::{Limits as GuardLimits, PlaceKey, Places};
-pub(crate) use router::{Ask, End, Now, Router, RouterConfig, Standing, Ticket, Verdict, Why};
+pub use receipts::Delivery;
+pub(crate) use router::{Ask, End, Now, Receipted, Router, RouterConfig, Standing, Ticket, Verdict, Why};
 pub use terms::{Costs, Terms};

@@ -14,6 +14,8 @@ use crate::provider::Code;
 use crate::routing::{PlaceKey, Places};
 
 const NONCE_BYTES: usize = 12;
+/// Between a number and its network: no number has it.
+const NETWORK_FOLLOWS: u8 = 0;
 /// Digits that the numbers of one place do not share: ten thousand numbers, as they are handed to networks.
 const SUBSCRIBER_DIGITS: usize = 4;
 
@@ -27,6 +29,16 @@ pub struct Secrets {
     credential: Secret,
     link: Secret,
     place: Secret,
+}
+
+/// A keyed hash of a network, made by gateways.
+pub(crate) type NetworkTag = [u8; 8];
+
+/// Whom a code goes to, and whence it was asked for, if that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Recipient {
+    pub(crate) number: PhoneNumber,
+    pub(crate) network: Option<NetworkTag>,
 }
 
 /// A stored number that cannot be opened: another master secret wrote it, or it is damaged.
@@ -83,7 +95,8 @@ impl Secrets {
     }
 
     /// Where a number is, as the guard against pumping counts it.
-    pub(crate) fn places(&self, number: &PhoneNumber) -> Places {
+    pub(crate) fn places(&self, to: &Recipient) -> Places {
+        let number = &to.number;
         let digits = number.as_e164().as_bytes();
         let prefix = &digits[..digits.len().saturating_sub(SUBSCRIBER_DIGITS)];
         let key = |purpose, part: &[u8]| {
@@ -93,16 +106,20 @@ impl Secrets {
         };
         Places {
             prefix: key("prefix", prefix),
-            // The gateway does not say which one asks.
-            network: None,
+            network: to.network.map(|network| key("network", &network)),
             country: key("country", &number.country_code().to_le_bytes()),
         }
     }
 
-    /// Encrypts a number for the time until it has been handed over.
-    pub(crate) fn seal(&self, id: VerificationId, number: &PhoneNumber) -> Bytes {
+    /// Encrypts whom a code goes to, for the time until it has been handed over.
+    pub(crate) fn seal(&self, id: VerificationId, to: &Recipient) -> Bytes {
         let nonce: [u8; NONCE_BYTES] = random_bytes();
-        let payload = Payload { msg: number.as_e164().as_bytes(), aad: &id.0 };
+        let mut plain = to.number.as_e164().as_bytes().to_vec();
+        if let Some(network) = to.network {
+            plain.push(NETWORK_FOLLOWS);
+            plain.extend(network);
+        }
+        let payload = Payload { msg: &plain, aad: &id.0 };
         let sealed = self
             .cipher(id)
             .encrypt(Nonce::from_slice(&nonce), payload)
@@ -110,12 +127,15 @@ impl Secrets {
         [&nonce[..], &sealed].concat().into()
     }
 
-    pub(crate) fn open(&self, id: VerificationId, sealed: &[u8]) -> Result<PhoneNumber, UnsealError> {
+    pub(crate) fn open(&self, id: VerificationId, sealed: &[u8]) -> Result<Recipient, UnsealError> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES).ok_or(UnsealError)?;
         let payload = Payload { msg: sealed, aad: &id.0 };
-        let number = self.cipher(id).decrypt(Nonce::from_slice(nonce), payload).map_err(|_| UnsealError)?;
-        let number = std::str::from_utf8(&number).map_err(|_| UnsealError)?;
-        PhoneNumber::parse(number).map_err(|_| UnsealError)
+        let plain = self.cipher(id).decrypt(Nonce::from_slice(nonce), payload).map_err(|_| UnsealError)?;
+        let mut parts = plain.splitn(2, |byte| *byte == NETWORK_FOLLOWS);
+        let number = std::str::from_utf8(parts.next().unwrap_or_default()).map_err(|_| UnsealError)?;
+        let number = PhoneNumber::parse(number).map_err(|_| UnsealError)?;
+        let network = parts.next().map(NetworkTag::try_from).transpose().map_err(|_| UnsealError)?;
+        Ok(Recipient { number, network })
     }
 
     /// A key for each session: the 96-bit nonce alone would be too short for the life of one key.
@@ -171,9 +191,13 @@ mod tests {
         Secrets::derive(&master, pepper)
     }
 
+    fn to(number: &str) -> Recipient {
+        Recipient { number: PhoneNumber::parse(number).unwrap(), network: None }
+    }
+
     #[test]
     fn a_sealed_number_opens_only_in_its_session_and_with_its_key() {
-        let number = PhoneNumber::parse("+4930123456").unwrap();
+        let number = to("+4930123456");
         let (id, other) = (VerificationId([1; 32]), VerificationId([2; 32]));
         let sealed = secrets(1).seal(id, &number);
         assert_eq!(secrets(1).open(id, &sealed), Ok(number.clone()));
@@ -181,16 +205,22 @@ mod tests {
         assert_eq!(secrets(2).open(id, &sealed), Err(UnsealError));
         assert_eq!(secrets(1).open(id, &sealed[..5]), Err(UnsealError));
         assert_ne!(secrets(1).seal(id, &number), sealed, "the nonce is random");
+        // A hash may hold any byte.
+        let known = Recipient { network: Some([0, 1, 0, 0, 0, 0, 0, 0]), ..number };
+        assert_eq!(secrets(1).open(id, &secrets(1).seal(id, &known)), Ok(known));
     }
 
     #[test]
     fn numbers_of_one_place_differ_in_their_last_four_digits_only() {
-        let places = |text| secrets(1).places(&PhoneNumber::parse(text).unwrap());
+        let places = |text| secrets(1).places(&to(text));
         let (here, near, far) = ("+4930123456", "+4930129999", "+4930133456");
         assert_eq!(places(here), places(near));
         assert_ne!(places(here).prefix, places(far).prefix);
         assert_eq!(places(here).country, places(far).country);
-        assert_ne!(places(here), secrets(2).places(&PhoneNumber::parse(here).unwrap()), "the key counts");
+        assert_ne!(places(here), secrets(2).places(&to(here)), "the key counts");
+        let from = |network| secrets(1).places(&Recipient { network: Some([network; 8]), ..to(here) });
+        assert_eq!(from(1).prefix, places(here).prefix);
+        assert!(places(here).network.is_none() && from(1).network != from(2).network);
     }
 
     #[test]

@@ -3,11 +3,11 @@ use spillway_api::{Reason, Refusal};
 use spillway_rpc::ServiceError;
 use spillway_store::verifications::Transport;
 use spillway_store::{Cas, StoreError};
-use spillway_types::PhoneNumber;
 
 use crate::Role;
 use crate::error;
 use crate::metrics::VerificationEvent;
+use crate::secrets::Recipient;
 use crate::verification::View;
 
 #[derive(Debug, thiserror::Error)]
@@ -39,19 +39,19 @@ impl Role {
     /// the write decides who was first, and whoever repeats the call gets the session that is there.
     pub(crate) async fn start_verification(
         &self,
-        number: PhoneNumber,
+        to: Recipient,
         transport: Transport,
         pass: Option<Pass>,
     ) -> Result<View, StartVerificationError> {
         if transport == Transport::Voice {
             return Err(StartVerificationError::Voice);
         }
-        let mac = self.secrets.number_mac(&number);
+        let mac = self.secrets.number_mac(&to.number);
         let tag = self.secrets.number_tag(&mac);
         let secret =
             pass.map_or_else(|| tag.session_secret(), |pass| self.secrets.session_of_pass(tag, &pass));
         let id = self.secrets.verification_id(&secret);
-        let sealed = self.secrets.seal(id, &number);
+        let sealed = self.secrets.seal(id, &to);
         let session = self.rules().open(id, mac, sealed, self.clock.now());
         if self.sessions.create(&session).await? == Cas::Conflict {
             if pass.is_none() {
@@ -64,6 +64,7 @@ impl Role {
             return Ok(self.view(&before, &secret));
         }
         self.metrics.verification(VerificationEvent::Started, transport);
+        self.dispatch.began(to.number.country_code());
         self.dispatch.offer(id);
         Ok(self.view(&session, &secret))
     }

@@ -22,6 +22,10 @@ mod numbers;
 mod providers;
 #[path = "all/scripted.rs"]
 mod scripted;
+#[path = "all/smpp.rs"]
+mod smpp;
+#[path = "all/smsc.rs"]
+mod smsc;
 #[path = "all/twilio.rs"]
 mod twilio;
 #[path = "all/verification.rs"]

@@ -6,7 +6,7 @@ mod reload;
 mod roles;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::routing::get;
@@ -121,6 +121,7 @@ impl App {
             bus: bus.hints,
             work: bus.work,
             drain: drain.handle(),
+            registration: OnceLock::new(),
             edge,
             roles,
             config,

@@ -11,6 +11,7 @@ use prost::Message;
 use spillway_api::internal::v1 as wire;
 use spillway_bus::{Bus, Subject};
 use spillway_chassis::Tasks;
+use spillway_registration::{Capacity, Registration};
 use spillway_rpc::{Chain, ServerMetrics};
 use spillway_store::leases::HolderId;
 use spillway_types::Clock;
@@ -37,6 +38,8 @@ pub(crate) struct Identity {
 pub(crate) struct Sources {
     pub(crate) calls: ServerMetrics,
     pub(crate) clock: Arc<dyn Clock>,
+    /// If it has the role.
+    pub(crate) registration: Option<Registration>,
 }
 
 /// `roles` are the roles of this process, each with the number of calls that it is meant to serve at a time. Runs
@@ -97,7 +100,26 @@ impl Beacon {
             roles: loads.collect(),
             resident_bytes: memory::resident_bytes(),
             sent_at_us: self.sources.clock.now().as_micros(),
+            verification: self.sources.registration.as_ref().map(|role| verification(role.capacity())),
         }
+    }
+}
+
+fn verification(capacity: Capacity) -> wire::VerificationCapacity {
+    let bound = |rate: f64| rate.is_finite().then_some(rate);
+    let countries = capacity.countries.into_iter().map(|country| wire::CountryCapacity {
+        country: country.country.into(),
+        sign_ups: country.sign_ups,
+        paid_per_second: bound(country.paid),
+    });
+    wire::VerificationCapacity {
+        codes_per_second: bound(capacity.providers),
+        paid_per_second: bound(capacity.paid),
+        codes: capacity.codes,
+        sign_ups: capacity.sign_ups,
+        queued: capacity.queued as u64,
+        aside: capacity.aside,
+        countries: countries.collect(),
     }
 }
 
@@ -187,7 +209,7 @@ mod tests {
         let mut beacons = bus.subscribe(Subject::Load).await.unwrap();
         let identity = Identity { process: HolderId([7; 16]), name: "é".repeat(NAME_BYTES_MAX) };
         let roles = BTreeMap::from([(Role::Directory, 10), (Role::Mailbox, 20)]);
-        let sources = Sources { calls, clock: Arc::new(clock.clone()) };
+        let sources = Sources { calls, clock: Arc::new(clock.clone()), registration: None };
         start(identity, roles, bus.clone(), sources, &tasks);
 
         let first = next(&mut *beacons).await;

@@ -13,7 +13,7 @@ use spillway_admission::QuotaConfig;
 use spillway_chassis::AdminConfig;
 use spillway_chassis::telemetry::TelemetryConfig;
 use spillway_registration::provider::{
-    HttpConfig, ProviderConfig as ListedProvider, SandboxConfig, TwilioConfig,
+    HttpConfig, ProviderConfig as ListedProvider, SandboxConfig, SmppConfig, TransportName, TwilioConfig,
 };
 use spillway_rpc::{ClientConfig, ServerConfig, TlsConfig};
 
@@ -108,6 +108,7 @@ pub struct ProviderConfig {
     pub sandbox: SandboxConfig,
     pub http: HttpConfig,
     pub twilio: TwilioConfig,
+    pub smpp: SmppConfig,
 }
 
 /// Settings that are well formed and cannot work together.
@@ -180,14 +181,20 @@ impl Config {
         if !self.registration.providers.is_empty() {
             return self.registration.providers.clone();
         }
-        let ProviderConfig { kind, sandbox, http, twilio } = self.provider.clone();
+        let ProviderConfig { kind, sandbox, http, twilio, smpp } = self.provider.clone();
+        let mut listed = ListedProvider { kind, sandbox, http, twilio, smpp, ..ListedProvider::default() };
         let name = match kind {
             ProviderKind::Sandbox => "sandbox",
             ProviderKind::Http => "http",
             ProviderKind::Twilio => "twilio",
+            ProviderKind::Smpp => {
+                // It makes no calls.
+                listed.transports = vec![TransportName::Sms];
+                "smpp"
+            }
         };
-        let name = name.to_owned();
-        vec![ListedProvider { name, kind, sandbox, http, twilio, ..ListedProvider::default() }]
+        listed.name = name.to_owned();
+        vec![listed]
     }
 
     /// Other processes do the rest of the work.

@@ -62,7 +62,7 @@ pub use claim::{CHALLENGE_BYTES, CHALLENGE_LIFETIME, Challenge, ClaimError, clai
 pub use device::{BadSignature, DeviceHash, DeviceKey, NetworkHash};
 pub use estimate::{Estimate, Forecast, Outlook, Reason, Told};
 pub use frontier::show_up::Claimed;
-pub use frontier::steering::{Country, Limits, Operator, Steering, SteeringConfig, Tick};
+pub use frontier::steering::{Bound, Country, Limits, Operator, Steering, SteeringConfig, Tick};
 pub use frontier::view::View;
 pub use frontier::{Frontier, Mode};
 pub use keys::{KeyError, KeyId, SealKeys};

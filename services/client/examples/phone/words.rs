@@ -19,6 +19,8 @@ pub(super) fn sentence(wait: &Wait) -> String {
         v1::WaitReason::Unspecified => "",
         v1::WaitReason::Frozen => " Nobody is let in at the moment, so that those who are in are served.",
         v1::WaitReason::NotOpen => " It has not opened yet; places are drawn when it does.",
+        v1::WaitReason::Codes => " Codes cannot be sent faster at the moment.",
+        v1::WaitReason::Budget => " No more codes can be paid for at the moment.",
         v1::WaitReason::Slower => " It is slower than it was.",
         v1::WaitReason::ControlGone => " This may be a little out of date.",
     };

@@ -2,7 +2,7 @@ use std::ops::RangeInclusive;
 
 use spillway_api::internal::v1 as wire;
 use spillway_store::leases::HolderId;
-use spillway_waiting_room::{Bits, Claimed, Lent};
+use spillway_waiting_room::{Bits, Bound, Claimed, Lent};
 
 /// A gateway's report, as far as it makes sense.
 #[derive(Clone, Debug)]
@@ -64,4 +64,30 @@ impl TryFrom<wire::ReportRoomRequest> for Report {
 
 pub(crate) fn lent(lent: Lent) -> wire::LentNumbers {
     wire::LentNumbers { token: lent.epoch, first: lent.first, count: lent.count }
+}
+
+pub(super) const fn bound(bound: Bound) -> wire::RoomBound {
+    match bound {
+        Bound::Unlimited => wire::RoomBound::Unlimited,
+        Bound::Setting => wire::RoomBound::Setting,
+        Bound::Provider => wire::RoomBound::Provider,
+        Bound::Budget => wire::RoomBound::Budget,
+        Bound::Country => wire::RoomBound::Country,
+        Bound::Store => wire::RoomBound::Store,
+        Bound::Gateways => wire::RoomBound::Gateways,
+    }
+}
+
+/// For people.
+pub(super) const fn bound_text(bound: wire::RoomBound) -> &'static str {
+    match bound {
+        wire::RoomBound::Unspecified | wire::RoomBound::Unlimited => "nothing bounds it",
+        wire::RoomBound::Setting => "the settings allow no more",
+        wire::RoomBound::Provider => "providers take no more codes",
+        wire::RoomBound::Budget => "the budget pays for no more codes",
+        wire::RoomBound::Country => "the budget of the country that most come from pays for no more codes",
+        wire::RoomBound::Store => "the store has no more to spare",
+        wire::RoomBound::Gateways => "the gateways have no more to spare",
+        wire::RoomBound::Operator => "as an operator has ordered",
+    }
 }

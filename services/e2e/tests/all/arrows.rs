@@ -49,6 +49,7 @@ const WRAPPED: &[(&str, &str)] = &[
     ("async-nats", "spillway-bus"),
     ("fjall", "spillway-store"),
     ("governor", "spillway-admission"),
+    ("rusmpp", "spillway-registration"),
     ("scylla", "spillway-store"),
 ];
 

@@ -6,14 +6,19 @@ use spillway_api::v1::{ClassStatus, GetStatusRequest, GetStatusResponse};
 use spillway_rpc::Hop;
 use tonic::{Request, Response, Status};
 
-/// Tells what the controllers of the public port decided, so it cannot disagree with them.
+use crate::room::Room;
+
+/// Tells what the controllers of the public port and of the waiting room decided, so it cannot disagree with them.
 #[derive(Clone)]
-pub struct StatusApi(pub(crate) Hop);
+pub struct StatusApi {
+    pub(crate) hop: Hop,
+    pub(crate) room: Room,
+}
 
 #[tonic::async_trait]
 impl StatusService for StatusApi {
     async fn get(&self, _request: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
-        let view = self.0.admission().view();
+        let view = self.hop.admission().view();
         let class = |tier: Tier| ClassStatus {
             name: tier.name().to_owned(),
             open_ratio: view.thresholds[tier as usize].openness(tier),
@@ -24,6 +29,7 @@ impl StatusService for StatusApi {
             brownout_held: matches!(view.steering, Steering::Set(_)),
             overloaded: view.overloaded,
             classes: Tier::ALL.into_iter().skip(1).map(class).collect(),
+            sign_ups: self.room.standing(),
         }))
     }
 }

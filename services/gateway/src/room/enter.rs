@@ -35,7 +35,6 @@ impl Room {
             self.0.door.check(&device, Difficulty::new(bits), least, work.counter, now)?;
         }
         let seq = self.number().await?;
-        let network = arrival.network.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), address);
         let ticket = Ticket {
             room: ROOM,
             seq,
@@ -44,11 +43,20 @@ impl Room {
             late: None,
             flags: Flags::default(),
             device: device.hash(),
-            network: NetworkHash::of(&self.0.network_key, network),
+            network: self.network(arrival).unwrap_or_else(|| self.hash(IpAddr::V6(Ipv6Addr::UNSPECIFIED))),
         };
         let sealed = ticket.seal(&self.0.keys.at(now));
         self.state().entered += 1;
         Ok(self.place(ticket, sealed, None))
+    }
+
+    /// Whence somebody asks, if it is known. The same at all gateways, and of no use to anybody without their key.
+    pub(crate) fn network(&self, arrival: &Arrival) -> Option<NetworkHash> {
+        arrival.network.map(|network| self.hash(address(network)))
+    }
+
+    fn hash(&self, address: IpAddr) -> NetworkHash {
+        NetworkHash::of(&self.0.network_key, address)
     }
 }
 

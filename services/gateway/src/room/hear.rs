@@ -44,7 +44,8 @@ impl Room {
     fn on_state(&self, hint: Bytes) {
         match ControlState::decode(hint) {
             Ok(ControlState { token, sent_at_us, room: Some(room), .. }) => {
-                let (polls_max, opens_at_us) = (room.polls_per_gateway, room.opens_at_us);
+                let (polls_max, opens_at_us, bound) =
+                    (room.polls_per_gateway, room.opens_at_us, room.bound());
                 let frontier = frontier_of(token, Timestamp::from_micros(sent_at_us), &room);
                 let (outlook, now) = (outlook_of(room), self.now());
                 let mut state = self.state();
@@ -54,6 +55,7 @@ impl Room {
                     state.begin_generation(outlook.generation);
                     state.outlook = Some(Arc::new(outlook));
                     state.polls_max = polls_max;
+                    state.bound = bound;
                 }
             }
             Ok(_) => {}

@@ -5,10 +5,11 @@ use spillway_api::v1;
 use spillway_api::v1::place::State as Answer;
 use spillway_types::Timestamp;
 use spillway_waiting_room::{
-    CLAIM_WINDOW, Challenge, Estimate, Flags, Outlook, PassId, Reason, SealKeys, SealedTicket, Ticket,
-    TicketError, Told, Turn,
+    CLAIM_WINDOW, Challenge, Estimate, Flags, Outlook, PassId, SealKeys, SealedTicket, Ticket, TicketError,
+    Told, Turn,
 };
 
+use super::standing::reason;
 use super::state::State;
 use super::{ROOM, Room, RoomError};
 use crate::wire::wire_duration;
@@ -74,10 +75,11 @@ impl Room {
                     return answer(&sealed, Answer::Waiting(waiting));
                 };
                 let estimate = told.map_or(estimate, |told| estimate.after(told, clock));
+                let reason = reason(estimate.reason, &state);
                 let State { appointments, polls_max, .. } = &mut *state;
                 let (wait, stretch, rng) = (estimate.likely, outlook.stretch, &mut rand::rng());
                 let pause = appointments.poll_after(wait, stretch, *polls_max, now, rng);
-                answer(&sealed, Answer::Waiting(waiting(&estimate, pause)))
+                answer(&sealed, Answer::Waiting(waiting(&estimate, pause, reason)))
             }
             Turn::Called { left, .. } => answer(&sealed, called(&keys, &sealed, clock, left)),
             Turn::CallAgain(late) => {
@@ -106,14 +108,7 @@ fn told(request: &v1::PollRequest, now: Timestamp) -> Option<Told> {
     Some(Told { high, at: now.saturating_sub(ago) })
 }
 
-fn waiting(estimate: &Estimate, pause: Duration) -> v1::Waiting {
-    let reason = match estimate.reason {
-        None => v1::WaitReason::Unspecified,
-        Some(Reason::Frozen) => v1::WaitReason::Frozen,
-        Some(Reason::NotOpen) => v1::WaitReason::NotOpen,
-        Some(Reason::Slower) => v1::WaitReason::Slower,
-        Some(Reason::ControlGone) => v1::WaitReason::ControlGone,
-    };
+fn waiting(estimate: &Estimate, pause: Duration, reason: v1::WaitReason) -> v1::Waiting {
     v1::Waiting {
         ahead: estimate.ahead,
         at_least: Some(wire_duration(estimate.low)),

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use spillway_api::internal::v1::RoomBound;
 use spillway_types::{Secret, Timestamp};
 use spillway_waiting_room::{
     Appointments, Bits, Difficulty, DifficultyLaw, Lottery, Outlook, Pool, Presence, Ticket, Turn, Used, View,
@@ -18,6 +19,8 @@ pub(super) struct State {
     lottery: Option<Lottery>,
     /// When the room opens, if that is still to come.
     pub(super) opens_at: Option<Timestamp>,
+    /// Why no more are let in.
+    pub(super) bound: RoomBound,
     pub(super) appointments: Appointments,
     /// Polls a second that may be asked for here.
     pub(super) polls_max: f64,
@@ -51,6 +54,7 @@ impl Default for State {
             outlook: None,
             lottery: None,
             opens_at: None,
+            bound: RoomBound::Unspecified,
             appointments: Appointments::default(),
             polls_max: 0.0,
             presence: Presence::default(),

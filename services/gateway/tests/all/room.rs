@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use prost::Message as _;
-use spillway_api::internal::v1::{ControlState, RoomMode, RoomPool, RoomState};
+use spillway_api::internal::v1::{ControlState, RoomBound, RoomMode, RoomPool, RoomState};
 use spillway_api::v1::place::State;
 use spillway_api::{Reason, Refusal, v1};
 use spillway_bus::{Bus as _, Subject};
@@ -102,12 +102,19 @@ pub(crate) async fn publish(node: &Node, number: u64, frontier: u64) {
     publish_state(node, room_at(number, frontier)).await;
 }
 
+/// The same, at this speed because of this bound.
+async fn publish_bound(node: &Node, number: u64, frontier: u64, rate: f64, bound: RoomBound) {
+    let room = RoomState { speed: rate, rate, bound: bound.into(), ..room_at(number, frontier) };
+    publish_state(node, room).await;
+}
+
 fn room_at(number: u64, frontier: u64) -> RoomState {
     RoomState {
         number,
         frontier,
         speed: 1.0,
         rate: 1.0,
+        bound: RoomBound::Gateways.into(),
         show_up: 1.0,
         floor: 0.1,
         mode: RoomMode::Paced.into(),
@@ -323,4 +330,30 @@ async fn numbers_come_from_whoever_holds_the_lease() {
     let mut serials: Vec<_> = state.reports.iter().map(|report| report.serial).collect();
     serials.dedup();
     assert!(serials.is_sorted() && serials.len() > 2, "{serials:?}");
+}
+
+/// Nobody is let in because no code can be sent, or paid for: whoever waits is told so, and everybody by the status.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_codes_or_money_is_told_so() {
+    let node = required();
+    publish(&node, 1, 0).await;
+    let place = Phone::new(1).enter(&node).await.unwrap();
+    let reasons = [
+        (2, RoomBound::Budget, v1::WaitReason::Budget, "budget"),
+        (3, RoomBound::Provider, v1::WaitReason::Codes, "provider"),
+    ];
+    for (number, bound, reason, name) in reasons {
+        publish_bound(&node, number, 0, 0.0, bound).await;
+        let waiting = poll(&node, &place).await.unwrap();
+        let Some(State::Waiting(waiting)) = &waiting.state else { panic!("{waiting:?}") };
+        assert_eq!(waiting.reason(), reason, "{waiting:?}");
+        let status = node.status().get(v1::GetStatusRequest {}).await.unwrap().into_inner();
+        let sign_ups = status.sign_ups.unwrap();
+        assert_eq!((sign_ups.per_second, &*sign_ups.bounded_by, sign_ups.is_held), (Some(0.0), name, false));
+    }
+    publish_bound(&node, 4, 0, 5.0, RoomBound::Budget).await;
+    let waiting = poll(&node, &place).await.unwrap();
+    assert!(
+        !matches!(waiting.state, Some(State::Waiting(waiting)) if waiting.reason() == v1::WaitReason::Budget)
+    );
 }

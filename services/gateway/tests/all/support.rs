@@ -26,6 +26,7 @@ use spillway_api::internal::v1::{AccountChanged, MailboxHint, mailbox_hint::Hint
 use spillway_api::v1::contacts_client::ContactsClient;
 use spillway_api::v1::messages_client::MessagesClient;
 use spillway_api::v1::sign_up_client::SignUpClient;
+use spillway_api::v1::status_client::StatusClient;
 use spillway_api::{Reason, Refusal, v1};
 use spillway_bus::{Bus, LocalBus, Subject};
 use spillway_chassis::{Drain, DrainHandle, Tasks};
@@ -118,7 +119,8 @@ impl Node {
         let services = Gateway::new(config, deps).into_services(2 << 20);
         let routes = Routes::new(services.sign_up.clone())
             .add_service(services.contacts.clone())
-            .add_service(services.messages.clone());
+            .add_service(services.messages.clone())
+            .add_service(services.status.clone());
         Self {
             public: channel(routes),
             mailbox,
@@ -145,6 +147,10 @@ impl Node {
 
     pub(crate) fn sign_up(&self) -> SignUpClient<Channel> {
         SignUpClient::new(self.public.clone())
+    }
+
+    pub(crate) fn status(&self) -> StatusClient<Channel> {
+        StatusClient::new(self.public.clone())
     }
 
     /// An account with that many devices.

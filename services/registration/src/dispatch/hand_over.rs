@@ -4,7 +4,7 @@ use std::time::Duration;
 use spillway_rpc::Chain;
 use spillway_store::StoreError;
 use spillway_store::verifications::{ProviderTag, QueuedCode, Verification, VerificationId};
-use spillway_types::{PhoneNumber, Timestamp};
+use spillway_types::PhoneNumber;
 use tokio::time::{Instant, timeout};
 
 use super::UnderWay;
@@ -13,7 +13,7 @@ use crate::config::{DispatchConfig, VerificationConfig};
 use crate::delivery::DeliveryDelay;
 use crate::metrics::{CodeOutcome, GuardVerdict, Metrics, NO_PROVIDER, WorkEvent};
 use crate::provider::{Accepted, ProviderError};
-use crate::routing::Ask;
+use crate::routing::{Ask, Receipted};
 use crate::secrets::{Secrets, UnsealError};
 use crate::sessions::{Sessions, Step};
 use crate::verification::{Claim, Rules, claim, mark_failed, postpone};
@@ -84,12 +84,13 @@ impl HandOver {
         if !left.is_zero() {
             return Ok(self.held(left));
         }
-        let number = self.secrets.open(session.id, &session.sealed_number)?;
+        let to = self.secrets.open(session.id, &session.sealed_number)?;
+        let number = &to.number;
         let ask = Ask {
             country: number.country_code(),
             transport: queued.transport,
             failed: &session.failed,
-            places: self.secrets.places(&number),
+            places: self.secrets.places(&to),
         };
         let attempt = match self.routes.route(&ask) {
             Route::Send(attempt) => Some(attempt),
@@ -120,7 +121,7 @@ impl HandOver {
         }
         let _settling = self.under_way.begin(id);
         match attempt {
-            Some(attempt) => self.send(session, claimed, attempt, &number).await,
+            Some(attempt) => self.send(session, claimed, attempt, number).await,
             None => self.pretend(session, claimed).await,
         }
     }
@@ -138,8 +139,8 @@ impl HandOver {
         let sending = provider.send(number, claimed.transport, &code);
         match timeout(self.config.provider_timeout, sending).await {
             Ok(Ok(accepted)) => self.accepted(session, claimed, attempt, accepted, started.elapsed()).await,
+            Ok(Err(ProviderError::Unanswered)) | Err(_) => self.timed_out(session, claimed, attempt).await,
             Ok(Err(error)) => self.failed(session, claimed, attempt, &error).await,
-            Err(_elapsed) => self.timed_out(session, claimed, attempt).await,
         }
     }
 
@@ -182,10 +183,23 @@ impl HandOver {
         accepted: Accepted,
         call: Duration,
     ) -> Result<Outcome, HandOverError> {
-        let delay = self.measure(taken, accepted, call, self.sessions.now());
+        let dispatch = self.sessions.now().since(taken.since).max(call);
+        self.metrics.dispatch_seconds.observe(dispatch.as_secs_f64());
+        let delay = dispatch.saturating_add(accepted.delivery_delay.unwrap_or_default());
+        let will_be_told = accepted.message.is_some() && attempt.gives_receipts();
+        let told = accepted.message.and_then(|name| attempt.awaits_receipt(&name, session.id, dispatch));
+        let known = (!will_be_told).then_some(delay);
+        known.into_iter().for_each(|delay| self.delivery.record(delay));
         let provider = attempt.tag();
         let estimate = self.delivery.estimate().unwrap_or_default();
-        attempt.accepted(session.id, call, delay, estimate);
+        attempt.accepted(session.id, call, known, estimate);
+        let mut session = session;
+        if let Some(receipted) = told {
+            self.heard(&receipted);
+            if !receipted.arrived {
+                mark_failed(&mut session, provider);
+            }
+        }
         self.recorded(session, taken, Some(provider), estimate.max(delay)).await
     }
 
@@ -231,13 +245,11 @@ impl HandOver {
         }
     }
 
-    /// From the request to the phone, as far as the provider tells.
-    fn measure(&self, taken: QueuedCode, accepted: Accepted, call: Duration, now: Timestamp) -> Duration {
-        let dispatch = now.since(taken.since).max(call);
-        self.metrics.dispatch_seconds.observe(dispatch.as_secs_f64());
-        let delay = dispatch.saturating_add(accepted.delivery_delay.unwrap_or_default());
-        self.delivery.record(delay);
-        delay
+    /// What a receipt says of the present delay.
+    pub(super) fn heard(&self, receipted: &Receipted) {
+        if receipted.arrived {
+            self.delivery.record(receipted.delay);
+        }
     }
 
     async fn failed(
@@ -254,7 +266,9 @@ impl HandOver {
             ProviderError::Throttled { .. } => {
                 self.postpone(session, claimed, Duration::ZERO, claimed.attempts, None).await
             }
-            ProviderError::Failed(_) => self.retry(session, claimed, provider, country).await,
+            ProviderError::Failed(_) | ProviderError::Unanswered => {
+                self.retry(session, claimed, provider, country).await
+            }
             ProviderError::Refused(_)
                 if self.routes.has_other(country, claimed.transport, &with(&session.failed, provider)) =>
             {

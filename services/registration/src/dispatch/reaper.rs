@@ -47,6 +47,7 @@ pub(super) async fn run(
 async fn reap(hand_over: &HandOver, work: &dyn WorkQueue, found: &dyn WorkQueue) -> Result<(), StoreError> {
     let config = &hand_over.config;
     let queued = hand_over.sessions.queued(config.queue_max.get()).await?;
+    hand_over.routes.queued(queued.len());
     measure_oldest(hand_over, &queued).await?;
     let depth = work.depth().await;
     if let Ok(depth) = depth {

@@ -1,7 +1,7 @@
 //! The router, shared by all hand-overs of the process, and the providers that it chooses among.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,10 +13,15 @@ use spillway_types::Clock;
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::metrics::{CodeOutcome, GuardVerdict, Metrics};
-use crate::provider::{Carrier, Provider, ProviderError};
-use crate::routing::{Ask, BreakerState, End, Now, Router, RouterConfig, Scope, Ticket, Verdict, Why};
+use crate::metrics::{CodeOutcome, GuardVerdict, Metrics, ReceiptOutcome};
+use crate::provider::{Carrier, Provider, ProviderError, Receipt};
+use crate::routing::{
+    Ask, BreakerState, Capacity, Delivery, End, Now, Receipted, Router, RouterConfig, Scope, Ticket, Verdict,
+    Why,
+};
 
+/// What a call takes at least, so that no bound comes from calls within the process.
+const CALL_MIN: Duration = Duration::from_millis(1);
 /// Durations of calls that a pretended one is drawn from.
 const CALLS_KEPT: usize = 64;
 
@@ -25,6 +30,10 @@ pub(crate) struct Routes {
     router: Mutex<Router>,
     carriers: Vec<Line>,
     calls: Mutex<VecDeque<Duration>>,
+    /// Calls at the same time.
+    concurrency: usize,
+    /// Codes in the store's queue, when it was looked at last.
+    queued: AtomicUsize,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
 }
@@ -81,6 +90,8 @@ impl Routes {
             router: Mutex::new(Router::new(router, SmallRng::from_rng(&mut rand::rng()), now)),
             carriers: carriers.into_iter().map(line).collect(),
             calls: Mutex::default(),
+            concurrency: config.dispatch.concurrency.get(),
+            queued: AtomicUsize::new(0),
             clock,
             metrics,
         }
@@ -123,6 +134,51 @@ impl Routes {
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let any = rand::random_range(0..calls.len().max(1));
         calls.get(any).copied().unwrap_or_default()
+    }
+
+    /// What can be sent at present.
+    pub(crate) fn capacity(&self) -> Capacity {
+        let calls = self.concurrency as f64 / self.mean_call().max(CALL_MIN).as_secs_f64();
+        let (mut router, now) = self.router();
+        router.capacity(calls, self.queued.load(Ordering::Relaxed), now)
+    }
+
+    /// A sign-up with a number of this country has begun.
+    pub(crate) fn began(&self, country: u16) {
+        let (mut router, now) = self.router();
+        router.began(country, now.at);
+    }
+
+    /// So many codes are in the store's queue.
+    pub(super) fn queued(&self, codes: usize) {
+        self.queued.store(codes, Ordering::Relaxed);
+    }
+
+    fn mean_call(&self) -> Duration {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = u32::try_from(calls.len()).expect("few are kept");
+        calls.iter().sum::<Duration>().checked_div(count).unwrap_or_default()
+    }
+
+    /// A receipt of the provider in this place has come. Answers with what is new by it.
+    pub(super) fn receipt(&self, provider: usize, receipt: &Receipt) -> Option<Receipted> {
+        let new = {
+            let (mut router, now) = self.router();
+            router.receipt(provider, &receipt.message, receipt.delivery, now.at)
+        };
+        let outcome = match (new, receipt.delivery) {
+            (Some(Receipted { arrived: true, .. }), _) => ReceiptOutcome::Arrived,
+            (Some(_), _) => ReceiptOutcome::Failed,
+            (None, Delivery::Unknown) => ReceiptOutcome::Unknown,
+            (None, _) => ReceiptOutcome::OfNobody,
+        };
+        self.metrics.receipt(&self.carriers[provider].carrier.terms.name, outcome);
+        new
+    }
+
+    /// The providers, in their places.
+    pub(super) fn providers(&self) -> impl Iterator<Item = Arc<dyn Provider>> {
+        self.carriers.iter().map(|line| Arc::clone(&line.carrier.provider))
     }
 
     /// Whether another provider serves a code that all these have failed.
@@ -202,12 +258,35 @@ impl Attempt {
         self.country
     }
 
-    /// The provider took the code, `call` after it was asked.
+    /// Whether a receipt will tell when the message has arrived. Nobody counts on that who has given none lately.
+    pub(super) fn gives_receipts(&self) -> bool {
+        let (router, now) = self.routes.router();
+        self.ticket.as_ref().is_some_and(|ticket| router.gives_receipts(ticket, now.at))
+    }
+
+    /// The provider will call the message `name`, which was asked for `waited` before. Answers with what it has said of it already.
+    pub(super) fn awaits_receipt(
+        &self,
+        name: &str,
+        session: VerificationId,
+        waited: Duration,
+    ) -> Option<Receipted> {
+        let told = {
+            let (mut router, now) = self.routes.router();
+            let ticket = self.ticket.as_ref()?;
+            router.awaits_receipt(ticket, name, session, waited, now.at)
+        }?;
+        let outcome = if told.arrived { ReceiptOutcome::Arrived } else { ReceiptOutcome::Failed };
+        self.routes.metrics.receipt(self.name(), outcome);
+        Some(told)
+    }
+
+    /// The provider took the code, `call` after it was asked. `delay`: until it has reached the phone, if that is known.
     pub(super) fn accepted(
         mut self,
         session: VerificationId,
         call: Duration,
-        delay: Duration,
+        delay: Option<Duration>,
         estimate: Duration,
     ) {
         let name = self.name();
@@ -234,6 +313,7 @@ impl Attempt {
                 (CodeOutcome::Throttled, End::Throttled { pause: *retry_after })
             }
             ProviderError::Failed(_) => (CodeOutcome::Failed, End::Failed),
+            ProviderError::Unanswered => (CodeOutcome::TimedOut, End::TimedOut),
             ProviderError::Refused(_) => (CodeOutcome::Refused, End::Refused),
         };
         self.routes.metrics.code(self.name(), outcome);
@@ -248,7 +328,7 @@ impl Attempt {
         if let Some(ticket) = &self.ticket {
             self.routes.metrics.spent(self.name(), ticket.cost());
         }
-        self.log(&ProviderError::Failed("it did not answer in time".into()));
+        self.log(&ProviderError::Unanswered);
         self.end(End::TimedOut);
     }
 

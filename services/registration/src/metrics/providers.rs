@@ -14,6 +14,8 @@ pub(super) struct ProviderMetrics {
     calls: HistogramVec,
     spent: IntCounterVec,
     conversion: GaugeVec,
+    arrived: GaugeVec,
+    receipts: IntCounterVec,
     delay: GaugeVec,
     rate: GaugeVec,
     breaker: IntGaugeVec,
@@ -28,6 +30,16 @@ pub(crate) enum GuardVerdict {
     Send,
     Hold,
     Pretend,
+}
+
+/// What a receipt said.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ReceiptOutcome {
+    Arrived,
+    Failed,
+    Unknown,
+    /// Of no message that is waited for: a second one, one from before a restart, or one that came before the answer and counts again with it.
+    OfNobody,
 }
 
 impl ProviderMetrics {
@@ -58,6 +70,16 @@ impl ProviderMetrics {
                 "spillway_provider_conversion_ratio",
                 "Share of codes that were typed, of those of the last hours whose time for that is over.",
                 &["provider", "transport"],
+            ),
+            arrived: gauges(
+                "spillway_provider_arrived_ratio",
+                "Share of messages that reached their phone, as receipts of the last minutes say.",
+                &["provider", "transport"],
+            ),
+            receipts: counters(
+                "spillway_provider_receipts_total",
+                "Receipts by what they said; of_nobody: of no message that is waited for then.",
+                &["provider", "outcome"],
             ),
             delay: gauges(
                 "spillway_provider_delay_seconds",
@@ -109,6 +131,16 @@ impl ProviderMetrics {
         self.guard.with_label_values(&[verdict]).inc();
     }
 
+    pub(super) fn receipt(&self, provider: &str, outcome: ReceiptOutcome) {
+        let outcome = match outcome {
+            ReceiptOutcome::Arrived => "arrived",
+            ReceiptOutcome::Failed => "failed",
+            ReceiptOutcome::Unknown => "unknown",
+            ReceiptOutcome::OfNobody => "of_nobody",
+        };
+        self.receipts.with_label_values(&[provider, outcome]).inc();
+    }
+
     pub(super) fn wait(&self, why: Why) {
         let reason = match why {
             Why::Breaker => "breaker",
@@ -125,6 +157,9 @@ impl ProviderMetrics {
         let labels = [provider, transport_name(transport)];
         if let Some(conversion) = standing.conversion {
             self.conversion.with_label_values(&labels).set(conversion);
+        }
+        if let Some(arrived) = standing.arrived {
+            self.arrived.with_label_values(&labels).set(arrived);
         }
         if let Some(delay) = standing.delay {
             self.delay.with_label_values(&labels).set(delay.as_secs_f64());

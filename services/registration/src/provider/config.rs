@@ -9,6 +9,7 @@ use spillway_store::verifications::Transport;
 
 use super::http::{HttpConfig, HttpConfigError, HttpProvider};
 use super::sandbox::{Sandbox, SandboxConfig};
+use super::smpp::{Smpp, SmppConfig, SmppConfigError};
 use super::twilio::{Twilio, TwilioConfig, TwilioConfigError};
 use super::{Carrier, Provider};
 use crate::config::{BudgetConfig, CostConfig, CountryCode};
@@ -40,6 +41,7 @@ pub struct ProviderConfig {
     pub sandbox: SandboxConfig,
     pub http: HttpConfig,
     pub twilio: TwilioConfig,
+    pub smpp: SmppConfig,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +53,8 @@ pub enum ProviderKind {
     /// A webhook.
     Http,
     Twilio,
+    /// A short message centre, by SMPP 3.4.
+    Smpp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +77,7 @@ impl Default for ProviderConfig {
             sandbox: SandboxConfig::default(),
             http: HttpConfig::default(),
             twilio: TwilioConfig::default(),
+            smpp: SmppConfig::default(),
         }
     }
 }
@@ -99,6 +104,8 @@ pub enum ProvidersError {
     Http { name: String, source: HttpConfigError },
     #[error("{name}.twilio cannot be used")]
     Twilio { name: String, source: TwilioConfigError },
+    #[error("{name}.smpp cannot be used")]
+    Smpp { name: String, source: SmppConfigError },
 }
 
 /// Providers, and how to read what their sandboxes delivered.
@@ -163,6 +170,7 @@ pub fn check(configs: &[ProviderConfig], budget: &BudgetConfig) -> Result<(), Pr
             ProviderKind::Sandbox => {}
             ProviderKind::Http => drop(http(config)?),
             ProviderKind::Twilio => drop(twilio(config)?),
+            ProviderKind::Smpp => check_smpp(config)?,
         }
     }
     Ok(())
@@ -180,11 +188,13 @@ pub fn build(configs: &[ProviderConfig], tasks: &Tasks) -> Result<Carriers, Prov
         let provider: Arc<dyn Provider> = match config.kind {
             ProviderKind::Http => Arc::new(http(config)?),
             ProviderKind::Twilio => Arc::new(twilio(config)?),
+            ProviderKind::Smpp => Arc::new(smpp(config, tasks)?),
             ProviderKind::Sandbox => {
                 let new = match &sandbox {
                     Some(first) => first.beside(config.sandbox.clone()),
                     None => Sandbox::new(config.sandbox.clone(), tasks),
                 };
+                let new = new.named(&config.name);
                 sandbox.get_or_insert_with(|| new.clone());
                 Arc::new(new)
             }
@@ -202,6 +212,20 @@ fn http(config: &ProviderConfig) -> Result<HttpProvider, ProvidersError> {
 fn twilio(config: &ProviderConfig) -> Result<Twilio, ProvidersError> {
     let twilio = Twilio::new(&config.twilio, config.transports.contains(&TransportName::Voice));
     twilio.map_err(|source| ProvidersError::Twilio { name: config.name.clone(), source })
+}
+
+fn check_smpp(config: &ProviderConfig) -> Result<(), ProvidersError> {
+    let wrong = |source| ProvidersError::Smpp { name: config.name.clone(), source };
+    if config.transports != [TransportName::Sms] {
+        return Err(wrong(SmppConfigError::Voice));
+    }
+    config.smpp.check().map_err(wrong)
+}
+
+fn smpp(config: &ProviderConfig, tasks: &Tasks) -> Result<Smpp, ProvidersError> {
+    check_smpp(config)?;
+    Smpp::new(&config.smpp, tasks)
+        .map_err(|source| ProvidersError::Smpp { name: config.name.clone(), source })
 }
 
 impl From<TransportName> for Transport {
@@ -243,6 +267,8 @@ mod tests {
         assert!(problem(ProviderConfig { kind, ..named("a") }).starts_with("a.http"));
         let kind = ProviderKind::Twilio;
         assert!(problem(ProviderConfig { kind, ..named("a") }).starts_with("a.twilio"));
+        let kind = ProviderKind::Smpp;
+        assert!(problem(ProviderConfig { kind, ..named("a") }).starts_with("a.smpp"));
         let many: Vec<_> = (0..17).map(|n| named(&n.to_string())).collect();
         let too_many = check(&many, &BudgetConfig::default()).unwrap_err();
         assert!(too_many.to_string().contains("17 providers"));

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use spillway_types::PhoneNumber;
 use tokio::sync::{Semaphore, broadcast};
 use tokio::time::Instant;
 
-use super::{Accepted, Code, Provider, ProviderError};
+use super::receipts::Receipts;
+use super::{Accepted, Code, Delivery, Provider, ProviderError, Receipt};
 
 /// Codes that wait for a slow watcher. A code is about 100 bytes, so 3 MB.
 const WATCH_BACKLOG: usize = 32_768;
@@ -34,7 +36,11 @@ pub struct SandboxConfig {
     pub rate_per_second: Option<NonZeroU32>,
     /// Share of codes that are taken and never delivered, 0 to 1.
     pub loss: f64,
-    /// Share of calls that fail, 0 to 1, by country calling code.
+    /// Share of codes for which a receipt is given, 0 to 1: at delivery, or at once for a loss.
+    pub receipts: f64,
+    /// Share of calls that fail, 0 to 1.
+    pub failures: f64,
+    /// The same, by country calling code.
     pub country_failures: BTreeMap<String, f64>,
     /// Numbers whose last code can be read; beyond that, the oldest are forgotten.
     pub codes_kept: NonZeroUsize,
@@ -46,6 +52,8 @@ impl Default for SandboxConfig {
             delay: Delay::default(),
             rate_per_second: None,
             loss: 0.0,
+            receipts: 0.0,
+            failures: 0.0,
             country_failures: BTreeMap::new(),
             codes_kept: NonZeroUsize::new(100_000).expect("not zero"),
         }
@@ -93,16 +101,54 @@ pub struct DeliveredCode {
 /// Clones share the phones.
 #[derive(Clone)]
 pub struct Sandbox {
-    config: Arc<SandboxConfig>,
+    behaviour: Behaviour,
     tasks: Tasks,
     phones: Arc<Phones>,
+    receipts: Arc<Receipts>,
+    messages: Arc<AtomicU64>,
     on_the_way: Arc<Semaphore>,
     /// When the rate limit is next at rest (GCRA's theoretical arrival time).
     rested_at: Arc<Mutex<Instant>>,
 }
 
-/// What has been delivered.
+/// How one sandbox behaves at present. Clones are handles on the same.
+#[derive(Clone)]
+struct Behaviour(Arc<Mutex<Arc<SandboxConfig>>>);
+
+/// What of a behaviour is to change. What is absent stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Change {
+    /// 0: any number.
+    pub rate_per_second: Option<u32>,
+    pub loss: Option<f64>,
+    pub failures: Option<f64>,
+    pub delay: Option<Duration>,
+}
+
+impl Behaviour {
+    fn new(config: SandboxConfig) -> Self {
+        Self(Arc::new(Mutex::new(Arc::new(config))))
+    }
+
+    fn now(&self) -> Arc<SandboxConfig> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change(&self, change: Change) {
+        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *now = Arc::new(SandboxConfig {
+            rate_per_second: change.rate_per_second.map_or(now.rate_per_second, NonZeroU32::new),
+            loss: change.loss.unwrap_or(now.loss),
+            failures: change.failures.unwrap_or(now.failures),
+            delay: change.delay.map_or(now.delay, Delay::Fixed),
+            ..SandboxConfig::clone(&now)
+        });
+    }
+}
+
+/// What has been delivered, and who delivers.
 struct Phones {
+    named: Mutex<Vec<(String, Behaviour)>>,
     last: Mutex<LastCodes>,
     watchers: broadcast::Sender<DeliveredCode>,
 }
@@ -118,11 +164,14 @@ impl Sandbox {
     pub fn new(config: SandboxConfig, tasks: &Tasks) -> Self {
         let kept = config.codes_kept.get();
         let last = LastCodes { codes: HashMap::new(), order: VecDeque::new(), kept };
-        let phones = Phones { last: Mutex::new(last), watchers: broadcast::Sender::new(WATCH_BACKLOG) };
+        let watchers = broadcast::Sender::new(WATCH_BACKLOG);
+        let phones = Phones { named: Mutex::default(), last: Mutex::new(last), watchers };
         Self {
-            config: Arc::new(config),
+            behaviour: Behaviour::new(config),
             tasks: tasks.clone(),
             phones: Arc::new(phones),
+            receipts: Arc::default(),
+            messages: Arc::default(),
             on_the_way: Arc::new(Semaphore::new(ON_THE_WAY_MAX)),
             rested_at: Arc::new(Mutex::new(Instant::now())),
         }
@@ -132,11 +181,32 @@ impl Sandbox {
     /// before.
     pub fn beside(&self, config: SandboxConfig) -> Self {
         Self {
-            config: Arc::new(config),
+            behaviour: Behaviour::new(config),
+            receipts: Arc::default(),
+            messages: Arc::default(),
             rested_at: Arc::new(Mutex::new(Instant::now())),
             on_the_way: Arc::new(Semaphore::new(ON_THE_WAY_MAX)),
             ..self.clone()
         }
+    }
+
+    /// From now on it can be told by this name how to behave.
+    pub(crate) fn named(self, name: &str) -> Self {
+        let mut named = self.phones.named.lock().unwrap_or_else(PoisonError::into_inner);
+        named.push((name.to_owned(), self.behaviour.clone()));
+        drop(named);
+        self
+    }
+
+    /// Changes how the one of this name behaves, or all for an empty name. Says whether there is one.
+    pub fn behave(&self, name: &str, change: Change) -> bool {
+        let named = self.phones.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_known = false;
+        for (_, behaviour) in named.iter().filter(|(its, _)| name.is_empty() || its == name) {
+            behaviour.change(change);
+            is_known = true;
+        }
+        is_known
     }
 
     /// The last code that reached a number.
@@ -154,8 +224,8 @@ impl Sandbox {
         self.tasks.cancelled()
     }
 
-    fn within_rate(&self) -> Result<(), ProviderError> {
-        let Some(rate) = self.config.rate_per_second else { return Ok(()) };
+    fn within_rate(&self, config: &SandboxConfig) -> Result<(), ProviderError> {
+        let Some(rate) = config.rate_per_second else { return Ok(()) };
         let now = Instant::now();
         let mut rested_at = self.rested_at.lock().unwrap_or_else(PoisonError::into_inner);
         let rests_at = (*rested_at).max(now) + Duration::from_secs(1) / rate.get();
@@ -168,27 +238,42 @@ impl Sandbox {
         }
     }
 
-    fn country_fails(&self, number: &PhoneNumber) -> bool {
-        let shares = &self.config.country_failures;
-        !shares.is_empty() && happens(shares.get(&number.country_code().to_string()).copied().unwrap_or(0.0))
+    fn fails(config: &SandboxConfig, number: &PhoneNumber) -> bool {
+        let shares = &config.country_failures;
+        let in_country = || shares.get(&number.country_code().to_string()).copied().unwrap_or(0.0);
+        happens(config.failures) || (!shares.is_empty() && happens(in_country()))
     }
 }
 
 #[async_trait]
 impl Provider for Sandbox {
     async fn send(&self, number: &PhoneNumber, _: Transport, code: &Code) -> Result<Accepted, ProviderError> {
-        self.within_rate()?;
-        if self.country_fails(number) {
+        let config = self.behaviour.now();
+        self.within_rate(&config)?;
+        if Self::fails(&config, number) {
             return Err(ProviderError::Failed("a failure that was asked for".into()));
         }
-        let accepted = Accepted { delivery_delay: Some(self.config.delay.average()) };
-        if happens(self.config.loss) {
+        let message = self.messages.fetch_add(1, Ordering::Relaxed).to_string();
+        let receipts = happens(config.receipts).then(|| self.receipts.sender());
+        let tell = move |message: &str, delivery| {
+            if let Some(receipts) = &receipts {
+                // What finds no room is lost, as receipts may be.
+                drop(receipts.try_send(Receipt { message: message.to_owned(), delivery }));
+            }
+        };
+        let accepted = Accepted {
+            delivery_delay: Some(config.delay.average()),
+            message: (config.receipts > 0.0).then(|| message.clone()),
+        };
+        if happens(config.loss) {
+            tell(&message, Delivery::Failed);
             return Ok(accepted);
         }
         let delivered = DeliveredCode { number: number.clone(), code: *code };
-        let delay = self.config.delay.sample();
+        let delay = config.delay.sample();
         if delay.is_zero() {
             self.phones.deliver(delivered);
+            tell(&message, Delivery::Arrived);
             return Ok(accepted);
         }
         let Ok(permit) = Arc::clone(&self.on_the_way).try_acquire_owned() else {
@@ -197,12 +282,19 @@ impl Provider for Sandbox {
         let (phones, cancelled) = (Arc::clone(&self.phones), self.tasks.cancelled());
         self.tasks.spawn("sandbox delivery", async move {
             tokio::select! {
-                () = tokio::time::sleep(delay) => phones.deliver(delivered),
+                () = tokio::time::sleep(delay) => {
+                    phones.deliver(delivered);
+                    tell(&message, Delivery::Arrived);
+                }
                 () = cancelled => {}
             }
             drop(permit);
         });
         Ok(accepted)
+    }
+
+    async fn next_receipt(&self) -> Receipt {
+        self.receipts.next().await
     }
 }
 
@@ -239,7 +331,7 @@ impl LastCodes {
 
 impl fmt::Debug for Sandbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sandbox").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Sandbox").field("config", &self.behaviour.now()).finish_non_exhaustive()
     }
 }
 
@@ -312,6 +404,33 @@ mod tests {
         }
         let kept: Vec<bool> = NUMBERS.iter().map(|number| sandbox.last_code(number).is_some()).collect();
         assert_eq!(kept, [false, true, true]);
+    }
+
+    #[tokio::test]
+    async fn a_sandbox_can_be_told_to_have_a_bad_day() {
+        let first = Sandbox::new(SandboxConfig::default(), &Tasks::new()).named("first");
+        let second = first.beside(SandboxConfig::default()).named("second");
+        let bad = Change { failures: Some(1.0), ..Change::default() };
+        assert!(first.behave("second", bad) && !first.behave("third", bad));
+        first.send(&number(NUMBERS[0]), Transport::Sms, &code()).await.unwrap();
+        second.send(&number(NUMBERS[0]), Transport::Sms, &code()).await.unwrap_err();
+        assert!(
+            first.behave("", Change { failures: Some(0.0), rate_per_second: Some(1), ..Change::default() })
+        );
+        second.send(&number(NUMBERS[0]), Transport::Sms, &code()).await.unwrap();
+        let throttled = second.send(&number(NUMBERS[0]), Transport::Sms, &code()).await;
+        assert!(matches!(throttled, Err(ProviderError::Throttled { .. })), "{throttled:?}");
+    }
+
+    #[tokio::test]
+    async fn receipts_are_given_for_what_arrives_and_for_what_is_lost() {
+        let receipts = |loss| SandboxConfig { receipts: 1.0, loss, ..SandboxConfig::default() };
+        for (loss, delivery) in [(0.0, Delivery::Arrived), (1.0, Delivery::Failed)] {
+            let sandbox = Sandbox::new(receipts(loss), &Tasks::new());
+            let sent = sandbox.send(&number(NUMBERS[0]), Transport::Sms, &code()).await.unwrap();
+            let message = sent.message.unwrap();
+            assert_eq!(sandbox.next_receipt().await, Receipt { message, delivery });
+        }
     }
 
     #[test]

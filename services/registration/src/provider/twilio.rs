@@ -1,9 +1,12 @@
 //! Twilio's REST API of 2010: `Messages.json` for an SMS, `Calls.json` for a call that says the code.
 //!
-//! Its error codes are in <https://www.twilio.com/docs/api/errors>. An answer's text may repeat the number, so only its
+//! What became of messages is asked for, of some of them ([`polls`]): `GET Messages/{sid}.json`. Its error codes are in <https://www.twilio.com/docs/api/errors>. An answer's text may repeat the number, so only its
 //! code goes into errors.
 
+mod polls;
+
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,7 +17,8 @@ use spillway_store::verifications::Transport;
 use spillway_types::PhoneNumber;
 
 use super::client::{failed, retry_after};
-use super::{Accepted, Code, Provider, ProviderError};
+use super::{Accepted, Code, Delivery, Provider, ProviderError, Receipt};
+use polls::Polls;
 
 /// An answer is about 1 KB.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -39,6 +43,11 @@ pub struct TwilioConfig {
     pub text: String,
     /// Said twice, each digit by itself.
     pub voice_text: String,
+    /// Whether it is asked what became of messages: of as many as it answers for in turn.
+    pub receipts: bool,
+    /// How long after a message it is asked for the first time; each further time, after twice as long.
+    #[serde(with = "humantime_serde")]
+    pub receipt_after: Duration,
     /// For what speaks as Twilio does.
     pub base_url: String,
     /// For one request as a whole.
@@ -57,6 +66,8 @@ impl Default for TwilioConfig {
             messaging_service_sid: String::new(),
             text: "Your code is {code}".to_owned(),
             voice_text: "Your code is {code}".to_owned(),
+            receipts: true,
+            receipt_after: Duration::from_secs(2),
             base_url: "https://api.twilio.com".to_owned(),
             timeout: Duration::from_secs(8),
             connect_timeout: Duration::from_secs(3),
@@ -85,6 +96,8 @@ pub enum TwilioConfigError {
         "from is empty: calls need a number to come from, so set it or leave \"voice\" out of transports"
     )]
     NoCaller,
+    #[error("receipt_after must be more than 0")]
+    ReceiptAfter,
     #[error("{0} has no {{code}}")]
     NoCode(&'static str),
     #[error(transparent)]
@@ -96,6 +109,7 @@ pub struct Twilio {
     client: Client,
     messages: Url,
     calls: Url,
+    polls: Arc<Polls>,
     config: TwilioConfig,
 }
 
@@ -120,6 +134,9 @@ impl Twilio {
                 return Err(TwilioConfigError::NoCode(name));
             }
         }
+        if config.receipt_after.is_zero() {
+            return Err(TwilioConfigError::ReceiptAfter);
+        }
         let url = |file: &str| {
             let mut url = Url::parse(&config.base_url).ok().filter(|url| url.scheme().starts_with("http"))?;
             let path = ["2010-04-01", "Accounts", &config.account_sid, file];
@@ -130,6 +147,7 @@ impl Twilio {
             client: outbound::client(config.timeout, config.connect_timeout)?,
             messages: url("Messages.json").ok_or(TwilioConfigError::BaseUrl)?,
             calls: url("Calls.json").ok_or(TwilioConfigError::BaseUrl)?,
+            polls: Arc::new(Polls::new(config.receipt_after)),
             config: config.clone(),
         })
     }
@@ -167,7 +185,42 @@ impl Provider for Twilio {
         let request = request.basic_auth(&self.config.account_sid, Some(&self.config.auth_token));
         let response = request.send().await.map_err(failed)?;
         let (status, pause) = (response.status(), retry_after(&response));
-        judge(status, pause, &outbound::body(response, ANSWER_BYTES_MAX).await)
+        let sid = judge(status, pause, &outbound::body(response, ANSWER_BYTES_MAX).await)?;
+        let is_followed = self.config.receipts && transport == Transport::Sms && self.polls.follow(&sid);
+        Ok(Accepted { delivery_delay: None, message: is_followed.then_some(sid) })
+    }
+
+    async fn next_receipt(&self) -> Receipt {
+        loop {
+            let poll = self.polls.next().await;
+            match self.ask(&poll.sid).await {
+                Delivery::Unknown => self.polls.again(poll),
+                delivery => return Receipt { message: poll.sid, delivery },
+            }
+        }
+    }
+}
+
+impl Twilio {
+    /// What became of a message; whatever cannot be learnt is unknown, and may be known the next time.
+    async fn ask(&self, sid: &str) -> Delivery {
+        let mut url = self.messages.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop().extend(["Messages", &format!("{sid}.json")]);
+        }
+        let request =
+            self.client.get(url).basic_auth(&self.config.account_sid, Some(&self.config.auth_token));
+        let Ok(response) = request.send().await else { return Delivery::Unknown };
+        if !response.status().is_success() {
+            return Delivery::Unknown;
+        }
+        let answer: Answer =
+            serde_json::from_slice(&outbound::body(response, ANSWER_BYTES_MAX).await).unwrap_or_default();
+        match answer.status.as_ref().and_then(|status| status.as_str()) {
+            Some("delivered" | "read") => Delivery::Arrived,
+            Some("undelivered" | "failed" | "canceled") => Delivery::Failed,
+            _ => Delivery::Unknown,
+        }
     }
 }
 
@@ -181,9 +234,12 @@ struct Answer {
     code: Option<u32>,
     /// Of a message that was made and cannot be delivered.
     error_code: Option<u32>,
+    /// A word in a message, a number in an error.
+    status: Option<serde_json::Value>,
 }
 
-fn judge(status: StatusCode, pause: Duration, body: &[u8]) -> Result<Accepted, ProviderError> {
+/// The name of the message or call that was made.
+fn judge(status: StatusCode, pause: Duration, body: &[u8]) -> Result<String, ProviderError> {
     // What is no JSON has no code, and on success no id.
     let answer: Answer = serde_json::from_slice(body).unwrap_or_default();
     let code = answer.code.or(answer.error_code);
@@ -196,7 +252,7 @@ fn judge(status: StatusCode, pause: Duration, body: &[u8]) -> Result<Accepted, P
     }
     if status.is_success() && code.is_none() {
         return match answer.sid {
-            Some(_) => Ok(Accepted::default()),
+            Some(sid) => Ok(sid),
             None => Err(ProviderError::Failed("it answered success without an id".into())),
         };
     }

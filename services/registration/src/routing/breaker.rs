@@ -40,6 +40,17 @@ pub(crate) enum BreakerState {
     Open,
 }
 
+/// How far a provider can be counted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readiness {
+    Ready,
+    /// One call at a time.
+    Probing,
+    /// Nobody seems to receive its codes: when there is nobody else.
+    LastResort,
+    Shut,
+}
+
 /// What became of a call, as far as it says something about the provider's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Health {
@@ -99,6 +110,16 @@ impl Breaker {
     /// cause may be that nobody types codes at present.
     pub(super) fn is_collapsed(&self) -> bool {
         self.collapsed && matches!(self.phase, Phase::Open { .. })
+    }
+
+    /// How far it lets calls through.
+    pub(super) fn readiness(&self, now: Instant) -> Readiness {
+        match self.phase {
+            Phase::Closed { .. } => Readiness::Ready,
+            Phase::Open { until } if until > now && self.collapsed => Readiness::LastResort,
+            Phase::Open { until } if until > now => Readiness::Shut,
+            Phase::Open { .. } | Phase::HalfOpen { .. } => Readiness::Probing,
+        }
     }
 
     /// A call goes out.

@@ -12,6 +12,8 @@ use spillway_types::Timestamp;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
+/// What is left at the end of a window may not go in one moment.
+const LASTS_MIN: Duration = Duration::from_secs(10);
 
 /// What may be spent, in millionths of the currency's unit; absent: any amount.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +31,13 @@ pub(crate) enum Scope {
     Hour,
     Day,
     Country(u16),
+}
+
+/// What may still be spent, and how long it has to last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub(crate) amount: u64,
+    pub(crate) lasts: Duration,
 }
 
 /// There is not enough left.
@@ -138,6 +147,25 @@ impl Budget {
         (left(&mut self.hour), left(&mut self.day))
     }
 
+    /// What is left of a country's day; `None` if it has no limit.
+    pub(crate) fn left_in(&mut self, country: u16, now: Timestamp) -> Option<Left> {
+        let of_country = |(scope, window): (Scope, &mut Window)| {
+            matches!(scope, Scope::Country(_)).then(|| window.lasting(now))
+        };
+        self.windows(country, now).find_map(of_country)
+    }
+
+    /// What is left of the hour and of the day, and how long it has to last: for the rest of the window, but a day's money for an hour only,
+    /// because a day in which many sign up is not known for one in its morning. So it falls off over hours, and not at once.
+    pub(crate) fn lasting(&mut self, now: Timestamp) -> [Option<Left>; 2] {
+        [&mut self.hour, &mut self.day].map(|window| {
+            window.as_mut().map(|window| {
+                window.turn(now);
+                window.lasting(now)
+            })
+        })
+    }
+
     fn windows(&mut self, country: u16, now: Timestamp) -> impl Iterator<Item = (Scope, &mut Window)> {
         let limit = self.limits.countries.get(&country).copied().or(self.limits.country_day);
         let started = self.started;
@@ -170,6 +198,11 @@ impl Window {
 
     fn left(&self) -> u64 {
         self.limit.saturating_sub(self.spent)
+    }
+
+    fn lasting(&self, now: Timestamp) -> Left {
+        let end = self.begin.saturating_add(self.length);
+        Left { amount: self.left(), lasts: end.since(now).clamp(LASTS_MIN, HOUR) }
     }
 
     /// Begins the next window when it is time. A clock that is set back begins none.
@@ -256,6 +289,19 @@ mod tests {
         let mut budget = Budget::new(limits(100, 2_400), after(1_800));
         assert_eq!(budget.left(after(1_800)), (Some(50), Some(2_350)));
         assert_eq!(budget.left(after(3_600)).0, Some(100));
+    }
+
+    #[test]
+    fn money_lasts_for_the_hour_and_a_days_money_for_an_hour() {
+        let mut budget = Budget::new(limits(100, 2_400), MIDNIGHT);
+        let lasts = |seconds| Duration::from_secs(seconds);
+        let [hour, day] = budget.lasting(after(900));
+        assert_eq!(hour, Some(Left { amount: 100, lasts: lasts(2_700) }));
+        assert_eq!(day, Some(Left { amount: 2_400, lasts: lasts(3_600) }));
+        let [hour, day] = budget.lasting(after(86_399));
+        assert_eq!(hour, Some(Left { amount: 100, lasts: LASTS_MIN }));
+        assert_eq!(day, Some(Left { amount: 2_400, lasts: LASTS_MIN }));
+        assert_eq!(budget.left_in(49, after(0)), None);
     }
 
     proptest! {

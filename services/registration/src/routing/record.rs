@@ -22,6 +22,8 @@ const PAST_MIN: f64 = 100.0;
 const LATELY_MIN: f64 = 25.0;
 /// A collapse is a conversion below half of its own past: weather and weekends move it by a tenth.
 const COLLAPSE: f64 = 0.5;
+/// One receipt of ten minutes ago counts still.
+const RECEIPTS_MIN: f64 = 0.4;
 /// How many codes the provider's conversion in all countries is worth as a prior for one country.
 const PRIOR: f64 = 10.0;
 
@@ -41,6 +43,11 @@ struct Record {
     verified: Faded,
     sent_lately: f64,
     verified_lately: f64,
+    /// Receipts, and those that say that the message has arrived.
+    receipts: Faded,
+    arrived: Faded,
+    receipts_lately: f64,
+    arrived_lately: f64,
     attempts: Faded,
     accepted: Faded,
     /// Seconds, and codes that they are the sum of.
@@ -82,6 +89,22 @@ impl Records {
         });
     }
 
+    /// The provider has said whether the message has arrived.
+    pub(super) fn receipted(&mut self, cell: Cell, arrived: bool, now: Instant) {
+        self.each(cell, now, |record| {
+            record.receipts.add(1.0, now);
+            record.arrived.add(f64::from(arrived), now);
+            let keep = 1.0 - 1.0 / LATELY;
+            record.receipts_lately = record.receipts_lately * keep + 1.0;
+            record.arrived_lately = record.arrived_lately * keep + f64::from(arrived);
+        });
+    }
+
+    /// Whether the provider gives receipts.
+    pub(super) fn gives_receipts(&self, provider: usize, transport: Transport, now: Instant) -> bool {
+        self.wide.get(&(provider, transport)).is_some_and(|record| record.receipts.get(now) >= RECEIPTS_MIN)
+    }
+
     /// A code whose time was thought to be over has been typed after all.
     pub(super) fn late(&mut self, cell: Cell, now: Instant) {
         self.each(cell, now, |record| record.verified.add(1.0, now));
@@ -110,37 +133,42 @@ impl Records {
             .map_or(1.0, |record| (record.accepted.get(now) + 1.0) / (record.attempts.get(now) + 1.0))
     }
 
-    /// Whether codes are taken and, compared with its own past, hardly anybody receives them.
+    /// Whether codes are taken and, compared with its own past, hardly anybody receives them: as few are typed, or as the provider says itself.
     pub(super) fn has_collapsed(&self, provider: usize, transport: Transport, now: Instant) -> bool {
         let Some(record) = self.wide.get(&(provider, transport)) else { return false };
-        let (sent, lately) = (record.sent.get(now), record.sent_lately);
-        if lately < LATELY_MIN || sent < PAST_MIN {
-            return false;
-        }
-        wilson::upper(record.verified_lately, lately) < COLLAPSE * record.verified.get(now) / sent
+        let collapsed = |(hits, of): (f64, f64), (hits_lately, lately): (f64, f64)| {
+            lately >= LATELY_MIN
+                && of >= PAST_MIN
+                && wilson::upper(hits_lately, lately) < COLLAPSE * hits / of
+        };
+        let typed = (record.verified.get(now), record.sent.get(now));
+        let arrived = (record.arrived.get(now), record.receipts.get(now));
+        collapsed(typed, (record.verified_lately, record.sent_lately))
+            || collapsed(arrived, (record.arrived_lately, record.receipts_lately))
     }
 
     /// Begins "lately" anew, so that a provider that is tried again is judged by what it does then.
     pub(super) fn forget_lately(&mut self, provider: usize, transport: Transport) {
         if let Some(record) = self.wide.get_mut(&(provider, transport)) {
             (record.sent_lately, record.verified_lately) = (0.0, 0.0);
+            (record.receipts_lately, record.arrived_lately) = (0.0, 0.0);
         }
     }
 
-    /// Over all countries: the share of codes that were typed, and the mean delay. `None` where nothing is known.
+    /// Over all countries: the share of codes that were typed, the share that arrived as receipts say, and the mean delay. `None` where nothing is known.
     pub(super) fn summary(
         &self,
         provider: usize,
         transport: Transport,
         now: Instant,
-    ) -> (Option<f64>, Option<Duration>) {
-        let Some(record) = self.wide.get(&(provider, transport)) else { return (None, None) };
+    ) -> (Option<f64>, Option<f64>, Option<Duration>) {
+        let Some(record) = self.wide.get(&(provider, transport)) else { return (None, None, None) };
         let mean = |sum: &Faded, count: &Faded| {
             let count = count.get(now);
             (count > 1e-3).then(|| (sum.get(now) / count).max(0.0))
         };
         let delay = mean(&record.delay, &record.delays).map(Duration::from_secs_f64);
-        (mean(&record.verified, &record.sent), delay)
+        (mean(&record.verified, &record.sent), mean(&record.arrived, &record.receipts), delay)
     }
 
     fn each(&mut self, cell: Cell, now: Instant, change: impl Fn(&mut Record)) {
@@ -157,6 +185,10 @@ impl Record {
             verified: faded(CONVERSION),
             sent_lately: 0.0,
             verified_lately: 0.0,
+            receipts: faded(ANSWERS),
+            arrived: faded(ANSWERS),
+            receipts_lately: 0.0,
+            arrived_lately: 0.0,
             attempts: faded(ANSWERS),
             accepted: faded(ANSWERS),
             delay: faded(ANSWERS),

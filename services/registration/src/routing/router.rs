@@ -8,11 +8,14 @@ use spillway_store::verifications::{ProviderTag, Transport, VerificationId};
 use spillway_types::Timestamp;
 use tokio::time::Instant;
 
-use super::breaker::{Breaker, BreakerState, Health, Pass};
+use super::breaker::{Breaker, BreakerState, Health, Pass, Readiness};
 use super::budget::{Budget, Limits as BudgetLimits, Reservation, Scope};
+use super::capacity::{Capacity, CountryCapacity, paid, shared_out};
 use super::choice::{Candidate, choose};
+use super::flow::Flow;
 use super::guard::{Guard, Limits as GuardLimits, Places, Verdict as GuardVerdict};
 use super::rate::Rate;
+use super::receipts::{Delivery, Message, Receipts};
 use super::record::{Cell, Records};
 use super::terms::Terms;
 use super::trials::{Judgement, Trial, Trials};
@@ -20,6 +23,12 @@ use super::trials::{Judgement, Trial, Trials};
 /// A code that is held by the guard asks again after this part of the grace: its place opens when others are typed.
 const HOLD_PART: u32 = 16;
 const HOLD_MAX: Duration = Duration::from_secs(5);
+/// Codes a second that can be counted on while a provider is tried with one at a time.
+const PROBES: f64 = 1.0;
+/// Of the last minute's messages, so many may have no receipt before it is thought that they are late.
+const MISSING_MAX: f64 = 0.5;
+/// Of what is sent, so that it is seen when they arrive again.
+const LEFT_WHEN_NONE_ARRIVE: f64 = 0.05;
 /// A grace longer than this would keep too many codes in memory.
 const GRACE_MAX: Duration = Duration::from_secs(600);
 
@@ -97,8 +106,8 @@ impl Ticket {
 pub(crate) enum End {
     Accepted {
         session: VerificationId,
-        /// From the request to the phone, as far as it is known.
-        delay: Duration,
+        /// From the request to the phone, as far as it is known. Absent: a receipt will tell.
+        delay: Option<Duration>,
         /// What nine of ten codes take at present.
         estimate: Duration,
     },
@@ -113,11 +122,23 @@ pub(crate) enum End {
     NotSent,
 }
 
+/// Something final that a provider has said of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Receipted {
+    pub(crate) session: VerificationId,
+    pub(crate) provider: ProviderTag,
+    pub(crate) arrived: bool,
+    /// From the request to the receipt.
+    pub(crate) delay: Duration,
+}
+
 /// How one provider does, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Standing {
     pub(crate) breaker: BreakerState,
     pub(crate) conversion: Option<f64>,
+    /// Share of messages that arrived, as receipts say.
+    pub(crate) arrived: Option<f64>,
     pub(crate) delay: Option<Duration>,
     /// Codes a second; infinite when there is no limit.
     pub(crate) rate: f64,
@@ -130,6 +151,8 @@ pub(crate) struct Router {
     budget: Budget,
     guard: Option<Guard>,
     trials: Trials,
+    receipts: Receipts,
+    flow: Flow,
     /// A lone provider that nobody need be kept from is used whatever becomes of its codes.
     is_followed: bool,
     worth: f64,
@@ -157,17 +180,25 @@ impl Router {
         };
         let is_guarded = config.terms.iter().any(|terms| terms.guarded);
         let is_choice = config.terms.len() > 1;
+        let receipts = Receipts::new(config.terms.len());
         Self {
             lines: config.terms.into_iter().map(line).collect(),
             records: Records::default(),
             budget: Budget::new(config.budget, now.wall),
             guard: config.guard.filter(|_| is_guarded).map(Guard::new),
             trials: Trials::default(),
+            receipts,
+            flow: Flow::new(now.at),
             is_followed: is_guarded || is_choice,
             worth: config.worth.max(1) as f64,
             grace_min: config.grace_min,
             rng,
         }
+    }
+
+    /// A sign-up with a number of this country has begun.
+    pub(crate) fn began(&mut self, country: u16, now: Instant) {
+        self.flow.began(country, now);
     }
 
     /// Decides about a code, and reserves for it what it needs.
@@ -187,6 +218,7 @@ impl Router {
                 GuardVerdict::Pretend => return Verdict::Pretend,
                 GuardVerdict::Hold => {
                     let pause = (self.grace_min / HOLD_PART).clamp(Duration::from_millis(10), HOLD_MAX);
+                    self.flow.put_aside(pause, now.at);
                     return Verdict::Wait { why: Why::Guard, pause, everybody: false };
                 }
             }
@@ -202,6 +234,7 @@ impl Router {
     /// Takes a ticket back. Answers with the state of the provider's breaker if that has changed.
     pub(crate) fn end(&mut self, ticket: Ticket, end: End, now: Now) -> Option<BreakerState> {
         let Ticket { provider, pass, reservation, trial, .. } = ticket;
+        let cost = reservation.cost();
         let transport = trial.cell.2;
         let before = self.lines[provider].breaker(transport).state(now.at);
         let health = match end {
@@ -224,8 +257,11 @@ impl Router {
         }
         match end {
             End::Accepted { session, delay, estimate } => {
+                self.flow.sent(cost, now.at);
                 self.records.answered(trial.cell, true, now.at);
-                self.records.delayed(trial.cell, delay, now.at);
+                if let Some(delay) = delay {
+                    self.records.delayed(trial.cell, delay, now.at);
+                }
                 let grace = self.grace_min.max(estimate * 2).min(GRACE_MAX.max(self.grace_min));
                 if self.is_followed
                     && let Some(known) = self.trials.sent(session, trial, grace, now.at)
@@ -244,6 +280,39 @@ impl Router {
         }
         let after = self.lines[provider].breaker(transport).state(now.at);
         (after != before).then_some(after)
+    }
+
+    /// The provider took the code of `ticket`, `waited` after it was asked for, and will call it `name`. Answers with what it has said of it
+    /// already.
+    pub(crate) fn awaits_receipt(
+        &mut self,
+        ticket: &Ticket,
+        name: &str,
+        session: VerificationId,
+        waited: Duration,
+        now: Instant,
+    ) -> Option<Receipted> {
+        let message = Message { cell: ticket.trial.cell, session, taken_at: now, waited };
+        let delivery = self.receipts.taken(name, message, now)?;
+        Some(self.receipted(message, delivery, now))
+    }
+
+    /// A receipt has come. Answers with what is new by it.
+    pub(crate) fn receipt(
+        &mut self,
+        provider: usize,
+        name: &str,
+        delivery: Delivery,
+        now: Instant,
+    ) -> Option<Receipted> {
+        let message = self.receipts.came(provider, name, delivery, now)?;
+        Some(self.receipted(message, delivery, now))
+    }
+
+    /// Whether a provider is known to give receipts.
+    pub(crate) fn gives_receipts(&self, ticket: &Ticket, now: Instant) -> bool {
+        let (provider, _, transport) = ticket.trial.cell;
+        self.records.gives_receipts(provider, transport, now)
     }
 
     /// A session's code was typed.
@@ -303,8 +372,79 @@ impl Router {
 
     pub(crate) fn standing(&self, provider: usize, transport: Transport, now: Instant) -> Standing {
         let line = &self.lines[provider];
-        let (conversion, delay) = self.records.summary(provider, transport, now);
-        Standing { breaker: line.breaker(transport).state(now), conversion, delay, rate: line.rate.limit() }
+        let (conversion, arrived, delay) = self.records.summary(provider, transport, now);
+        Standing {
+            breaker: line.breaker(transport).state(now),
+            conversion,
+            arrived,
+            delay,
+            rate: line.rate.limit(),
+        }
+    }
+
+    /// What can be sent. `calls`: calls a second that there is room for, whoever takes them.
+    pub(crate) fn capacity(&mut self, calls: f64, queued: usize, now: Now) -> Capacity {
+        let arriving: Vec<f64> =
+            (0..self.lines.len()).map(|provider| self.arriving(provider, now.at)).collect();
+        let all = self.counted_on(None, &arriving, now.at).min(calls);
+        let serving = |country| self.counted_on(Some(country), &arriving, now.at).min(calls);
+        let providers = shared_out(all, &self.flow, serving, now.at);
+        let countries: Vec<(u16, f64)> = self.flow.sign_ups(now.at).collect();
+        let sms = self.lines.iter().filter(|line| line.terms.transports.contains(&Transport::Sms));
+        let dearest = sms.clone().map(|line| line.terms.dearest_sms()).max().unwrap_or(0);
+        let cost = self.flow.cost(dearest, now.at);
+        let is_free = sms
+            .clone()
+            .any(|line| line.terms.dearest_sms() == 0 && line.sms.readiness(now.at) == Readiness::Ready);
+        let cost = if is_free { 0.0 } else { cost };
+        let [hour, day] = self.budget.lasting(now.wall);
+        let paid_in = |(country, sign_ups)| CountryCapacity {
+            country,
+            sign_ups,
+            paid: paid(self.budget.left_in(country, now.wall), cost),
+        };
+        let sign_ups = countries.iter().map(|(_, count)| count).sum();
+        Capacity {
+            providers,
+            paid: paid(hour, cost).min(paid(day, cost)),
+            codes: self.flow.codes(now.at),
+            sign_ups,
+            aside: self.flow.aside(now.at),
+            queued,
+            countries: countries.into_iter().map(paid_in).collect(),
+        }
+    }
+
+    /// Codes a second that arrive, where receipts say that most of the last minute's have not: whoever takes everything and delivers it
+    /// late is as full as one who says so. Infinite where they have.
+    fn arriving(&mut self, provider: usize, now: Instant) -> f64 {
+        if !self.records.gives_receipts(provider, Transport::Sms, now) {
+            return f64::INFINITY;
+        }
+        match self.receipts.missing(provider, now) {
+            Some(missing) if missing > MISSING_MAX => {
+                self.lines[provider].rate.measured_lately(now) * (1.0 - missing).max(LEFT_WHEN_NONE_ARRIVE)
+            }
+            _ => f64::INFINITY,
+        }
+    }
+
+    /// SMS a second that providers take, for a country or for all. Those that are thought to reach nobody count when no others are left.
+    fn counted_on(&self, country: Option<u16>, arriving: &[f64], now: Instant) -> f64 {
+        let rates = |last_resort| {
+            let serving = self.lines.iter().zip(arriving).filter(move |(line, _)| match country {
+                Some(country) => line.terms.serves(country, Transport::Sms),
+                None => line.terms.transports.contains(&Transport::Sms),
+            });
+            serving.map(move |(line, arriving)| match line.sms.readiness(now) {
+                Readiness::Ready => line.rate.usable(now).min(*arriving),
+                Readiness::Probing => line.rate.usable(now).min(PROBES),
+                Readiness::LastResort if last_resort => line.rate.usable(now),
+                Readiness::LastResort | Readiness::Shut => 0.0,
+            })
+        };
+        let rate: f64 = rates(false).sum();
+        if rate > 0.0 { rate } else { rates(true).sum() }
     }
 
     fn serving(&self, country: u16, transport: Transport) -> Vec<usize> {
@@ -415,7 +555,12 @@ impl Router {
 
     fn wait(&mut self, why: Why, until: Instant, now: Now) -> Verdict {
         let pause = until.saturating_duration_since(now.at);
-        Verdict::Wait { why, pause, everybody: self.is_everybody_waiting(now) }
+        let everybody = self.is_everybody_waiting(now);
+        // A rate that has no room now has some soon; other codes do not go past these because of something that only these lack.
+        if !everybody && matches!(why, Why::Breaker | Why::Budget(Scope::Country(_))) {
+            self.flow.put_aside(pause, now.at);
+        }
+        Verdict::Wait { why, pause, everybody }
     }
 
     /// Whether no provider could take any code at present, of whatever transport and country.
@@ -457,6 +602,19 @@ impl Router {
                 }
             }
         }
+    }
+
+    fn receipted(&mut self, message: Message, delivery: Delivery, now: Instant) -> Receipted {
+        let Message { cell, session, taken_at, waited } = message;
+        let arrived = delivery == Delivery::Arrived;
+        let delay = waited + now.saturating_duration_since(taken_at);
+        self.records.receipted(cell, arrived, now);
+        if arrived {
+            self.records.delayed(cell, delay, now);
+        } else {
+            self.look_for_collapse(cell, now);
+        }
+        Receipted { session, provider: self.lines[cell.0].tag, arrived, delay }
     }
 
     fn look_for_collapse(&mut self, (provider, _, transport): Cell, now: Instant) {

@@ -69,6 +69,11 @@ impl Terms {
         served.flat_map(|(_, c)| c.countries.values().copied().chain([c.default])).min().unwrap_or(0)
     }
 
+    /// The most that an SMS costs anywhere, in millionths of the currency's unit.
+    pub(crate) fn dearest_sms(&self) -> u64 {
+        self.sms.countries.values().copied().fold(self.sms.default, u64::max)
+    }
+
     pub(crate) fn costs_money(&self) -> bool {
         [&self.sms, &self.voice]
             .iter()

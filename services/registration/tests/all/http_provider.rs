@@ -111,8 +111,8 @@ async fn answers_are_told_apart() {
         ("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n", "refused"),
         ("HTTP/1.1 429 Slow\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n", "throttled for 7s"),
         ("HTTP/1.1 429 Slow\r\nretry-after: soon\r\ncontent-length: 0\r\n\r\n", "throttled for 1s"),
-        ("this is not HTTP\r\n\r\n", "failed"),
-        ("", "failed"),
+        ("this is not HTTP\r\n\r\n", "unanswered"),
+        ("", "unanswered"),
     ] {
         let webhook = Webhook::answering(answer).await;
         let outcome = match webhook.send(&code).await {
@@ -122,6 +122,7 @@ async fn answers_are_told_apart() {
                 assert!(!error.to_string().contains("127.0.0.1"), "an address may hold a password: {error}");
                 "failed".to_owned()
             }
+            Err(ProviderError::Unanswered) => "unanswered".to_owned(),
             Err(ProviderError::Refused(_)) => "refused".to_owned(),
         };
         assert_eq!(outcome, expected, "{answer:?}");

@@ -13,7 +13,7 @@ use spillway_types::{AccountId, NumberMac, PhoneNumber, Timestamp};
 use tonic::Status;
 
 use crate::scripted::Scripted;
-use crate::world::{NUMBER, Node, OTHER_NUMBER, PATIENCE, World, config, reason};
+use crate::world::{NUMBER, Node, OTHER_NUMBER, PATIENCE, World, config, next_call, reason};
 
 fn account(enrolled: &internal::Enrolled) -> Vec<u8> {
     enrolled.device.as_ref().unwrap().account_id.to_vec()
@@ -178,4 +178,39 @@ async fn whoever_can_be_found_from_now_on_is_announced_by_his_hash() {
     let session = node.prove(OTHER_NUMBER, &mut calls).await;
     change(&node, &enrolled, &session).await.unwrap();
     assert_eq!(next().await, &mac(&world, OTHER_NUMBER).as_bytes()[..]);
+}
+
+/// The number of an account changes while codes for the old and for the new one are out. Each code proves the number that it was sent to, in the
+/// session that asked for it, and nothing else; an account that has moved is not touched by what becomes of its old number.
+#[tokio::test]
+async fn a_number_changes_while_codes_are_out() {
+    let world = World::new();
+    let (provider, mut calls) = Scripted::accepting();
+    let node = world.node(config(), provider);
+    let moving = node.sign_up(NUMBER, &mut calls).await;
+    // Somebody asks for a code to the old number, and the account's owner for one to the new number, with a slip of the finger first.
+    let old = node.start(NUMBER).await;
+    let old_code = next_call(&mut calls).await;
+    let slip = node.start("+4930123458").await;
+    let slip_code = next_call(&mut calls).await;
+    let new = node.start(OTHER_NUMBER).await;
+    let new_code = next_call(&mut calls).await;
+    assert_eq!((&*old_code.number, &*new_code.number), (NUMBER, OTHER_NUMBER));
+    for (session, code) in [(&new, &slip_code.code), (&new, &old_code.code), (&old, &new_code.code)] {
+        assert!(!node.check(session, code).await.unwrap().verified, "a code of another session");
+    }
+    assert!(node.check(&new, &new_code.code).await.unwrap().verified);
+    change(&node, &moving, &new).await.unwrap();
+
+    // The code that was out still proves the old number, which is nobody's now.
+    assert!(node.check(&old, &old_code.code).await.unwrap().verified);
+    let newcomer = node.create(&old).await.unwrap();
+    assert!(!newcomer.reregistered);
+    assert_ne!(account(&newcomer), account(&moving));
+    node.authenticate(&moving.credential).await.unwrap();
+    assert_eq!(world.found_by(OTHER_NUMBER).await, Some(account(&moving)));
+    assert_eq!(world.found_by(NUMBER).await, Some(account(&newcomer)));
+    // And the slip harms nobody: its code opens an account of its own number, for whoever has it.
+    assert!(node.check(&slip, &slip_code.code).await.unwrap().verified);
+    assert!(!node.create(&slip).await.unwrap().reregistered);
 }

@@ -111,7 +111,7 @@ fn lonely(n: usize) -> String {
     format!("+4930{n:04}1234")
 }
 
-fn metric(node: &Node, line: &str) -> u64 {
+pub(crate) fn metric(node: &Node, line: &str) -> u64 {
     let metrics = prometheus::TextEncoder::new().encode_to_string(&node.registry.gather()).unwrap();
     let value = metrics.lines().find_map(|metric| metric.strip_prefix(line)?.strip_prefix(' '));
     value.map_or(0, |value| value.parse().unwrap())
@@ -365,4 +365,35 @@ async fn a_pumped_session_looks_like_any_other() {
     until("both have left the queue", || is_queue_empty(&world)).await;
     node.stop().await;
     assert_eq!(provider.taken(), sent + 2, "the honest one's two codes and no other");
+}
+
+/// Somebody pumps from one network, with numbers of as many prefixes as he likes. Others are not touched.
+#[tokio::test]
+async fn a_network_that_pumps_is_cut_whatever_its_numbers() {
+    let world = World::new();
+    let (sender, mut delivered) = mpsc::channel(10_000);
+    let provider = Moody::new(&sender);
+    let mut guarded = quick();
+    guarded.budget = BudgetConfig { day: Some(1_000_000_000), ..BudgetConfig::default() };
+    let node = world.node_of(guarded, vec![paid("paid", &provider, 300)]);
+    let pretended = || metric(&node, r#"spillway_verification_guard_total{verdict="pretend"}"#);
+    let (pumping, honest) = ([7; 8], [8; 8]);
+    let mut numbers = 0..;
+    let pumping = async {
+        while pretended() < 20 {
+            node.start_from(&lonely(numbers.next().unwrap()), pumping).await;
+            until("it has left the queue", || is_queue_empty(&world)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, pumping).await.expect("the network is cut off");
+    let sent = provider.taken();
+    println!("{sent} codes were sent for the network that pumps");
+    assert!((60..120).contains(&sent), "{sent}");
+    while delivered.try_recv().is_ok() {}
+    let number = lonely(9_000);
+    let session = node.start_from(&number, honest).await;
+    let call = next_call(&mut delivered).await;
+    assert_eq!(call.number, number);
+    assert!(node.check(&session, &call.code).await.unwrap().verified);
+    node.stop().await;
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use spillway_chassis::Tasks;
-use spillway_registration::provider::{Provider, ProviderError, Twilio, TwilioConfig};
+use spillway_registration::provider::{Delivery, Provider, ProviderError, Receipt, Twilio, TwilioConfig};
 use spillway_store::verifications::Transport;
 use spillway_types::PhoneNumber;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,16 +20,29 @@ struct Fake {
 
 impl Fake {
     async fn answering(status: &'static str, body: &'static str) -> Self {
+        Self::telling(status, body, &[]).await
+    }
+
+    /// Asked what became of a message, it gives these answers, and the last of them again and again.
+    async fn telling(
+        status: &'static str,
+        body: &'static str,
+        answers: &'static [(&'static str, &'static str)],
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("http://{}", listener.local_addr().unwrap());
         let (seen, requests) = mpsc::channel(16);
         let tasks = Tasks::new();
         let cancelled = tasks.cancelled();
+        let mut answers = Answers(answers);
         tasks.spawn("fake", async move {
             let serve = async {
                 loop {
                     let (mut stream, _) = listener.accept().await.unwrap();
-                    seen.send(read_request(&mut stream).await).await.unwrap();
+                    let request = read_request(&mut stream).await;
+                    let (status, body) =
+                        if request.starts_with("GET ") { answers.next() } else { (status, body) };
+                    seen.send(request).await.unwrap();
                     let length = body.len();
                     let answer = format!(
                         "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
@@ -45,6 +58,7 @@ impl Fake {
             from: "+15005550006".to_owned(),
             base_url,
             timeout: Duration::from_secs(5),
+            receipt_after: Duration::from_millis(5),
             ..TwilioConfig::default()
         };
         Self { config, requests, tasks }
@@ -61,14 +75,26 @@ impl Fake {
     }
 }
 
+struct Answers(&'static [(&'static str, &'static str)]);
+
+impl Answers {
+    fn next(&mut self) -> (&'static str, &'static str) {
+        let (first, rest) = self.0.split_first().unwrap();
+        if !rest.is_empty() {
+            self.0 = rest;
+        }
+        *first
+    }
+}
+
 async fn read_request(stream: &mut tokio::net::TcpStream) -> String {
     let mut request = Vec::new();
     loop {
         assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0, "the request ends early");
         let text = String::from_utf8_lossy(&request).into_owned();
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-        if body.len() == length.parse::<usize>().unwrap() {
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        if body.len() == length.map_or(0, |length| length.parse().unwrap()) {
             return text;
         }
     }
@@ -99,6 +125,43 @@ async fn messages_and_calls_are_asked_for_as_documented() {
     let request = fake.requests.recv().await.unwrap();
     assert!(request.contains("&MessagingServiceSid=MG0&") && !request.contains("From="), "{request}");
     fake.stop().await;
+}
+
+/// Asked until it says something final; what is garbage, refused or on its way says nothing.
+#[tokio::test]
+async fn it_is_asked_what_became_of_a_message() {
+    for (last, delivery) in [
+        (r#"{"sid": "SM0", "status": "delivered", "error_code": null}"#, Delivery::Arrived),
+        (r#"{"sid": "SM0", "status": "undelivered", "error_code": 30005}"#, Delivery::Failed),
+    ] {
+        let answers: &'static [(&str, &str)] = Box::leak(Box::new([
+            ("200 OK", r#"{"sid": "SM0", "status": "sending", "error_code": null}"#),
+            ("200 OK", "<garbage>"),
+            ("429 Too Many Requests", r#"{"code": 20429, "status": 429}"#),
+            ("500 Oops", ""),
+            ("200 OK", last),
+        ]));
+        let mut fake = Fake::telling("201 CREATED", CREATED, answers).await;
+        let twilio = Twilio::new(&fake.config, true).unwrap();
+        let number = PhoneNumber::parse(NUMBER).unwrap();
+        let accepted = twilio.send(&number, Transport::Sms, &some_code().await).await.unwrap();
+        assert_eq!(accepted.message.as_deref(), Some("SM0"));
+        let receipt = tokio::time::timeout(PATIENCE, twilio.next_receipt()).await.unwrap();
+        assert_eq!(receipt, Receipt { message: "SM0".to_owned(), delivery });
+        fake.requests.recv().await.unwrap();
+        for _ in answers {
+            let request = fake.requests.recv().await.unwrap();
+            assert!(
+                request.starts_with("GET /2010-04-01/Accounts/AC0/Messages/SM0.json HTTP/1.1\r\n"),
+                "{request}"
+            );
+            assert!(request.contains("authorization: Basic QUMwOmh1c2g="), "{request}");
+        }
+        // Of calls nothing is asked.
+        let called = twilio.send(&number, Transport::Voice, &some_code().await).await.unwrap();
+        assert_eq!(called.message, None);
+        fake.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -132,6 +195,7 @@ async fn answers_are_told_apart() {
                 match error {
                     ProviderError::Throttled { .. } => "throttled".to_owned(),
                     ProviderError::Failed(_) => "failed".to_owned(),
+                    ProviderError::Unanswered => "unanswered".to_owned(),
                     ProviderError::Refused(_) => "refused".to_owned(),
                 }
             }

@@ -213,9 +213,14 @@ async fn wrong_requests_name_their_field_and_expired_sessions_are_gone() {
     let voice = internal::StartVerificationRequest {
         number: NUMBER.to_owned(),
         transport: v1::Transport::Voice.into(),
-        pass: None,
+        ..Default::default()
     };
-    for request in [internal::StartVerificationRequest::default(), voice] {
+    let network = internal::StartVerificationRequest {
+        number: NUMBER.to_owned(),
+        network: vec![1; 7].into(),
+        ..Default::default()
+    };
+    for request in [internal::StartVerificationRequest::default(), voice, network] {
         let status = client.start_verification(request).await.unwrap_err();
         assert_eq!(reason(&status), Reason::InvalidArgument);
     }

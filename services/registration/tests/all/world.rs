@@ -155,6 +155,16 @@ impl Node {
         self.client.clone().start_verification(request).await.unwrap().into_inner()
     }
 
+    /// Starts a session that is asked for from a network.
+    pub(crate) async fn start_from(&self, number: &str, network: [u8; 8]) -> v1::VerificationSession {
+        let request = internal::StartVerificationRequest {
+            number: number.to_owned(),
+            network: network.to_vec().into(),
+            ..Default::default()
+        };
+        self.client.clone().start_verification(request).await.unwrap().into_inner()
+    }
+
     pub(crate) async fn resend(
         &self,
         session: &v1::VerificationSession,

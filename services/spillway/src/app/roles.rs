@@ -60,6 +60,8 @@ pub(super) struct Node {
     pub(super) drain: DrainHandle,
     /// The gateway's sessions and connections, which end first.
     pub(super) edge: Tasks,
+    /// Once it has started, if it is in this process.
+    pub(super) registration: OnceLock<Registration>,
     /// Work of the other roles, which ends when nobody calls them any more.
     pub(super) roles: Tasks,
 }
@@ -160,7 +162,10 @@ impl Node {
         let directory = self.start_if(Role::Directory, |node, store| node.directory(store, health))?;
         let directory = self.wiring.directory(directory).await?;
         let registration = match self.has(Role::Registration) {
-            true => Some(self.registration(mailbox.clone(), codes)?),
+            true => {
+                let registration = self.registration(mailbox.clone(), codes)?;
+                Some(self.registration.get_or_init(|| registration).clone())
+            }
             false => None,
         };
         let registration = self.wiring.registration(registration).await?;
@@ -185,8 +190,11 @@ impl Node {
             _ => self.config.bus.calls.concurrency_max as u64,
         };
         let roles = self.config.roles.iter().map(|role| (role, seats(role))).collect();
-        let sources =
-            beacon::Sources { calls: self.wiring.server_metrics.clone(), clock: Arc::clone(&self.clock) };
+        let sources = beacon::Sources {
+            calls: self.wiring.server_metrics.clone(),
+            clock: Arc::clone(&self.clock),
+            registration: self.registration.get().cloned(),
+        };
         beacon::start(identity, roles, Arc::clone(&self.bus), sources, &self.roles);
     }
 

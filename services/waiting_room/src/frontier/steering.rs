@@ -50,6 +50,8 @@ pub struct SteeringConfig {
 /// Seats a second that each of them has; infinite where there is no limit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
+    /// What the settings allow.
+    pub setting: f64,
     /// What verification providers take.
     pub provider: f64,
     /// What the budget for messages allows.
@@ -59,6 +61,18 @@ pub struct Limits {
     pub store: f64,
     /// What gateways and workers have to spare: mu (floor5 + floor6) + spare / 2.
     pub gateways: f64,
+}
+
+/// Which of the [`Limits`] is the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    Unlimited,
+    Setting,
+    Provider,
+    Budget,
+    Country,
+    Store,
+    Gateways,
 }
 
 /// A country's budget. Nobody is asked for a number before he is admitted, so the country with the least budget for its share of the
@@ -161,6 +175,7 @@ impl Default for SteeringConfig {
 
 impl Limits {
     pub const NONE: Limits = Limits {
+        setting: f64::INFINITY,
         provider: f64::INFINITY,
         budget: f64::INFINITY,
         countries: Vec::new(),
@@ -170,13 +185,27 @@ impl Limits {
 
     /// Seats a second: A. Never negative; what is not a number is no seat.
     pub fn rate(&self) -> f64 {
+        self.least().1
+    }
+
+    /// A, and what bounds it; of equal ones, the first.
+    pub fn least(&self) -> (Bound, f64) {
         let countries = self.countries.iter().filter(|country| country.share >= COUNTRY_SHARE_MIN);
-        let countries = countries.map(|country| country.budget / country.share);
-        [self.provider, self.budget, self.store, self.gateways].into_iter().chain(countries).fold(
-            RATE_MAX,
-            // Not f64::min, which passes over what is not a number.
-            |least, limit| if limit.is_nan() { 0.0 } else { least.min(limit.max(0.0)) },
-        )
+        let countries = countries.map(|country| (Bound::Country, country.budget / country.share));
+        let limits = [
+            (Bound::Setting, self.setting),
+            (Bound::Provider, self.provider),
+            (Bound::Budget, self.budget),
+            (Bound::Store, self.store),
+            (Bound::Gateways, self.gateways),
+        ];
+        let usable =
+            |(bound, limit): (Bound, f64)| (bound, if limit.is_nan() { 0.0 } else { limit.max(0.0) });
+        limits
+            .into_iter()
+            .chain(countries)
+            .map(usable)
+            .fold((Bound::Unlimited, RATE_MAX), |least, limit| if limit.1 < least.1 { limit } else { least })
     }
 }
 

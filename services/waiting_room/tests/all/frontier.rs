@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use spillway_types::Timestamp;
 use spillway_waiting_room::{
-    Claimed, Country, Frontier, Limits, Mode, Operator, Steering, SteeringConfig, Tick, View,
+    Bound, Claimed, Country, Frontier, Limits, Mode, Operator, Steering, SteeringConfig, Tick, View,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -174,12 +174,14 @@ fn the_operator_goes_first_and_existing_users_before_him() {
 
 #[test]
 fn the_least_limit_counts() {
-    let limits = Limits { provider: 90.0, budget: 80.0, store: 70.0, gateways: 60.0, countries: Vec::new() };
-    assert_eq!(limits.rate(), 60.0);
+    let limits = Limits { provider: 90.0, budget: 80.0, store: 70.0, gateways: 60.0, ..Limits::NONE };
+    assert_eq!(limits.least(), (Bound::Gateways, 60.0));
     let country = |share, budget| Country { share, budget };
     // A fifth of the sign-ups, with seats for ten a second: fifty in all. One in a hundred does not count.
     let countries = vec![country(0.2, 10.0), country(0.01, 0.0)];
-    assert_eq!(Limits { countries, ..limits }.rate(), 50.0);
+    assert_eq!(Limits { countries, ..limits }.least(), (Bound::Country, 50.0));
+    assert_eq!(Limits { setting: 0.5, ..Limits::NONE }.least(), (Bound::Setting, 0.5));
+    assert_eq!(Limits::NONE.least().0, Bound::Unlimited);
     assert_eq!(Limits { store: f64::NAN, ..Limits::NONE }.rate(), 0.0);
     assert_eq!(Limits { store: -1.0, ..Limits::NONE }.rate(), 0.0);
 }

@@ -156,7 +156,10 @@ impl World {
                         let millis = self.rng.random_range(100..400);
                         let session = id(code.id);
                         let delay = Duration::from_secs(5);
-                        (End::Accepted { session, delay, estimate: delay }, Duration::from_millis(millis))
+                        (
+                            End::Accepted { session, delay: Some(delay), estimate: delay },
+                            Duration::from_millis(millis),
+                        )
                     }
                     Kind::Errors => (End::Failed, Duration::from_millis(50)),
                     Kind::Hangs => (End::TimedOut, TIMEOUT),
@@ -332,4 +335,117 @@ fn a_code_that_timed_out_stays_paid_and_one_that_failed_does_not() {
         router.end(ticket, end, now);
         assert_eq!(router.budget_left(now.wall).0, Some(left), "{end:?}");
     }
+}
+
+fn capacity(router: &mut Router, now: Now) -> Capacity {
+    router.capacity(1_000.0, 0, now)
+}
+
+#[test]
+fn what_can_be_sent_is_what_those_take_who_are_used() {
+    let mut now = Now { at: Instant::now(), wall: Timestamp::ZERO };
+    let (fast, slow) = (terms("fast", 60.0), terms("slow", 40.0));
+    let mut router = Router::new(config(vec![fast, slow]), SmallRng::seed_from_u64(1), now);
+    assert_eq!(capacity(&mut router, now).providers, 100.0);
+    assert_eq!(router.capacity(50.0, 0, now).providers, 50.0, "no more calls than there is room for");
+    // The fast one fails until it is left alone, and then counts as little as it is tried.
+    for _ in 0..2_000 {
+        let Verdict::Send(ticket) = router.route(&ask(&[]), now) else { panic!("one is used") };
+        let end = if ticket.provider == 0 { End::Failed } else { End::NotSent };
+        router.end(ticket, end, now);
+    }
+    assert_eq!(router.standing(0, SMS, now.at).breaker, BreakerState::Open);
+    assert_eq!(capacity(&mut router, now).providers, 40.0);
+    now.at += Duration::from_secs(2);
+    assert_eq!(capacity(&mut router, now).providers, 41.0);
+}
+
+#[test]
+fn what_is_paid_for_lasts_for_the_hour_and_nothing_when_it_is_used_up() {
+    let now = Now { at: Instant::now(), wall: Timestamp::ZERO };
+    let sms = super::super::terms::Costs { default: 10, countries: HashMap::new() };
+    let paid = Terms { sms, ..Terms::free("paid") };
+    let budget = BudgetLimits { hour: Some(36_000), ..BudgetLimits::default() };
+    let mut router = Router::new(
+        RouterConfig { budget: budget.clone(), ..config(vec![paid.clone()]) },
+        SmallRng::seed_from_u64(1),
+        now,
+    );
+    assert_eq!(capacity(&mut router, now).paid, 1.0);
+    let until_spent = (0..).find(|_| !matches!(router.route(&ask(&[]), now), Verdict::Send(_)));
+    assert_eq!(until_spent, Some(3_600));
+    assert_eq!(capacity(&mut router, now).paid, 0.0);
+    let next = Now { wall: now.wall.saturating_add(Duration::from_secs(3_600)), ..now };
+    assert_eq!(capacity(&mut router, next).paid, 1.0);
+    // Somebody who costs nothing does not wait for money.
+    let both = config(vec![paid, Terms::free("free")]);
+    let mut router = Router::new(RouterConfig { budget, ..both }, SmallRng::seed_from_u64(1), now);
+    assert_eq!(capacity(&mut router, now).paid, f64::INFINITY);
+}
+
+#[test]
+fn a_country_that_few_serve_bounds_the_others_by_its_share_and_one_that_nobody_serves_does_not() {
+    let now = Now { at: Instant::now(), wall: Timestamp::ZERO };
+    let german = Terms { countries: vec![49], ..terms("german", 10.0) };
+    let american = Terms { countries: vec![1], ..terms("american", 90.0) };
+    let mut router = Router::new(config(vec![german, american]), SmallRng::seed_from_u64(1), now);
+    assert_eq!(capacity(&mut router, now).providers, 100.0);
+    (0..50).for_each(|_| router.began(49, now.at));
+    (0..50).for_each(|_| router.began(1, now.at));
+    assert_eq!(capacity(&mut router, now).providers, 20.0, "half of them are Germans");
+    (0..100).for_each(|_| router.began(91, now.at));
+    assert_eq!(capacity(&mut router, now).providers, 40.0, "and now a quarter");
+}
+
+/// It takes everything, and its receipts say that it delivers a tenth: then a tenth can be sent.
+#[test]
+fn who_takes_more_than_he_delivers_counts_for_what_arrives() {
+    let start = Instant::now();
+    let mut now = Now { at: start, wall: Timestamp::ZERO };
+    let mut router = Router::new(config(vec![Terms::free("only")]), SmallRng::seed_from_u64(1), now);
+    let send = |router: &mut Router, n: u32, arrives: bool, now: Now| {
+        let Verdict::Send(ticket) = router.route(&ask(&[]), now) else { panic!("it is used") };
+        router.awaits_receipt(&ticket, &n.to_string(), id(n), Duration::ZERO, now.at);
+        let estimate = Duration::from_secs(5);
+        router.end(ticket, End::Accepted { session: id(n), delay: None, estimate }, now);
+        if arrives {
+            let told = router.receipt(0, &n.to_string(), Delivery::Arrived, now.at).unwrap();
+            assert_eq!((told.session, told.arrived), (id(n), true));
+        }
+    };
+    for n in 0..1_000 {
+        now.at = start + Duration::from_millis(20) * n;
+        send(&mut router, n, true, now);
+    }
+    assert_eq!(capacity(&mut router, now).providers, 1_000.0);
+    for n in 1_000..6_000 {
+        now.at = start + Duration::from_millis(20) * n;
+        send(&mut router, n, n % 10 == 0, now);
+    }
+    let providers = capacity(&mut router, now).providers;
+    assert!((4.0..7.0).contains(&providers), "{providers} of 50 a second");
+}
+
+/// Receipts say that nothing arrives any more: nobody has to wait until codes were not typed.
+#[test]
+fn receipts_find_out_who_delivers_nothing_within_seconds() {
+    let start = Instant::now();
+    let mut now = Now { at: start, wall: Timestamp::ZERO };
+    let mut router = Router::new(config(vec![Terms::free("only")]), SmallRng::seed_from_u64(1), now);
+    let mut failed = 0;
+    for n in 0..1_000 {
+        now.at += Duration::from_millis(50);
+        let Verdict::Send(ticket) = router.route(&ask(&[]), now) else { panic!("it is used") };
+        let name = n.to_string();
+        router.awaits_receipt(&ticket, &name, id(n), Duration::ZERO, now.at);
+        router.end(ticket, End::Accepted { session: id(n), delay: None, estimate: Duration::ZERO }, now);
+        let delivery = if n < 400 { Delivery::Arrived } else { Delivery::Failed };
+        router.receipt(0, &name, delivery, now.at).unwrap();
+        failed += u32::from(n >= 400);
+        if router.standing(0, SMS, now.at).breaker == BreakerState::Open {
+            break;
+        }
+    }
+    println!("found out after {failed} failed deliveries");
+    assert!((20..100).contains(&failed), "{failed}");
 }
