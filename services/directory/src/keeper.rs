@@ -28,7 +28,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::config::FilterConfig;
 use crate::filter::Filter;
-use crate::metrics::FilterMetrics;
+use crate::metrics::Metrics;
 
 /// How far the clocks of those who put may be behind or ahead of the one here, with the few seconds that writing to the log
 /// may take.
@@ -44,7 +44,7 @@ pub(crate) struct Deps {
     pub(crate) store: Arc<dyn DirectoryStore>,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) metrics: FilterMetrics,
+    pub(crate) metrics: Arc<Metrics>,
     /// -1 to 1: how this process differs from others in what they should not do at the same time.
     pub(crate) jitter: f64,
 }

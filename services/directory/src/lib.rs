@@ -34,7 +34,7 @@ use spillway_types::{Clock, Pepper};
 pub use config::{Config, ConfigError, FilterConfig};
 
 use crate::filter::Filter;
-use crate::metrics::{FilterMetrics, Metrics, ReadMetrics};
+use crate::metrics::{Metrics, ReadMetrics};
 use crate::reads::Reads;
 
 /// What the role works with.
@@ -62,9 +62,7 @@ pub struct Directory {
     filter: Arc<Filter>,
     reads: Reads,
     pepper: Pepper,
-    metrics: Metrics,
-    #[cfg(test)]
-    filter_metrics: FilterMetrics,
+    metrics: Arc<Metrics>,
 }
 
 /// Why the role cannot start.
@@ -85,8 +83,7 @@ impl Directory {
     pub fn new(config: Config, deps: Deps) -> Result<Self, BuildError> {
         config.check()?;
         let Deps { directory: store, pepper, bus, clock, process, tasks, health, registry } = deps;
-        let metrics = Metrics::register(&registry)?;
-        let filter_metrics = FilterMetrics::register(&registry)?;
+        let metrics = Arc::new(Metrics::register(&registry)?);
         let reads = Reads::new(Arc::clone(&store), ReadMetrics::register(&registry)?);
         let filter = Arc::new(Filter::new(config.filter.bytes_max));
         let keeping = keeper::Deps {
@@ -94,19 +91,11 @@ impl Directory {
             store,
             bus,
             clock,
-            metrics: filter_metrics.clone(),
+            metrics: Arc::clone(&metrics),
             jitter: f64::from(process[0]) / 127.5 - 1.0,
         };
         keeper::start(config.filter.clone(), keeping, health, &tasks);
-        Ok(Self {
-            config,
-            filter,
-            reads,
-            pepper,
-            metrics,
-            #[cfg(test)]
-            filter_metrics,
-        })
+        Ok(Self { config, filter, reads, pepper, metrics })
     }
 
     /// The service, with its limits on the size of messages.

@@ -16,6 +16,7 @@ pub(crate) struct Metrics {
     present: IntCounter,
     false_positive: IntCounter,
     unfiltered: IntCounter,
+    pub(crate) filter: FilterMetrics,
 }
 
 /// Numbers of one call.
@@ -57,6 +58,7 @@ impl Metrics {
             present: verdicts("present"),
             false_positive: verdicts("false_positive"),
             unfiltered: verdicts("unfiltered"),
+            filter: FilterMetrics::register(registry)?,
         })
     }
 
@@ -97,7 +99,7 @@ pub(crate) enum BuildOutcome {
 }
 
 /// How the filter is kept.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct FilterMetrics {
     entries: IntGauge,
     bytes: IntGauge,
@@ -113,7 +115,7 @@ pub(crate) struct FilterMetrics {
 }
 
 impl FilterMetrics {
-    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
         let builds = counters(
             registry,
             "spillway_directory_filter_builds_total",

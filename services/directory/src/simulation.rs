@@ -107,7 +107,7 @@ impl Fleet {
         }
         if self.rng.random_bool(0.1) {
             let id = self.rng.random_range(0..PROCESSES);
-            self.builds += self.processes[id].directory.filter_metrics.builds();
+            self.builds += self.processes[id].directory.metrics.filter.builds();
             self.processes[id] = start(&self.store, &mut self.rng, id);
             self.restarts += 1;
         }
@@ -168,7 +168,7 @@ async fn play(seed: u64) {
         checked += fleet.check(seed);
     }
     let builds = fleet.builds
-        + fleet.processes.iter().map(|process| process.directory.filter_metrics.builds()).sum::<u64>();
+        + fleet.processes.iter().map(|process| process.directory.metrics.filter.builds()).sum::<u64>();
     fleet.store.fail_log(false);
     fleet.store.fail_walks(false);
     sleep(MINUTE).await;

@@ -27,8 +27,8 @@ impl Keeper {
         loop {
             let began = Instant::now();
             let outcome = self.build().await;
-            self.deps.metrics.built(outcome, began.elapsed(), self.now());
-            self.deps.metrics.size(self.deps.filter.size());
+            self.deps.metrics.filter.built(outcome, began.elapsed(), self.now());
+            self.deps.metrics.filter.size(self.deps.filter.size());
             if outcome != BuildOutcome::Finished {
                 self.deps.filter.abandon();
                 sleep(pause).await;

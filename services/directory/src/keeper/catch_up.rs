@@ -29,7 +29,7 @@ impl Keeper {
                 Ok(Reading::Complete) => {
                     last = asked_at;
                     self.deps.filter.caught_up(asked_at);
-                    self.deps.metrics.caught_up(self.now());
+                    self.deps.metrics.filter.caught_up(self.now());
                 }
                 Ok(Reading::Forgotten) => {
                     tracing::warn!(
@@ -40,12 +40,12 @@ impl Keeper {
                     self.build_now.notify_one();
                 }
                 Err(error) => {
-                    self.deps.metrics.log_failures.inc();
+                    self.deps.metrics.filter.log_failures.inc();
                     tracing::warn!(error = %Chain(&error), "what is new in the directory could not be read");
                 }
             }
             let size = self.deps.filter.size();
-            self.deps.metrics.size(size);
+            self.deps.metrics.filter.size(size);
             if size.is_worth_rebuilding() {
                 self.build_now.notify_one();
             }

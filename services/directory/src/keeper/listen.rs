@@ -45,7 +45,7 @@ impl Keeper {
         match listed.and_then(|listed| NumberMac::try_from(&listed.number[..]).ok()) {
             Some(number) => {
                 self.deps.filter.add(&[number]);
-                self.deps.metrics.hints.inc();
+                self.deps.metrics.filter.hints.inc();
             }
             None => tracing::error!("a hint of a new entry cannot be read"),
         }

@@ -104,7 +104,8 @@ impl Directory for CqlDirectory {
         let work = async {
             let mut logged_at = Instant::now();
             // Together, so that the log costs no time; neither is given up because the other fails.
-            let (logged, placed) = tokio::join!(self.log.write(number), self.place(number, account));
+            let (logged, placed) =
+                tokio::join!(self.log.write(number), Box::pin(self.place(number, account)));
             logged.and(placed)?;
             while logged_at.elapsed() > LOG_AGAIN_AFTER {
                 logged_at = Instant::now();
