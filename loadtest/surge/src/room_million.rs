@@ -35,7 +35,7 @@ pub struct RoomMillion {
 mod figure {
     pub(super) const OVERTAKING_MS: &str = "room.overtaking_ms";
     pub(super) const OVERTAKING_BY_KILL_MS: &str = "room.overtaking_by_kill_ms";
-    pub(super) const TAU: &str = "room.kendall_tau";
+    pub(super) const TAU: &str = "room.kendall_tau_ratio";
     pub(super) const MAPE_RATIO: &str = "room.estimate_mape_ratio";
     pub(super) const INSIDE_RATIO: &str = "room.estimate_inside_ratio";
     pub(super) const OUTSIDE_RATIO: &str = "room.estimate_outside_ratio";

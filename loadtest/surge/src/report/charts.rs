@@ -198,7 +198,7 @@ fn figures_of(room: &RoomSummary, codes: &Codes) -> String {
     let fault = |count: u64| if count == 0 { "good" } else { "bad" };
     let spent = match codes.per_account {
         Some(per_account) => {
-            format!("{} <small>{} codes an account</small>", money(codes.spent), number(per_account))
+            format!("{} <small>codes an account: {}</small>", money(codes.spent), number(per_account))
         }
         None => money(codes.spent),
     };
@@ -235,12 +235,11 @@ fn story_of(room: &RoomSummary) -> String {
         _ => "Nobody waited for long enough to compare the wait with what was told. ".to_owned(),
     };
     if let (Some(used), Some(over)) = (room.seats_used_ratio, room.over_admission_ratio) {
-        let over =
-            if over > 0.0 { format!("{} more than", percent(over)) } else { "no more than".to_owned() };
-        story += &format!(
-            "While people waited, {} of the seats were taken, and never {over} there were. ",
-            percent(used)
-        );
+        story += &format!("While people waited, {} of the seats were taken", percent(used));
+        story += &match over > 0.0 {
+            true => format!(", and over ten seconds or more at most {} too many. ", percent(over)),
+            false => ", and never more than there were. ".to_owned(),
+        };
     }
     if room.still_waiting > 0 {
         story += &format!(
