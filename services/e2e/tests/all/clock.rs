@@ -88,7 +88,7 @@ impl Clocked {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_jumps_loses_nothing() {
-    let node = Clocked::start("clock").await;
+    let node = Box::pin(Clocked::start("clock")).await;
     let ledger = Arc::new(Ledger::new(1));
     let (alice, online, offline) = (node.person(0).await, node.person(1).await, node.person(2).await);
     let stop = Arc::new(AtomicBool::new(false));
