@@ -9,6 +9,7 @@ mod all {
     /// Who may depend on whom.
     mod arrows;
     mod clock;
+    mod codes;
     mod desk;
     mod disk;
     mod drain;
