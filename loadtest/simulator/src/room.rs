@@ -8,6 +8,6 @@ mod figures;
 mod series;
 mod world;
 
-pub use figures::Figures;
+pub use figures::{Figures, kendall_tau};
 pub use series::{Second, series};
 pub use world::{Scenario, World};

@@ -67,17 +67,14 @@ impl Shared {
 
     pub(crate) async fn publish_state(&self, tenure: Tenure) -> Result<(), AnnounceError> {
         let totals = self.fleet.totals(Instant::now());
+        let (codes, places) = self.fleet.codes(Instant::now());
         let state = ControlState {
             token: tenure.token().0,
             holder_process_id: self.process.0.to_vec().into(),
             roles: grpc::role_totals(&totals),
             sent_at_us: self.clock.now().as_micros(),
-            room: self.room.tick(
-                tenure.token(),
-                self.fleet.codes(Instant::now()),
-                Instant::now(),
-                self.clock.now(),
-            ),
+            room: self.room.tick(tenure.token(), codes, Instant::now(), self.clock.now()),
+            places,
         };
         self.metrics.set_room(state.room.as_ref());
         let hint = state.encode_to_vec().into();

@@ -14,6 +14,7 @@
 //!
 //! Without any report nothing is let in, because nobody knows that a code could be sent, or paid for.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use spillway_api::FieldError;
@@ -25,6 +26,9 @@ const PRIOR: f64 = 20.0;
 const PER_SIGN_UP_MAX: f64 = 4.0;
 const WORKED_OFF_IN_SECONDS: f64 = 10.0;
 const LEFT_BY_A_BACKLOG: f64 = 0.1;
+/// Places that one process tells, and that are told to all: some kilobytes a second.
+const PLACES_MAX: usize = 64;
+const PLACES_TOLD_MAX: usize = 256;
 /// More calling codes than there are.
 const COUNTRIES_MAX: usize = 1_000;
 /// A country bounds all sign-ups only when most of them are its own: others are not to wait for its budget, and its people are told when
@@ -41,12 +45,21 @@ pub(crate) struct Codes {
     queued: f64,
     aside: f64,
     countries: HashMap<u32, InCountry>,
+    places: HashMap<u64, PlaceCount>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct InCountry {
     sign_ups: f64,
     paid: f64,
+}
+
+/// Codes to one place.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct PlaceCount {
+    codes: f64,
+    proofs: f64,
+    out: f64,
 }
 
 /// Sign-ups a second.
@@ -74,7 +87,13 @@ impl TryFrom<wire::VerificationCapacity> for Codes {
                 InCountry { sign_ups: amount("countries.sign_ups", Some(told.sign_ups))?, paid },
             ))
         };
+        let place = |told: &wire::PlaceCount| {
+            let codes = amount("places.codes", Some(told.codes))?;
+            let proofs = amount("places.proofs", Some(told.proofs))?;
+            Ok((told.place, PlaceCount { codes, proofs, out: amount("places.out", Some(told.out))? }))
+        };
         Ok(Self {
+            places: told.places.iter().take(PLACES_MAX).map(place).collect::<Result<_, FieldError>>()?,
             providers: amount("verification.codes_per_second", told.codes_per_second)?,
             paid: amount("verification.paid_per_second", told.paid_per_second)?,
             codes: amount("verification.codes", Some(told.codes))?,
@@ -109,11 +128,30 @@ impl Codes {
         self.sign_ups += other.sign_ups;
         self.queued = self.queued.max(other.queued);
         self.aside += other.aside;
+        for (place, count) in &other.places {
+            let sum = self.places.entry(*place).or_default();
+            sum.codes += count.codes;
+            sum.proofs += count.proofs;
+            sum.out += count.out;
+        }
         for (code, country) in &other.countries {
             let sum = self.countries.entry(*code).or_default();
             sum.sign_ups += country.sign_ups;
             sum.paid += country.paid;
         }
+    }
+
+    /// Where the most codes go that nobody types.
+    pub(crate) fn places(&self) -> Vec<wire::PlaceCount> {
+        let count = |(place, count): (&u64, &PlaceCount)| {
+            let PlaceCount { codes, proofs, out } = *count;
+            wire::PlaceCount { place: *place, codes, proofs, out }
+        };
+        let mut places: Vec<_> = self.places.iter().map(count).collect();
+        // By the place too, so that the same ones are told each time.
+        places.sort_by_key(|count| (Reverse((count.codes + count.out - count.proofs) as u64), count.place));
+        places.truncate(PLACES_TOLD_MAX);
+        places
     }
 
     pub(crate) fn bounds(&self) -> Bounds {
@@ -189,6 +227,16 @@ mod tests {
         let countries = vec![country(49, 900.0, 5.0), country(1, 80.0, 0.0)];
         let bounds = bounds([wire::VerificationCapacity { countries, ..told() }]);
         assert_eq!(bounds.countries, [Country { share: 0.9, budget: 5.0 }]);
+    }
+
+    #[test]
+    fn places_are_added_up_and_the_worst_come_first() {
+        let place = |place, out| wire::PlaceCount { place, codes: 1.0, proofs: 0.5, out };
+        let told = |places| Codes::try_from(wire::VerificationCapacity { places, ..told() }).unwrap();
+        let mut all = told(vec![place(1, 10.0), place(2, 15.0)]);
+        all.add(&told(vec![place(1, 20.0)]));
+        let sum = wire::PlaceCount { place: 1, codes: 2.0, proofs: 1.0, out: 30.0 };
+        assert_eq!(all.places(), [sum, place(2, 15.0)]);
     }
 
     #[test]

@@ -122,8 +122,8 @@ impl Fleet {
         totals
     }
 
-    /// What the codes that can be sent allow, as those say who can be heard.
-    pub(crate) fn codes(&self, now: Instant) -> Bounds {
+    /// What the codes that can be sent allow, and where codes go that nobody types, as those say who can be heard.
+    pub(crate) fn codes(&self, now: Instant) -> (Bounds, Vec<wire::PlaceCount>) {
         let all = self.with(now, |processes| {
             let parts = processes.values().filter_map(|process| process.codes.as_ref());
             parts.fold(None, |all: Option<Codes>, part| {
@@ -132,7 +132,7 @@ impl Fleet {
                 Some(all)
             })
         });
-        all.map_or(Bounds::UNKNOWN, |codes| codes.bounds())
+        all.map_or((Bounds::UNKNOWN, Vec::new()), |codes| (codes.bounds(), codes.places()))
     }
 
     /// By name, and by id where names are the same.

@@ -47,7 +47,13 @@ enum Suite {
         back_ends: PathBuf,
     },
     /// What people who have no account yet cost a gateway.
-    Door(Options),
+    Door {
+        #[command(flatten)]
+        options: Options,
+        /// The folder of the back ends' executables; what it lacks is obtained.
+        #[arg(long)]
+        back_ends: PathBuf,
+    },
     /// The floor's server; started by the suite.
     #[command(hide = true)]
     Echo,
@@ -93,7 +99,7 @@ pub async fn main() -> Result<ExitCode> {
     match Arguments::parse().suite {
         Suite::Echo => node::echo::serve().await.map(|()| ExitCode::SUCCESS),
         Suite::Node(options) => node::run(&options).await,
-        Suite::Door(options) => door::run(&options).await,
+        Suite::Door { options, back_ends } => door::run(&options, &back_ends).await,
         Suite::Overload { options, back_ends } => overload::run(&options, &back_ends).await,
         Suite::Fleet { options, back_ends } => fleet::run(&options, &back_ends).await,
     }

@@ -11,6 +11,7 @@ mod all {
     /// The client's example.
     mod chat;
     mod clock;
+    mod codes;
     mod contacts;
     mod desk;
     mod disk;

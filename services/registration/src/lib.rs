@@ -31,6 +31,7 @@ mod link;
 mod link_token;
 mod list_devices;
 mod metrics;
+mod places;
 pub mod provider;
 mod remove_device;
 mod resend_code;
@@ -62,7 +63,7 @@ pub use config::{
     BudgetConfig, Config, ConfigError, CostConfig, CountryCode, CountryCodeError, DevicesConfig,
     DispatchConfig, GuardConfig, KeysConfig, RoutingConfig, VerificationConfig,
 };
-pub use routing::{Capacity, CountryCapacity};
+pub use routing::{Capacity, CountryCapacity, PlaceCount, PlaceKey};
 pub use secrets::Secrets;
 
 use delivery::DeliveryDelay;
@@ -133,6 +134,9 @@ impl Registration {
             metrics: metrics.clone(),
             under_way: Arc::new(UnderWay::default()),
         };
+        let routes = Arc::clone(&hand_over.routes);
+        deps.tasks
+            .spawn_critical("pumped places", places::hear(routes, Arc::clone(&deps.bus), deps.tasks.clone()));
         Self(Arc::new(Role {
             dispatch: Dispatch::start(hand_over, config.routing.grace_min, deps.work, &deps.tasks),
             config,

@@ -112,6 +112,12 @@ fn verification(capacity: Capacity) -> wire::VerificationCapacity {
         sign_ups: country.sign_ups,
         paid_per_second: bound(country.paid),
     });
+    let places = capacity.places.into_iter().map(|(place, count)| wire::PlaceCount {
+        place: place.0,
+        codes: count.codes,
+        proofs: count.proofs,
+        out: count.out,
+    });
     wire::VerificationCapacity {
         codes_per_second: bound(capacity.providers),
         paid_per_second: bound(capacity.paid),
@@ -120,6 +126,7 @@ fn verification(capacity: Capacity) -> wire::VerificationCapacity {
         queued: capacity.queued as u64,
         aside: capacity.aside,
         countries: countries.collect(),
+        places: places.collect(),
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let cache = fleet::cache();
-    let with_back_ends = ["fleet", "overload"].contains(&options.suite.as_str());
+    let with_back_ends = options.suite != "node";
     if with_back_ends {
         // Before the build, which takes long.
         cache.preflight(true, true)?;

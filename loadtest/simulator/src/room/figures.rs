@@ -90,7 +90,11 @@ fn overtaking(by_seq: &[&Person]) -> Duration {
 }
 
 fn tau(by_seq: &[&Person]) -> f64 {
-    let mut arrivals: Vec<Duration> = by_seq.iter().map(|person| person.arrived).collect();
+    kendall_tau(by_seq.iter().map(|person| person.arrived).collect())
+}
+
+/// Kendall's tau of the order that they are in and the order of their times: 1 when these are the same, -1 when one is the other backwards.
+pub fn kendall_tau(mut arrivals: Vec<Duration>) -> f64 {
     let pairs = arrivals.len() as f64 * (arrivals.len() as f64 - 1.0) / 2.0;
     1.0 - 2.0 * inversions(&mut arrivals) as f64 / pairs
 }

@@ -16,8 +16,8 @@ use crate::config::Config;
 use crate::metrics::{CodeOutcome, GuardVerdict, Metrics, ReceiptOutcome};
 use crate::provider::{Carrier, Provider, ProviderError, Receipt};
 use crate::routing::{
-    Ask, BreakerState, Capacity, Delivery, End, Now, Receipted, Router, RouterConfig, Scope, Ticket, Verdict,
-    Why,
+    Ask, BreakerState, Capacity, Delivery, End, Now, PlaceCount, PlaceKey, Receipted, Router, RouterConfig,
+    Scope, Ticket, Verdict, Why,
 };
 
 /// What a call takes at least, so that no bound comes from calls within the process.
@@ -141,6 +141,12 @@ impl Routes {
         let calls = self.concurrency as f64 / self.mean_call().max(CALL_MIN).as_secs_f64();
         let (mut router, now) = self.router();
         router.capacity(calls, self.queued.load(Ordering::Relaxed), now)
+    }
+
+    /// Where codes of all processes go that nobody types.
+    pub(crate) fn heard(&self, places: Vec<(PlaceKey, PlaceCount)>) {
+        let (mut router, now) = self.router();
+        router.heard(places, now.at);
     }
 
     /// A sign-up with a number of this country has begun.

@@ -2,6 +2,7 @@
 
 use super::budget::Left;
 use super::flow::Flow;
+use super::guard::{PlaceCount, PlaceKey};
 
 /// Codes, and codes a second. A rate that is infinite is not bounded, as far as is known.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +19,8 @@ pub struct Capacity {
     /// In the store's queue, when it was looked at last.
     pub queued: usize,
     pub countries: Vec<CountryCapacity>,
+    /// Where codes go that nobody types, the most of them first.
+    pub places: Vec<(PlaceKey, PlaceCount)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -11,6 +11,9 @@
 //! their own way, as in TCP's slow start; a pumped place gets `out_max` codes, waits, and is cut. Hence at most
 //! `codes_min + out_max` codes go to a place before it is cut when none is typed.
 //!
+//! What other processes have sent to a place counts as well, as far as has been heard within some seconds ([`Guard::heard`]); so a fleet pays for a
+//! pumped place hardly more than one process does.
+//!
 //! Whoever is cut off is not told: see [`Verdict::Pretend`].
 
 use std::collections::{BTreeMap, HashMap};
@@ -26,7 +29,7 @@ const OUT_PER_PROOF: f64 = 4.0;
 
 /// A place, by a keyed hash: the map must not tell who signs up, and nobody may aim at another's entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct PlaceKey(pub(crate) u64);
+pub struct PlaceKey(pub u64);
 
 /// Where a code goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +68,29 @@ pub(crate) struct Limits {
 const NETWORK_FACTOR: f64 = 2.0;
 const COUNTRY_FACTOR: f64 = 20.0;
 
+/// Codes to one place, as processes tell each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PlaceCount {
+    /// Those that were typed, or whose time for that is over.
+    pub codes: f64,
+    pub proofs: f64,
+    pub out: f64,
+}
+
+/// Of what others tell. Then they are silent, or the place is none of the worst any more.
+const HEARD_FOR: Duration = Duration::from_secs(10);
+/// Places that are told, and codes without a proof for which they are.
+const TOLD_MAX: usize = 64;
+const TOLD_MIN: f64 = 4.0;
+
 #[derive(Debug)]
 pub(crate) struct Guard {
     limits: Limits,
+    /// What this process has told last.
+    told: HashMap<PlaceKey, PlaceCount>,
+    /// What others have sent, and when it was heard.
+    others: HashMap<PlaceKey, PlaceCount>,
+    others_at: Instant,
     places: HashMap<PlaceKey, Place>,
     /// By when they were last asked for.
     order: BTreeMap<u64, PlaceKey>,
@@ -84,18 +107,65 @@ struct Place {
 }
 
 impl Guard {
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, places: HashMap::new(), order: BTreeMap::new(), touches: 0 }
+    pub(crate) fn new(limits: Limits, now: Instant) -> Self {
+        Self {
+            limits,
+            told: HashMap::new(),
+            others: HashMap::new(),
+            others_at: now,
+            places: HashMap::new(),
+            order: BTreeMap::new(),
+            touches: 0,
+        }
+    }
+
+    /// Where codes of this process go that nobody types, for others.
+    pub(crate) fn tell(&mut self, now: Instant) -> Vec<(PlaceKey, PlaceCount)> {
+        let count = |(key, place): (&PlaceKey, &Place)| {
+            let (codes, proofs) = (place.codes.get(now), place.proofs.get(now));
+            (*key, PlaceCount { codes, proofs, out: place.out.into() })
+        };
+        let wasted = |count: &PlaceCount| count.codes + count.out - OUT_PER_PROOF * count.proofs;
+        let mut worst: Vec<_> =
+            self.places.iter().map(count).filter(|(_, count)| wasted(count) >= TOLD_MIN).collect();
+        worst.sort_by(|(_, one), (_, other)| wasted(other).total_cmp(&wasted(one)));
+        worst.truncate(TOLD_MAX);
+        self.told = worst.iter().copied().collect();
+        worst
+    }
+
+    /// All processes together, this one included with what it has told last.
+    pub(crate) fn heard(&mut self, all: impl IntoIterator<Item = (PlaceKey, PlaceCount)>, now: Instant) {
+        let others = |(key, all): (PlaceKey, PlaceCount)| {
+            let own = self.told.get(&key).copied().unwrap_or_default();
+            let rest = |all: f64, own: f64| (all - own).max(0.0);
+            let count = PlaceCount {
+                codes: rest(all.codes, own.codes),
+                proofs: rest(all.proofs, own.proofs),
+                out: rest(all.out, own.out),
+            };
+            (key, count)
+        };
+        self.others = all.into_iter().map(others).collect();
+        self.others_at = now;
+    }
+
+    fn of_others(&self, key: PlaceKey, now: Instant) -> PlaceCount {
+        if now.saturating_duration_since(self.others_at) >= HEARD_FOR {
+            return PlaceCount::default();
+        }
+        self.others.get(&key).copied().unwrap_or_default()
     }
 
     pub(crate) fn verdict(&mut self, at: Places, now: Instant) -> Verdict {
         let limits = self.limits;
         let is_cut = |factor: f64, key: PlaceKey, guard: &mut Self| {
+            let others = guard.of_others(key, now);
             let place = guard.touch(key, now);
-            let codes = place.codes.get(now);
+            let codes = place.codes.get(now) + others.codes;
             // Half a code of slack, because counts fade while they grow.
             codes + 0.5 >= f64::from(limits.codes_min) * factor
-                && wilson::upper(place.proofs.get(now), codes) < limits.conversion_min
+                && wilson::upper(place.proofs.get(now) + others.proofs, codes) < limits.conversion_min
         };
         if is_cut(1.0, at.prefix, self)
             || at.network.is_some_and(|network| is_cut(NETWORK_FACTOR, network, self))
@@ -103,9 +173,11 @@ impl Guard {
         {
             return Verdict::Pretend;
         }
+        let others = self.of_others(at.prefix, now);
         let place = self.touch(at.prefix, now);
-        let out_max = f64::from(limits.out_max) + OUT_PER_PROOF * place.proofs.get(now);
-        if f64::from(place.out) >= out_max { Verdict::Hold } else { Verdict::Send }
+        let proofs = place.proofs.get(now) + others.proofs;
+        let out_max = f64::from(limits.out_max) + OUT_PER_PROOF * proofs;
+        if f64::from(place.out) + others.out >= out_max { Verdict::Hold } else { Verdict::Send }
     }
 
     /// A code goes out.

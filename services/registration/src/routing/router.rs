@@ -13,7 +13,7 @@ use super::budget::{Budget, Limits as BudgetLimits, Reservation, Scope};
 use super::capacity::{Capacity, CountryCapacity, paid, shared_out};
 use super::choice::{Candidate, choose};
 use super::flow::Flow;
-use super::guard::{Guard, Limits as GuardLimits, Places, Verdict as GuardVerdict};
+use super::guard::{Guard, Limits as GuardLimits, PlaceCount, PlaceKey, Places, Verdict as GuardVerdict};
 use super::rate::Rate;
 use super::receipts::{Delivery, Message, Receipts};
 use super::record::{Cell, Records};
@@ -185,7 +185,7 @@ impl Router {
             lines: config.terms.into_iter().map(line).collect(),
             records: Records::default(),
             budget: Budget::new(config.budget, now.wall),
-            guard: config.guard.filter(|_| is_guarded).map(Guard::new),
+            guard: config.guard.filter(|_| is_guarded).map(|limits| Guard::new(limits, now.at)),
             trials: Trials::default(),
             receipts,
             flow: Flow::new(now.at),
@@ -412,6 +412,14 @@ impl Router {
             aside: self.flow.aside(now.at),
             queued,
             countries: countries.into_iter().map(paid_in).collect(),
+            places: self.guard.as_mut().map(|guard| guard.tell(now.at)).unwrap_or_default(),
+        }
+    }
+
+    /// Where codes of all processes go that nobody types.
+    pub(crate) fn heard(&mut self, places: Vec<(PlaceKey, PlaceCount)>, now: Instant) {
+        if let Some(guard) = &mut self.guard {
+            guard.heard(places, now);
         }
     }
 

@@ -36,7 +36,7 @@ struct Town {
 impl Town {
     fn new(seed: u64) -> Self {
         Self {
-            guard: Guard::new(LIMITS),
+            guard: Guard::new(LIMITS, Instant::now()),
             now: Instant::now(),
             rng: SmallRng::seed_from_u64(seed),
             ends: BinaryHeap::new(),
@@ -159,7 +159,7 @@ fn a_burst_of_honest_people_is_delayed_and_not_refused() {
 /// Everybody of a prefix is late, once: judged unproved at first, and proved after all.
 #[test]
 fn late_proofs_lift_a_cut() {
-    let mut guard = Guard::new(LIMITS);
+    let mut guard = Guard::new(LIMITS, Instant::now());
     let now = Instant::now();
     let at = places(1);
     for _ in 0..30 {
@@ -199,7 +199,7 @@ fn a_cut_place_gets_some_codes_after_a_while_and_an_honest_one_comes_back() {
 
 #[test]
 fn a_network_and_a_country_are_cut_later_than_a_prefix() {
-    let mut guard = Guard::new(LIMITS);
+    let mut guard = Guard::new(LIMITS, Instant::now());
     let now = Instant::now();
     let at = |prefix: u64, network: u64| Places {
         prefix: PlaceKey(prefix),
@@ -222,7 +222,7 @@ fn a_network_and_a_country_are_cut_later_than_a_prefix() {
 
 #[test]
 fn memory_is_bounded_and_the_least_recent_goes() {
-    let mut guard = Guard::new(Limits { places_max: 100, ..LIMITS });
+    let mut guard = Guard::new(Limits { places_max: 100, ..LIMITS }, Instant::now());
     let now = Instant::now();
     for n in 0..10_000 {
         guard.verdict(places(n), now);
@@ -231,4 +231,67 @@ fn memory_is_bounded_and_the_least_recent_goes() {
     assert_eq!((guard.places.len(), guard.order.len()), (100, 100));
     let kept: HashSet<u64> = guard.places.keys().map(|key| key.0).collect();
     assert!(kept.contains(&0) && kept.contains(&9_999) && !kept.contains(&5_000));
+}
+
+/// A thousand numbers of one prefix, asked for at four processes in turn, five a second. They tell each other once a second, and hear of each
+/// other a second later.
+#[test]
+fn a_fleet_pays_for_a_pumped_prefix_hardly_more_than_one_process() {
+    let sent = |processes: usize, is_told: bool| {
+        let start = Instant::now();
+        let mut guards: Vec<Guard> = (0..processes).map(|_| Guard::new(LIMITS, start)).collect();
+        let (mut ends, mut sent, mut told) = (std::collections::VecDeque::new(), 0, HashMap::new());
+        for second in 0..200u64 {
+            let now = start + Duration::from_secs(second);
+            while ends.front().is_some_and(|(at, _)| *at <= now) {
+                let (_, process): (Instant, usize) = ends.pop_front().unwrap();
+                guards[process].judged(places(0), false, now);
+            }
+            for n in 0..5 {
+                let process = (second as usize * 5 + n) % processes;
+                let guard = &mut guards[process];
+                if guard.verdict(places(0), now) == Verdict::Send {
+                    guard.sent(places(0), now);
+                    ends.push_back((now + GRACE, process));
+                    sent += 1;
+                }
+            }
+            if is_told {
+                guards.iter_mut().for_each(|guard| guard.heard(told.clone(), now));
+                told.clear();
+                for (key, count) in guards.iter_mut().flat_map(|guard| guard.tell(now)) {
+                    let sum: &mut PlaceCount = told.entry(key).or_default();
+                    sum.codes += count.codes;
+                    sum.proofs += count.proofs;
+                    sum.out += count.out;
+                }
+            }
+        }
+        sent
+    };
+    let (one, apart, together) = (sent(1, false), sent(4, false), sent(4, true));
+    println!(
+        "codes to a pumped prefix: {one} from one process, {apart} from four apart, {together} from four that hear of each other"
+    );
+    assert!(one < 60 && apart >= 100, "{one} {apart}");
+    assert!((30..75).contains(&together), "{together}");
+}
+
+#[test]
+fn what_others_told_counts_for_some_seconds_only_and_honest_places_are_not_told() {
+    let now = Instant::now();
+    let mut guard = Guard::new(LIMITS, now);
+    let wasted = PlaceCount { codes: 40.0, proofs: 0.0, out: 0.0 };
+    guard.heard([(PlaceKey(1), wasted)], now);
+    assert_eq!(guard.verdict(places(1), now), Verdict::Pretend);
+    assert_eq!(guard.verdict(places(2), now), Verdict::Send);
+    assert_eq!(guard.verdict(places(1), now + HEARD_FOR), Verdict::Send, "nobody says so any more");
+    for n in 0..100 {
+        guard.sent(places(7), now);
+        guard.judged(places(7), n % 2 == 0, now);
+        guard.sent(places(8), now);
+        guard.judged(places(8), false, now);
+    }
+    let told: Vec<PlaceKey> = guard.tell(now).into_iter().map(|(key, _)| key).collect();
+    assert_eq!(told, [PlaceKey(8)], "half of the other's are typed, and so are a quarter of the country's");
 }
