@@ -276,18 +276,25 @@ mod tests {
         assert_eq!(to_toml(&written(&to_toml(&list))), to_toml(&list));
     }
 
-    /// What the example shows in comments.
+    /// A setting that the example shows in a comment, and not the words around it.
+    fn shown(line: &str) -> Option<&str> {
+        let setting = line.strip_prefix("# ")?;
+        let is_key = |key: &str| key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        let is_setting = setting.split_once(" = ").is_some_and(|(key, _)| is_key(key));
+        (setting.starts_with('[') || is_setting).then_some(setting)
+    }
+
     #[test]
-    fn the_several_providers_of_the_example_can_be_used() {
+    fn what_the_example_shows_in_comments_can_be_used() {
         let example = include_str!("../../../deploy/spillway.toml");
-        let (_, list) = example.split_once("\n# [[registration.providers]]").unwrap();
-        let (list, _) = list.split_once("# Changes to the table").unwrap();
-        let lines = list.lines().filter(|line| !line.starts_with("# What codes may cost"));
-        let settings = lines.map(|line| line.trim_start_matches(['#', ' '])).collect::<Vec<_>>().join("\n");
-        let config = written(&format!("[[registration.providers]]{settings}"));
+        let lines =
+            example.lines().filter_map(|line| if line.starts_with('#') { shown(line) } else { Some(line) });
+        let config = written(&lines.collect::<Vec<_>>().join("\n"));
         config.check().unwrap();
         let kinds: Vec<ProviderKind> = config.providers().iter().map(|provider| provider.kind).collect();
-        assert_eq!(kinds, [ProviderKind::Twilio, ProviderKind::Http]);
+        assert_eq!(kinds, [ProviderKind::Twilio, ProviderKind::Http, ProviderKind::Smpp]);
+        assert!(config.gateway.room.required && config.gateway.room.attestation.is_some());
+        assert!(config.control.room.opens_at.is_some() && config.registration.budget != Default::default());
     }
 
     #[test]

@@ -22,7 +22,7 @@ async fn a_send_keeps_its_class_also_on_a_task_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_reads_and_acks_before_all_others() {
+async fn a_session_acks_before_all_others_and_reads_with_the_sends() {
     let node = Node::start();
     let known = node.account(1).remove(0);
     let waiting = node.mailbox.fill(known.mailbox, 2, 10);
@@ -34,7 +34,9 @@ async fn a_session_reads_and_acks_before_all_others() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let classes = node.mailbox.state().classes.clone();
     assert!(classes.iter().any(|(call, _)| *call == "acknowledge"), "{classes:?}");
-    assert!(classes.iter().all(|(_, tier)| *tier == Some(Tier::Ack)), "{classes:?}");
+    // What it reads because it has opened, thousands of others may read at the same time.
+    let of = |call: &str| if call == "fetch" { Tier::Send } else { Tier::Ack };
+    assert!(classes.iter().all(|(call, tier)| *tier == Some(of(call))), "{classes:?}");
 }
 
 #[tokio::test(start_paused = true)]
