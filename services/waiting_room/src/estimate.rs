@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use spillway_types::Timestamp;
 
-use crate::frontier::Frontier;
 use crate::frontier::view::View;
+use crate::frontier::{Frontier, Mode};
 use crate::poll;
 use crate::presence::Crowd;
 
@@ -185,6 +185,10 @@ impl Forecast {
         if frontier.frozen() {
             // What was told before could not know of it.
             self.landmarks.clear();
+        } else if frontier.mode == Mode::Open {
+            // A pace at which nobody waits says nothing of one at which people do.
+            self.landmarks.clear();
+            self.seen.clear();
         } else {
             self.see(now, frontier);
         }
@@ -192,7 +196,7 @@ impl Forecast {
         self.generation.turn(now);
         let outlook = self.outlook(now, frontier, crowd);
         self.generation.told = self.generation.told.max(outlook.poll_at_most());
-        if !frontier.frozen() {
+        if !frontier.frozen() && frontier.mode != Mode::Open {
             self.note(frontier, &outlook);
         }
         outlook

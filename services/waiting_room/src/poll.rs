@@ -5,7 +5,8 @@
 //! - All of it is stretched by one factor so that the whole room stays below a number of polls a second ([`stretch`], made by control and
 //!   published). A million who wait for ten minutes would otherwise ask 27,000 times a second.
 //! - Nobody is told to sleep past his turn: never more than 0.6 of the wait, before jitter, because the window in which a claim is awaited
-//!   has 120 s, and because control learns from those who come how many do. In the last seconds it is 10 s.
+//!   has 120 s, and because control learns from those who come how many do. So in the last seconds he asks every few of them, and hears of his turn when it
+//!   comes: what lies between a call and its claim is what control steers blind by.
 //! - A gateway counts what it has asked for, second by second, and does not ask for more than its share ([`Appointments`]).
 
 use std::time::Duration;
@@ -16,6 +17,8 @@ use rand::Rng;
 pub const POLLS_MAX: f64 = 10_000.0;
 
 const LEAST: Duration = Duration::from_secs(10);
+/// For whoever is nearly there, in a room that is not stretched.
+const NEAR: Duration = Duration::from_secs(2);
 const MOST: Duration = Duration::from_secs(120);
 const JITTER: f64 = 0.2;
 /// Nobody asks less often, whatever the stretch: an estimate that is older misleads.
@@ -142,7 +145,8 @@ fn mean(wait: f64, stretch: f64) -> Duration {
     let (least, most) = (LEAST.as_secs_f64(), MOST.as_secs_f64());
     let stretch = stretch.max(1.0);
     let stretched = (wait / 10.0).clamp(least, most) * stretch;
-    Duration::from_secs_f64(stretched.min((wait * ASLEEP).max(least)).min(STRETCHED_MAX.as_secs_f64()))
+    let near = (NEAR.as_secs_f64() * stretch).min(least);
+    Duration::from_secs_f64(stretched.min((wait * ASLEEP).max(near)).min(STRETCHED_MAX.as_secs_f64()))
 }
 
 #[cfg(test)]
@@ -155,7 +159,7 @@ mod tests {
     #[test]
     fn a_tenth_of_the_wait_within_bounds_and_never_past_the_turn() {
         let seconds = |wait, stretch| mean(wait, stretch).as_secs_f64();
-        assert_eq!([0.0, 50.0, 300.0, 5_000.0].map(|wait| seconds(wait, 1.0)), [10.0, 10.0, 30.0, 120.0]);
+        assert_eq!([0.0, 50.0, 300.0, 5_000.0].map(|wait| seconds(wait, 1.0)), [2.0, 10.0, 30.0, 120.0]);
         assert_eq!([5.0, 50.0, 300.0].map(|wait| seconds(wait, 10.0)), [10.0, 30.0, 180.0]);
     }
 

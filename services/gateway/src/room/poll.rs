@@ -16,6 +16,8 @@ use crate::wire::wire_duration;
 
 /// When control has not been heard yet, which is a matter of a second.
 const NOT_HEARD_YET: Duration = Duration::from_secs(3);
+/// As if it took so long; asked for again after ten seconds or so.
+const NOBODY_IS_CALLED: Duration = Duration::from_secs(20);
 
 impl Room {
     /// Answered from memory: one hash and one comparison.
@@ -76,8 +78,11 @@ impl Room {
                 };
                 let estimate = told.map_or(estimate, |told| estimate.after(told, clock));
                 let reason = reason(estimate.reason, &state);
+                let frozen = state.view.last().is_some_and(|last| last.frozen());
                 let State { appointments, polls_max, .. } = &mut *state;
-                let (wait, stretch, rng) = (estimate.likely, outlook.stretch, &mut rand::rng());
+                // While nobody is called, those in front have no turn to be in time for.
+                let least = if frozen { NOBODY_IS_CALLED } else { Duration::ZERO };
+                let (wait, stretch, rng) = (estimate.likely.max(least), outlook.stretch, &mut rand::rng());
                 let pause = appointments.poll_after(wait, stretch, *polls_max, now, rng);
                 answer(&sealed, Answer::Waiting(waiting(&estimate, pause, reason)))
             }
