@@ -176,7 +176,7 @@ pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> slo::ExitCod
     };
     match arguments.command {
         Some(Command::Report { folder }) => report(folder),
-        Some(Command::Simulate(options)) => simulate(options).await,
+        Some(Command::Simulate(options)) => play(move || simulate::simulate(&options)).await,
         Some(Command::Run(options)) => run(&options).await,
         None => run(&arguments.run).await,
     }
@@ -184,7 +184,8 @@ pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> slo::ExitCod
 
 async fn run(options: &RunOptions) -> slo::ExitCode {
     if options.profile == Profile::RoomMillion {
-        return play_room(options.clone()).await;
+        let options = options.clone();
+        return play(move || room_million::play(&options)).await;
     }
     match run::run(options).await {
         Ok(code) => code,
@@ -196,23 +197,12 @@ async fn run(options: &RunOptions) -> slo::ExitCode {
     }
 }
 
-/// On a thread of its own: it computes for a minute.
-async fn play_room(options: RunOptions) -> slo::ExitCode {
-    let played = tokio::task::spawn_blocking(move || room_million::play(&options)).await;
-    match played {
-        Ok(Ok(code)) => code,
-        Ok(Err(error)) => {
-            eprintln!("error: {:#}", anyhow::Error::new(error));
-            slo::ExitCode::Usage
-        }
-        Err(stopped) => std::panic::resume_unwind(stopped.into_panic()),
-    }
-}
-
 /// On a thread of its own: it computes for minutes.
-async fn simulate(options: SimulateOptions) -> slo::ExitCode {
-    let played = tokio::task::spawn_blocking(move || simulate::simulate(&options)).await;
-    match played {
+async fn play<E>(work: impl FnOnce() -> Result<slo::ExitCode, E> + Send + 'static) -> slo::ExitCode
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => {
             eprintln!("error: {:#}", anyhow::Error::new(error));

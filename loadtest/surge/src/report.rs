@@ -3,6 +3,7 @@
 //! It is drawn from the summary and the rows alone, so an old run folder can be rendered again. Plots are SVG that
 //! stretches with the page while their text is HTML that does not, so it stays readable on a telephone.
 
+mod axis;
 mod chart;
 mod charts;
 mod header;

@@ -8,6 +8,7 @@ use spillway_api::v1;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::addresses::Addresses;
+use crate::attest::Attest;
 use crate::cooperation::Cooperation;
 
 /// The largest answer a client reads: a page of deliveries arrives one frame each, so one envelope and its frame.
@@ -22,6 +23,8 @@ pub struct ClientConfig {
     /// How often an HTTP/2 ping asks whether the server still lives, so that a dead connection is noticed.
     pub keep_alive_interval: Duration,
     pub retry: RetryPolicy,
+    /// For services that ask who a device is when its turn has come. `None`: nothing is said.
+    pub attest: Option<Attest>,
 }
 
 impl Default for ClientConfig {
@@ -31,6 +34,7 @@ impl Default for ClientConfig {
             call_timeout: Duration::from_secs(30),
             keep_alive_interval: Duration::from_secs(30),
             retry: RetryPolicy::default(),
+            attest: None,
         }
     }
 }

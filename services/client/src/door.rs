@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use ed25519_dalek::{Signer as _, SigningKey};
 use spillway_admission::Tier;
-use spillway_api::v1;
 use spillway_api::v1::place::State;
+use spillway_api::{Reason, v1};
 use spillway_types::PhoneNumber;
 use spillway_waiting_room::{
     CLAIM_WINDOW, Difficulty, Puzzle, SealedPass, SealedTicket, claim_message, pass_message,
@@ -203,7 +203,16 @@ impl Client {
                 let left = called.claim_within.and_then(|left| Duration::try_from(left).ok());
                 let ago = left.filter(|_| !place.missed).map(|left| CLAIM_WINDOW.saturating_sub(left));
                 let turn_came = ago.and_then(|ago| Instant::now().checked_sub(ago));
-                let pass = self.claim(secret, place, &called.challenge).await?;
+                let pass = match self.claim(secret, place, &called.challenge).await {
+                    Ok(pass) => pass,
+                    // It was over before the claim came, or is not for this device: both look the same, and the next poll knows more.
+                    Err(error)
+                        if error.refusal().is_some_and(|refusal| refusal.reason == Reason::WaitingRoom) =>
+                    {
+                        return Ok(Standing::Waiting(wait(&v1::Waiting::default())));
+                    }
+                    Err(error) => return Err(error),
+                };
                 Ok(Standing::Admitted(Admission { pass, secret: Box::new(secret.clone()), turn_came }))
             }
             Some(State::Over(_)) => Ok(Standing::Over),
@@ -224,7 +233,10 @@ impl Client {
             challenge: challenge.clone(),
             device_key: secret.public(),
             signature: secret.sign(&message),
-            ..v1::ClaimRequest::default()
+            attestation: match &self.config.attest {
+                Some(attest) => attest.statement(challenge).await,
+                None => Bytes::new(),
+            },
         };
         let calls = self.sign_up();
         let admitted = self

@@ -7,6 +7,7 @@
 //! It does no cryptography but for its place in the room: envelopes go in and come out opaque. It starts no tasks: whoever awaits drives it.
 
 mod addresses;
+mod attest;
 mod call;
 mod connect;
 mod cooperation;
@@ -17,6 +18,7 @@ mod send;
 mod session;
 mod sign_up;
 
+pub use attest::Attest;
 pub use call::CallError;
 pub use connect::{Client, ClientConfig, ConnectError};
 pub use dedup::Dedup;

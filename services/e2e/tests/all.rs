@@ -8,6 +8,7 @@ mod all {
     mod abuse;
     /// Who may depend on whom.
     mod arrows;
+    mod attestation;
     /// The client's example.
     mod chat;
     mod clock;

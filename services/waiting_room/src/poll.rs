@@ -4,9 +4,9 @@
 //!
 //! - All of it is stretched by one factor so that the whole room stays below a number of polls a second ([`stretch`], made by control and
 //!   published). A million who wait for ten minutes would otherwise ask 27,000 times a second.
-//! - Nobody is told to sleep past his turn: never more than 0.6 of the wait, before jitter, because the window in which a claim is awaited
-//!   has 120 s, and because control learns from those who come how many do. So in the last seconds he asks every few of them, and hears of his turn when it
-//!   comes: what lies between a call and its claim is what control steers blind by.
+//! - Nobody is told to sleep past his turn: never more than 0.65 of the wait, before jitter, because the window in which a claim is awaited
+//!   has 120 s, and because control learns from those who come how many do. Who is nearly there asks every four seconds, so that he hears of his turn soon
+//!   after it has come: control steers blind by what lies between a call and its claim.
 //! - A gateway counts what it has asked for, second by second, and does not ask for more than its share ([`Appointments`]).
 
 use std::time::Duration;
@@ -17,14 +17,14 @@ use rand::Rng;
 pub const POLLS_MAX: f64 = 10_000.0;
 
 const LEAST: Duration = Duration::from_secs(10);
-/// For whoever is nearly there, in a room that is not stretched.
-const NEAR: Duration = Duration::from_secs(2);
+/// For whoever is nearly there.
+const NEAR: Duration = Duration::from_secs(4);
 const MOST: Duration = Duration::from_secs(120);
 const JITTER: f64 = 0.2;
 /// Nobody asks less often, whatever the stretch: an estimate that is older misleads.
 const STRETCHED_MAX: Duration = Duration::from_secs(1_800);
 /// Of the wait. Not more, so that neither the jitter nor a pace that rises reaches many in their sleep.
-const ASLEEP: f64 = 0.6;
+const ASLEEP: f64 = 0.65;
 /// Of the polls that are allowed, those that are planned; the rest is for chance.
 const PLANNED: f64 = 0.9;
 
@@ -145,7 +145,8 @@ fn mean(wait: f64, stretch: f64) -> Duration {
     let (least, most) = (LEAST.as_secs_f64(), MOST.as_secs_f64());
     let stretch = stretch.max(1.0);
     let stretched = (wait / 10.0).clamp(least, most) * stretch;
-    let near = (NEAR.as_secs_f64() * stretch).min(least);
+    // By little, because those who come late are learnt from: an interval that changed with the room would mislead.
+    let near = (NEAR.as_secs_f64() * stretch.powf(0.25)).min(least);
     Duration::from_secs_f64(stretched.min((wait * ASLEEP).max(near)).min(STRETCHED_MAX.as_secs_f64()))
 }
 
@@ -159,8 +160,9 @@ mod tests {
     #[test]
     fn a_tenth_of_the_wait_within_bounds_and_never_past_the_turn() {
         let seconds = |wait, stretch| mean(wait, stretch).as_secs_f64();
-        assert_eq!([0.0, 50.0, 300.0, 5_000.0].map(|wait| seconds(wait, 1.0)), [2.0, 10.0, 30.0, 120.0]);
-        assert_eq!([5.0, 50.0, 300.0].map(|wait| seconds(wait, 10.0)), [10.0, 30.0, 180.0]);
+        assert_eq!([0.0, 50.0, 300.0, 5_000.0].map(|wait| seconds(wait, 1.0)), [4.0, 10.0, 30.0, 120.0]);
+        let tenths = |wait| (seconds(wait, 10.0) * 10.0).round() / 10.0;
+        assert_eq!([5.0, 50.0, 300.0].map(tenths), [7.1, 32.5, 195.0]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The charts of the report, from the rows of the timeline.
 
-use super::chart::{Chart, Line, Mark, Tick};
-use super::scale::{Combine, date_in_words, day_in_words, stride, thin, time_ticks};
+use super::axis::Axis;
+use super::chart::{Chart, Line, Mark};
+use super::scale::{Combine, date_in_words, day_in_words, time_ticks};
 use super::section;
 use super::text::{count, maybe_millis, mebibytes, millis, money, number, percent};
 use crate::observe::ProcessSample;
@@ -9,62 +10,16 @@ use crate::stats::Operation;
 use crate::summary::{Codes, EXISTING_SEND, RoomSummary, SIGN_UP, Summary};
 use crate::timeline::{OperationRow, RoomRow, Row};
 
-/// What all charts of a run share: its time.
-struct Axis<'a> {
-    rows: &'a [Row],
-    stride: usize,
-    times: Vec<f64>,
-    moments: Vec<String>,
-    ticks: Vec<Tick>,
-    phases: Vec<Mark>,
+fn axis<'a>(summary: &Summary, rows: &'a [Row]) -> Axis<'a, Row> {
+    let moment = |_: usize, row: &Row| match row.replayed.as_deref().and_then(date_in_words) {
+        Some(date) => format!("{date} · {} s", row.second),
+        None => format!("{} s · {}", row.second, row.phase),
+    };
+    let phases = summary.phases.iter().map(|phase| Mark { at: phase.from_s, label: phase.name.clone() });
+    Axis::new(rows, time_ticks(rows), phases.collect(), |_, row| row.second as f64, moment)
 }
 
-impl<'a> Axis<'a> {
-    fn new(summary: &Summary, rows: &'a [Row]) -> Self {
-        let stride = stride(rows.len());
-        let shown = || rows.iter().step_by(stride);
-        let moment = |row: &Row| match row.replayed.as_deref().and_then(date_in_words) {
-            Some(date) => format!("{date} · {} s", row.second),
-            None => format!("{} s · {}", row.second, row.phase),
-        };
-        let phases = summary.phases.iter().map(|phase| Mark { at: phase.from_s, label: phase.name.clone() });
-        Self {
-            rows,
-            stride,
-            times: shown().map(|row| row.second as f64).collect(),
-            moments: shown().map(moment).collect(),
-            ticks: time_ticks(rows),
-            phases: phases.collect(),
-        }
-    }
-
-    fn chart(&self, description: String, unit: &'static str, lines: Vec<Line>) -> Chart<'_> {
-        Chart {
-            description,
-            times: &self.times,
-            moments: &self.moments,
-            ticks: &self.ticks,
-            phases: &self.phases,
-            mark: None,
-            lines,
-            area: None,
-            area_shares_scale: false,
-            unit,
-            format: number,
-        }
-    }
-
-    fn line(
-        &self,
-        label: &'static str,
-        class: &'static str,
-        combine: Combine,
-        value: impl Fn(&Row) -> Option<f64>,
-    ) -> Line {
-        let values: Vec<_> = self.rows.iter().map(value).collect();
-        Line { label: label.into(), class, values: thin(&values, self.stride, combine) }
-    }
-
+impl Axis<'_, Row> {
     /// A figure of one operation; `None` in seconds without it.
     fn of(
         &self,
@@ -106,12 +61,12 @@ impl<'a> Axis<'a> {
             Some((value(&sample(&pair[1])?) - value(&sample(&pair[0])?)).max(0.0) / seconds)
         }));
         values.truncate(self.rows.len());
-        Line { label: label.into(), class, values: thin(&values, self.stride, Combine::Mean) }
+        self.thinned(label, class, Combine::Mean, &values)
     }
 }
 
 pub(super) fn sign_ups(summary: &Summary, rows: &[Row]) -> String {
-    let axis = Axis::new(summary, rows);
+    let axis = axis(summary, rows);
     let lines = vec![
         axis.of(SIGN_UP, "offered", "halo", Combine::Mean, |row| Some(row.offered as f64)),
         axis.of(SIGN_UP, "completed", "one", Combine::Mean, |row| Some(row.ok as f64)),
@@ -146,7 +101,7 @@ pub(super) fn sign_ups(summary: &Summary, rows: &[Row]) -> String {
 /// Nothing where nobody came to a room.
 pub(super) fn waiting_room(summary: &Summary, rows: &[Row]) -> String {
     let Some(room) = &summary.room else { return String::new() };
-    let axis = Axis::new(summary, rows);
+    let axis = axis(summary, rows);
     let mean = Combine::Mean;
     let mut flow = vec![
         axis.of_room("came", "halo", mean, |room| Some(room.entered as f64)),
@@ -251,7 +206,7 @@ fn story_of(room: &RoomSummary) -> String {
 }
 
 pub(super) fn existing_users(summary: &Summary, rows: &[Row]) -> String {
-    let axis = Axis::new(summary, rows);
+    let axis = axis(summary, rows);
     let lines = vec![
         axis.of(EXISTING_SEND, "p99", "one", Combine::Highest, |row| row.response_p99_ms),
         axis.of(EXISTING_SEND, "p50", "three", Combine::Highest, |row| row.response_p50_ms),
@@ -269,7 +224,7 @@ pub(super) fn existing_users(summary: &Summary, rows: &[Row]) -> String {
 }
 
 pub(super) fn sign_up_response(summary: &Summary, rows: &[Row]) -> String {
-    let axis = Axis::new(summary, rows);
+    let axis = axis(summary, rows);
     let lines = vec![
         axis.of(SIGN_UP, "p99", "one", Combine::Highest, |row| row.response_p99_ms),
         axis.of(SIGN_UP, "p50", "three", Combine::Highest, |row| row.response_p50_ms),
@@ -285,7 +240,7 @@ pub(super) fn sign_up_response(summary: &Summary, rows: &[Row]) -> String {
 }
 
 pub(super) fn server(summary: &Summary, rows: &[Row]) -> String {
-    let axis = Axis::new(summary, rows);
+    let axis = axis(summary, rows);
     let mib = |bytes: u64| bytes as f64 / 1_048_576.0;
     if rows.iter().all(|row| row.server.is_none()) {
         return section(
@@ -316,7 +271,7 @@ pub(super) fn server(summary: &Summary, rows: &[Row]) -> String {
 }
 
 pub(super) fn generator(summary: &Summary, rows: &[Row]) -> String {
-    let axis = Axis::new(summary, rows);
+    let axis = axis(summary, rows);
     let worst_lag = |row: &Row| row.operations.values().filter_map(|o| o.lag_p99_ms).reduce(f64::max);
     let lag = axis.line("lag p99", "one", Combine::Highest, worst_lag);
     let cpu = axis.growth("processors", "two", |row| row.generator, |sample| sample.cpu_us as f64 / 1e6);

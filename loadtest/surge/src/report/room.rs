@@ -2,8 +2,9 @@
 
 use spillway_simulator::room::Second;
 
-use super::chart::{Chart, Line, Mark, Tick};
-use super::scale::{Combine, from_zero, stride, thin};
+use super::axis::Axis;
+use super::chart::{Mark, Tick};
+use super::scale::{Combine, from_zero};
 use super::text::{count, escape, number};
 use super::{page, section, tables};
 use crate::room_million::RoomMillion;
@@ -52,63 +53,17 @@ fn header(outcome: &RoomMillion) -> String {
     )
 }
 
-struct Axis<'a> {
-    seconds: &'a [Second],
-    stride: usize,
-    times: Vec<f64>,
-    moments: Vec<String>,
-    ticks: Vec<Tick>,
-    phases: Vec<Mark>,
-}
-
-impl<'a> Axis<'a> {
-    fn new(outcome: &'a RoomMillion) -> Self {
-        let seconds = &outcome.seconds;
-        let stride = stride(seconds.len());
-        let shown = || (0..seconds.len()).step_by(stride);
-        let (_, ticks) = from_zero(seconds.len() as f64);
-        let inside = ticks.into_iter().filter(|at| *at <= seconds.len() as f64);
-        Self {
-            seconds,
-            stride,
-            times: shown().map(|second| second as f64).collect(),
-            moments: shown().map(|second| format!("{second} s")).collect(),
-            ticks: inside.map(|at| Tick { at, label: format!("{at} s"), minor: false }).collect(),
-            phases: vec![Mark { at: 30.0, label: "a gateway dies".to_owned() }],
-        }
-    }
-
-    fn line(
-        &self,
-        label: &'static str,
-        class: &'static str,
-        combine: Combine,
-        value: impl Fn(&Second) -> Option<f64>,
-    ) -> Line {
-        let values: Vec<_> = self.seconds.iter().map(value).collect();
-        Line { label: label.into(), class, values: thin(&values, self.stride, combine) }
-    }
-
-    fn chart(&self, description: &str, unit: &'static str, lines: Vec<Line>) -> String {
-        Chart {
-            description: description.to_owned(),
-            times: &self.times,
-            moments: &self.moments,
-            ticks: &self.ticks,
-            phases: &self.phases,
-            mark: None,
-            lines,
-            area: None,
-            area_shares_scale: false,
-            unit,
-            format: number,
-        }
-        .html()
-    }
+fn axis(outcome: &RoomMillion) -> Axis<'_, Second> {
+    let length = outcome.seconds.len() as f64;
+    let (_, ticks) = from_zero(length);
+    let inside = ticks.into_iter().filter(|at| *at <= length);
+    let ticks = inside.map(|at| Tick { at, label: format!("{at} s"), minor: false }).collect();
+    let phases = vec![Mark { at: 30.0, label: "a gateway dies".to_owned() }];
+    Axis::new(&outcome.seconds, ticks, phases, |at, _| at as f64, |at, _| format!("{at} s"))
 }
 
 fn flow(outcome: &RoomMillion) -> String {
-    let axis = Axis::new(outcome);
+    let axis = axis(outcome);
     let mean = Combine::Mean;
     // Arrivals are many times the rest, and over in a minute: they are in the text.
     let lines = vec![
@@ -116,27 +71,27 @@ fn flow(outcome: &RoomMillion) -> String {
         axis.line("claimed", "one", mean, |second| Some(second.claimed.into())),
         axis.line("seats", "three", mean, |second| Some(second.rate)),
     ];
-    axis.chart("Places called, turns claimed and seats, per second.", "per second", lines)
+    axis.chart("Places called, turns claimed and seats, per second.".to_owned(), "per second", lines).html()
 }
 
 fn room(outcome: &RoomMillion) -> String {
-    let axis = Axis::new(outcome);
+    let axis = axis(outcome);
     let length = axis.line("waiting", "one", Combine::Highest, |second| Some(second.waiting.into()));
     let polls = axis.line("polls", "two", Combine::Highest, |second| Some(second.polls.into()));
     format!(
         "<div class=\"pair\">{}{}</div>",
-        axis.chart("Places that were not called yet.", "places not called", vec![length]),
-        axis.chart("Polls of the whole room.", "polls per second", vec![polls])
+        axis.chart("Places that were not called yet.".to_owned(), "places not called", vec![length]).html(),
+        axis.chart("Polls of the whole room.".to_owned(), "polls per second", vec![polls]).html()
     )
 }
 
 fn truth(outcome: &RoomMillion) -> String {
-    let axis = Axis::new(outcome);
+    let axis = axis(outcome);
     let lines = vec![
         axis.line("told", "two", Combine::Mean, |second| second.told_s),
         axis.line("waited", "one", Combine::Mean, |second| second.waited_s),
     ];
-    axis.chart("What people were told at first, and what they waited.", "seconds", lines)
+    axis.chart("What people were told at first, and what they waited.".to_owned(), "seconds", lines).html()
 }
 
 #[cfg(test)]

@@ -41,12 +41,14 @@ impl Opening {
         now: Duration,
         clock: Timestamp,
     ) {
-        if steering.pool().is_none() && opens_at.is_some_and(|at| clock < at) {
+        // Not again when nobody had come yet and an operator has opened it.
+        let is_opened = steering.operator() == Operator::Open;
+        if steering.pool().is_none() && !is_opened && opens_at.is_some_and(|at| clock < at) {
             steering.await_draw(blocks.lent_up_to() + 1);
         }
         let Some(first) = steering.awaits() else { return };
         // What is not planned any more is due.
-        let due = opens_at.is_none_or(|at| clock >= at) || steering.operator() == Operator::Open;
+        let due = opens_at.is_none_or(|at| clock >= at) || is_opened;
         if !due && self.closed.is_none() {
             return;
         }
@@ -178,6 +180,11 @@ mod tests {
         let frontiers: Vec<_> = (0..6).map(|_| holder.second(&mut store, true)).collect();
         assert_eq!(frontiers[5].pool, Some(Pool { first: 1, count: 7 }));
         assert_eq!(frontiers[5].f, 7);
+
+        let (mut early, mut store) = (Holder::at(0, 1, 0, None, &Frontier::NONE), None);
+        early.steering.steer(Operator::Open);
+        let frontiers: Vec<_> = (0..10).map(|_| early.second(&mut store, true)).collect();
+        assert!(frontiers[5..].iter().all(|frontier| !frontier.frozen()), "it stays open: {frontiers:?}");
 
         let (mut empty, mut store) = (Holder::at(98, 1, 0, None, &Frontier::NONE), None);
         let frontiers: Vec<_> = (0..8).map(|_| empty.second(&mut store, true)).collect();

@@ -1,4 +1,8 @@
-//! All of the routing, behind one `&mut self`.
+//! All of the routing, behind one `&mut self`: which provider takes a code is here; what can be sent in [`capacity`], what is learnt of those that were sent in
+//! [`learn`].
+
+mod capacity;
+mod learn;
 
 use std::time::Duration;
 
@@ -8,27 +12,20 @@ use spillway_store::verifications::{ProviderTag, Transport, VerificationId};
 use spillway_types::Timestamp;
 use tokio::time::Instant;
 
-use super::breaker::{Breaker, BreakerState, Health, Pass, Readiness};
+use super::breaker::{Breaker, BreakerState, Health, Pass};
 use super::budget::{Budget, Limits as BudgetLimits, Reservation, Scope};
-use super::capacity::{Capacity, CountryCapacity, paid, shared_out};
 use super::choice::{Candidate, choose};
 use super::flow::Flow;
 use super::guard::{Guard, Limits as GuardLimits, PlaceCount, PlaceKey, Places, Verdict as GuardVerdict};
 use super::rate::Rate;
-use super::receipts::{Delivery, Message, Receipts};
-use super::record::{Cell, Records};
+use super::receipts::Receipts;
+use super::record::Records;
 use super::terms::Terms;
-use super::trials::{Judgement, Trial, Trials};
+use super::trials::{Trial, Trials};
 
 /// A code that is held by the guard asks again after this part of the grace: its place opens when others are typed.
 const HOLD_PART: u32 = 16;
 const HOLD_MAX: Duration = Duration::from_secs(5);
-/// Codes a second that can be counted on while a provider is tried with one at a time.
-const PROBES: f64 = 1.0;
-/// Of the last minute's messages, so many may have no receipt before it is thought that they are late.
-const MISSING_MAX: f64 = 0.5;
-/// Of what is sent, so that it is seen when they arrive again.
-const LEFT_WHEN_NONE_ARRIVE: f64 = 0.05;
 /// A grace longer than this would keep too many codes in memory.
 const GRACE_MAX: Duration = Duration::from_secs(600);
 
@@ -282,65 +279,6 @@ impl Router {
         (after != before).then_some(after)
     }
 
-    /// The provider took the code of `ticket`, `waited` after it was asked for, and will call it `name`. Answers with what it has said of it
-    /// already.
-    pub(crate) fn awaits_receipt(
-        &mut self,
-        ticket: &Ticket,
-        name: &str,
-        session: VerificationId,
-        waited: Duration,
-        now: Instant,
-    ) -> Option<Receipted> {
-        let message = Message { cell: ticket.trial.cell, session, taken_at: now, waited };
-        let delivery = self.receipts.taken(name, message, now)?;
-        Some(self.receipted(message, delivery, now))
-    }
-
-    /// A receipt has come. Answers with what is new by it.
-    pub(crate) fn receipt(
-        &mut self,
-        provider: usize,
-        name: &str,
-        delivery: Delivery,
-        now: Instant,
-    ) -> Option<Receipted> {
-        let message = self.receipts.came(provider, name, delivery, now)?;
-        Some(self.receipted(message, delivery, now))
-    }
-
-    /// Whether a provider is known to give receipts.
-    pub(crate) fn gives_receipts(&self, ticket: &Ticket, now: Instant) -> bool {
-        let (provider, _, transport) = ticket.trial.cell;
-        self.records.gives_receipts(provider, transport, now)
-    }
-
-    /// A session's code was typed.
-    pub(crate) fn proved(&mut self, session: VerificationId, now: Instant) {
-        if let Some(known) = self.trials.proved(session) {
-            self.judge(known, now);
-        }
-    }
-
-    /// Sessions whose outcome is to be looked up now.
-    pub(crate) fn due(&mut self, max: usize, now: Instant) -> Vec<VerificationId> {
-        let mut known = Vec::new();
-        let due = self.trials.due(max, now, |trial, judgement| known.push((trial, judgement)));
-        known.into_iter().for_each(|known| self.judge(known, now));
-        due
-    }
-
-    /// The outcome that was looked up.
-    pub(crate) fn seen(&mut self, session: VerificationId, proved: bool, now: Instant) {
-        let known: Vec<_> = self.trials.seen(session, proved).collect();
-        known.into_iter().for_each(|known| self.judge(known, now));
-    }
-
-    /// The outcome could not be looked up: again at `at`.
-    pub(crate) fn unseen(&mut self, session: VerificationId, at: Instant) {
-        self.trials.unseen(session, at);
-    }
-
     /// Whether somebody else serves a code that all these have failed.
     pub(crate) fn has_other(&self, country: u16, transport: Transport, failed: &[ProviderTag]) -> bool {
         self.lines.iter().any(|line| line.terms.serves(country, transport) && !failed.contains(&line.tag))
@@ -382,77 +320,11 @@ impl Router {
         }
     }
 
-    /// What can be sent. `calls`: calls a second that there is room for, whoever takes them.
-    pub(crate) fn capacity(&mut self, calls: f64, queued: usize, now: Now) -> Capacity {
-        let arriving: Vec<f64> =
-            (0..self.lines.len()).map(|provider| self.arriving(provider, now.at)).collect();
-        let all = self.counted_on(None, &arriving, now.at).min(calls);
-        let serving = |country| self.counted_on(Some(country), &arriving, now.at).min(calls);
-        let providers = shared_out(all, &self.flow, serving, now.at);
-        let countries: Vec<(u16, f64)> = self.flow.sign_ups(now.at).collect();
-        let sms = self.lines.iter().filter(|line| line.terms.transports.contains(&Transport::Sms));
-        let dearest = sms.clone().map(|line| line.terms.dearest_sms()).max().unwrap_or(0);
-        let cost = self.flow.cost(dearest, now.at);
-        let is_free = sms
-            .clone()
-            .any(|line| line.terms.dearest_sms() == 0 && line.sms.readiness(now.at) == Readiness::Ready);
-        let cost = if is_free { 0.0 } else { cost };
-        let [hour, day] = self.budget.lasting(now.wall);
-        let paid_in = |(country, sign_ups)| CountryCapacity {
-            country,
-            sign_ups,
-            paid: paid(self.budget.left_in(country, now.wall), cost),
-        };
-        let sign_ups = countries.iter().map(|(_, count)| count).sum();
-        Capacity {
-            providers,
-            paid: paid(hour, cost).min(paid(day, cost)),
-            codes: self.flow.codes(now.at),
-            sign_ups,
-            aside: self.flow.aside(now.at),
-            queued,
-            countries: countries.into_iter().map(paid_in).collect(),
-            places: self.guard.as_mut().map(|guard| guard.tell(now.at)).unwrap_or_default(),
-        }
-    }
-
     /// Where codes of all processes go that nobody types.
     pub(crate) fn heard(&mut self, places: Vec<(PlaceKey, PlaceCount)>, now: Instant) {
         if let Some(guard) = &mut self.guard {
             guard.heard(places, now);
         }
-    }
-
-    /// Codes a second that arrive, where receipts say that most of the last minute's have not: whoever takes everything and delivers it
-    /// late is as full as one who says so. Infinite where they have.
-    fn arriving(&mut self, provider: usize, now: Instant) -> f64 {
-        if !self.records.gives_receipts(provider, Transport::Sms, now) {
-            return f64::INFINITY;
-        }
-        match self.receipts.missing(provider, now) {
-            Some(missing) if missing > MISSING_MAX => {
-                self.lines[provider].rate.measured_lately(now) * (1.0 - missing).max(LEFT_WHEN_NONE_ARRIVE)
-            }
-            _ => f64::INFINITY,
-        }
-    }
-
-    /// SMS a second that providers take, for a country or for all. Those that are thought to reach nobody count when no others are left.
-    fn counted_on(&self, country: Option<u16>, arriving: &[f64], now: Instant) -> f64 {
-        let rates = |last_resort| {
-            let serving = self.lines.iter().zip(arriving).filter(move |(line, _)| match country {
-                Some(country) => line.terms.serves(country, Transport::Sms),
-                None => line.terms.transports.contains(&Transport::Sms),
-            });
-            serving.map(move |(line, arriving)| match line.sms.readiness(now) {
-                Readiness::Ready => line.rate.usable(now).min(*arriving),
-                Readiness::Probing => line.rate.usable(now).min(PROBES),
-                Readiness::LastResort if last_resort => line.rate.usable(now),
-                Readiness::LastResort | Readiness::Shut => 0.0,
-            })
-        };
-        let rate: f64 = rates(false).sum();
-        if rate > 0.0 { rate } else { rates(true).sum() }
     }
 
     fn serving(&self, country: u16, transport: Transport) -> Vec<usize> {
@@ -588,50 +460,6 @@ impl Router {
         let cheapest = self.lines[index].terms.cheapest();
         let (hour, day) = self.budget.left(now.wall);
         [hour, day].into_iter().flatten().any(|left| left < cheapest)
-    }
-
-    fn judge(&mut self, (trial, judgement): (Trial, Judgement), now: Instant) {
-        if let Some(guard) = &mut self.guard {
-            match judgement {
-                Judgement::Proved => guard.judged(trial.places, true, now),
-                Judgement::Ripe { proved: false } => guard.judged(trial.places, false, now),
-                // The guard has counted it already.
-                Judgement::Ripe { proved: true } => {}
-                Judgement::Late => guard.late(trial.places, now),
-            }
-        }
-        match judgement {
-            Judgement::Proved => {}
-            Judgement::Late => self.records.late(trial.cell, now),
-            Judgement::Ripe { proved } => {
-                self.records.judged(trial.cell, proved, now);
-                if !proved {
-                    self.look_for_collapse(trial.cell, now);
-                }
-            }
-        }
-    }
-
-    fn receipted(&mut self, message: Message, delivery: Delivery, now: Instant) -> Receipted {
-        let Message { cell, session, taken_at, waited } = message;
-        let arrived = delivery == Delivery::Arrived;
-        let delay = waited + now.saturating_duration_since(taken_at);
-        self.records.receipted(cell, arrived, now);
-        if arrived {
-            self.records.delayed(cell, delay, now);
-        } else {
-            self.look_for_collapse(cell, now);
-        }
-        Receipted { session, provider: self.lines[cell.0].tag, arrived, delay }
-    }
-
-    fn look_for_collapse(&mut self, (provider, _, transport): Cell, now: Instant) {
-        if !self.records.has_collapsed(provider, transport, now) {
-            return;
-        }
-        self.records.forget_lately(provider, transport);
-        let jitter = self.rng.random();
-        self.lines[provider].breaker_mut(transport).collapsed(jitter, now);
     }
 }
 

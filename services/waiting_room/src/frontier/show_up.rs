@@ -3,6 +3,9 @@
 //! For each age a, in publications since the call, the share h(a) of the called who claim at that age: claims seen over those who have been
 //! called for so long. Its sum over the window is sigma. So a minute after an opening sigma knows what came within that minute, instead of
 //! waiting two for the first window to end, and claims that are still under way are expected at the ages at which they come.
+//!
+//! Only those count who have waited. Who is called as he enters, because nobody waits, is there and claims at once: a crowd that comes after hours of
+//! that hears of its turns when it asks, and to expect it at once would call twice as many, and then nobody, by turns.
 
 use std::collections::VecDeque;
 
@@ -27,7 +30,9 @@ pub(crate) struct ShowUp {
 #[derive(Clone, Copy, Debug)]
 struct Cohort {
     publication: u64,
+    /// Of those who had waited.
     called: f64,
+    at_the_door: bool,
 }
 
 /// The window of 120 s, and the second in which gateways tell of it.
@@ -47,9 +52,11 @@ impl ShowUp {
         Self { min, max, claims, called: [ASSUMED; AGES], cohorts: VecDeque::with_capacity(AGES + 1) }
     }
 
-    /// `called` were called under `publication`, and `claimed` is what gateways have told since the last time.
-    pub(crate) fn tick(&mut self, publication: u64, called: f64, claimed: &[Claimed]) {
-        self.cohorts.push_back(Cohort { publication, called });
+    /// `called` were called under `publication`, `at_the_door` if nobody was left waiting, and `claimed` is what gateways have told since the
+    /// last time.
+    pub(crate) fn tick(&mut self, publication: u64, called: f64, at_the_door: bool, claimed: &[Claimed]) {
+        let called = if at_the_door { 0.0 } else { called };
+        self.cohorts.push_back(Cohort { publication, called, at_the_door });
         while self.cohorts.front().is_some_and(|cohort| publication - cohort.publication >= AGES as u64) {
             self.cohorts.pop_front();
         }
@@ -62,8 +69,11 @@ impl ShowUp {
             self.called[(publication - cohort.publication) as usize] += cohort.called;
         }
         // Of those called longer ago, or by another holder, nothing is known to compare with.
-        let known = self.cohorts.front().map_or(u64::MAX, |cohort| cohort.publication)..=publication;
-        for claim in claimed.iter().filter(|claim| known.contains(&claim.publication)) {
+        let first = self.cohorts.front().map_or(u64::MAX, |cohort| cohort.publication);
+        let cohort =
+            |claim: &Claimed| self.cohorts.get(usize::try_from(claim.publication.checked_sub(first)?).ok()?);
+        let has_waited = |claim: &&Claimed| cohort(claim).is_some_and(|cohort| !cohort.at_the_door);
+        for claim in claimed.iter().filter(has_waited) {
             self.claims[(publication - claim.publication) as usize] += claim.count as f64;
         }
     }
@@ -108,19 +118,39 @@ mod tests {
             // Half of a thousand come, five seconds after the call.
             let claimed = Claimed { publication: publication.saturating_sub(5), count: 500 };
             let claimed = if publication > 5 { vec![claimed] } else { vec![] };
-            show_up.tick(publication, 1_000.0, &claimed);
+            show_up.tick(publication, 1_000.0, false, &claimed);
         }
         assert!((show_up.share() - 0.5).abs() < 0.02, "{}", show_up.share());
         assert!((show_up.to_come() - 2_500.0).abs() < 100.0, "{}", show_up.to_come());
     }
 
     #[test]
+    fn who_is_called_at_the_door_says_nothing_of_those_who_wait() {
+        let (mut quiet, mut crowd) = (ShowUp::new(0.7, 0.3, 1.0), ShowUp::new(0.7, 0.3, 1.0));
+        for publication in 1..=600 {
+            // All of them come, at once.
+            quiet.tick(publication, 10.0, true, &[Claimed { publication, count: 10 }]);
+        }
+        for publication in 601..=605 {
+            quiet.tick(publication, 100.0, false, &[]);
+            crowd.tick(publication, 100.0, false, &[]);
+        }
+        assert!((quiet.share() - crowd.share()).abs() < 1e-9, "{} and {}", quiet.share(), crowd.share());
+        assert!(
+            (quiet.to_come() - crowd.to_come()).abs() < 1e-6,
+            "{} and {}",
+            quiet.to_come(),
+            crowd.to_come()
+        );
+    }
+
+    #[test]
     fn who_comes_after_the_window_does_not_count() {
         let mut show_up = ShowUp::new(0.7, 0.3, 1.0);
         for publication in 1..=200 {
-            show_up.tick(publication, 10.0, &[]);
+            show_up.tick(publication, 10.0, false, &[]);
         }
-        show_up.tick(201, 10.0, &[Claimed { publication: 3, count: 1_000 }]);
+        show_up.tick(201, 10.0, false, &[Claimed { publication: 3, count: 1_000 }]);
         assert!((show_up.share() - 0.3).abs() < 1e-9);
     }
 }

@@ -294,14 +294,14 @@ impl Steering {
             self.show_up.recall(passed);
         }
         let (f, called) = self.advance(issued, dt);
-        self.show_up.tick(self.last.number, called, tick.claimed);
+        let waiting = f < self.limit(issued);
+        self.show_up.tick(self.last.number, called, !waiting, tick.claimed);
         let share = self.show_up.share();
         let mode = self.mode(tick, dt);
         let rate = match self.operator {
             Operator::Rate(rate) if rate >= 0.0 => rate.min(RATE_MAX),
             _ => tick.limits.rate(),
         } * self.freeze.allowed;
-        let waiting = f < self.limit(issued);
         let owed = self.owe(tick, dt, waiting);
         let speed = match mode {
             Mode::Overload | Mode::Stopped | Mode::NotOpen => 0.0,

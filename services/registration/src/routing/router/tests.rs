@@ -5,6 +5,8 @@ use rand::SeedableRng;
 
 use super::super::guard::PlaceKey;
 use super::*;
+use crate::routing::capacity::Capacity;
+use crate::routing::receipts::Delivery;
 
 const SMS: Transport = Transport::Sms;
 const GRACE: Duration = Duration::from_secs(60);
