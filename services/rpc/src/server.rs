@@ -7,7 +7,9 @@
 mod activity;
 mod config;
 mod connection;
+mod first_poll;
 mod health;
+mod quiet;
 mod reflection;
 mod span;
 mod stack;
@@ -31,24 +33,27 @@ pub(crate) use stack::{Stack, StackBody, stack};
 
 use crate::{Channel, Hop, ServerMetrics, ServerTls, in_process};
 use connection::Port;
+pub(crate) use quiet::Quiet;
 
 /// After a failed accept, which is nearly always a lack of file descriptors: time for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const HEALTH: &str = "grpc.health.v1.Health";
 
+/// Who calls over a socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) peer: SocketAddr,
+    pub(crate) quiet: Quiet,
+}
+
 /// Where a call came from, for quotas of networks. Only the public edge may use it: calls in process have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerAddress(SocketAddr);
+pub struct PeerAddress;
 
 impl PeerAddress {
     pub fn of<T>(request: &tonic::Request<T>) -> Option<SocketAddr> {
-        request.extensions().get().map(|Self(address)| *address)
-    }
-
-    /// Before tonic has looked at the call.
-    pub(crate) fn of_extensions(extensions: &http::Extensions) -> Option<SocketAddr> {
-        extensions.get().map(|Self(address)| *address)
+        request.extensions().get().map(|caller: &Caller| caller.peer)
     }
 }
 
@@ -124,7 +129,6 @@ impl Server {
     pub fn serve(self, listener: TcpListener, tls: Option<ServerTls>, tasks: &Tasks) {
         let port = Port {
             stack: stack(self.routes(), self.hop.clone(), &self.metrics),
-            http2: connection::http2(&self.config),
             metrics: self.metrics.connections(self.name),
             tasks: tasks.clone(),
             config: self.config,

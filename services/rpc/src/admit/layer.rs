@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use spillway_admission::{Arrival, Call, HOLD_BACK_HEADER, Outcome, Refusal, Seat, Ticket, seats};
+use spillway_admission::{Arrival, Call, HOLD_BACK_HEADER, Outcome, Reason, Refusal, Seat, Ticket, seats};
 use spillway_api::REFUSED_HEADER;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
@@ -21,9 +21,9 @@ use tower::Service;
 
 use super::hold::Hold;
 use super::{Class, Granted, Head, Hop, Waiter, refusal};
-use crate::PeerAddress;
 use crate::deadline::Deadline;
 use crate::methods::Methods;
+use crate::server::{Caller, Quiet};
 
 /// Passes everything on where there is no hop: in process, and on ports that only this machine reaches.
 #[derive(Clone, Debug)]
@@ -56,9 +56,13 @@ where
             return AdmitFuture { state: State::Free { inner: self.inner.call(request) } };
         };
         let now = hop.now();
-        let peer = PeerAddress::of_extensions(request.extensions());
+        let caller = request.extensions().get::<Caller>();
+        let (peer, quiet) = (caller.map(|caller| caller.peer), caller.map(|caller| caller.quiet.clone()));
         let path = request.uri().path();
         let class = hop.0.classify.classify(&Head { path, headers: request.headers(), peer });
+        if let Some(quiet) = &quiet {
+            quiet.called(class.user);
+        }
         let kind = self.methods.kind(path);
         let told = Deadline::of_headers(request.headers());
         let deadline = class.level.tier().deadline(now, told.map(Deadline::remaining));
@@ -75,7 +79,7 @@ where
             granted = Some(receiver);
             Waiter(sender)
         });
-        let call = Counted { hop, class, deadline };
+        let call = Counted { hop, class, deadline, quiet };
         let state = match arrival {
             Arrival::Run(seat) => {
                 State::Running { inner: class.within(|| self.inner.call(request)), seat: Some(seat), call }
@@ -106,6 +110,8 @@ struct Counted {
     hop: Hop,
     class: Class,
     deadline: Duration,
+    /// The connection's that it came over.
+    quiet: Option<Quiet>,
 }
 
 /// A call in the queue.
@@ -205,12 +211,20 @@ impl Counted {
         let now = self.hop.now();
         let left = self.deadline.saturating_sub(now);
         let mut pushback = refusal.pushback(left, &mut rand::rng());
-        let holds = self.hop.0.holds.as_ref().zip(pushback);
-        let hold =
-            holds.and_then(|(holds, pushback)| holds.refused(self.class, now, pushback.retry_info, left));
-        if let Some(hold) = &hold {
-            // What fits then, not now.
-            pushback = refusal.pushback(left.saturating_sub(hold.lasts()), &mut rand::rng());
+        let mut hold = None;
+        if let Some((holds, told)) = self.hop.0.holds.as_ref().zip(pushback)
+            && let Some(early) = holds.early(self.class, now, told.retry_info, left)
+        {
+            // The gate and the ladder decide about a user, and so about all that is unread; a queue that is full, about a moment.
+            let of_user = matches!(refusal.reason, Reason::Overload | Reason::Brownout);
+            let unread = self.quiet.as_ref().filter(|_| of_user).is_some_and(|quiet| quiet.begin(early));
+            if !unread {
+                hold = holds.hold(early);
+            }
+            if let Some(hold) = &hold {
+                // What fits then, not now.
+                pushback = refusal.pushback(left.saturating_sub(hold.lasts()), &mut rand::rng());
+            }
         }
         State::Refused { response: Some(refusal::response(refusal.reason, pushback)), hold, call: self }
     }

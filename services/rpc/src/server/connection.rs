@@ -7,14 +7,14 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use spillway_chassis::Tasks;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -23,7 +23,9 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::activity::{Activity, Begun, OpenCallBody, OpenCallFuture};
-use super::{PeerAddress, ServerConfig, Stack, StackBody};
+use super::first_poll::{Arrived, Driven};
+use super::quiet::{Quiet, Quietable};
+use super::{Caller, ServerConfig, Stack, StackBody};
 use crate::metrics::ConnectionMetrics;
 use crate::{Chain, ServerTls};
 
@@ -33,16 +35,15 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// What all connections of a port share.
 pub(super) struct Port {
     pub(super) config: ServerConfig,
-    pub(super) http2: http2::Builder<TokioExecutor>,
     pub(super) stack: Stack,
     pub(super) tls: Option<ServerTls>,
     pub(super) metrics: ConnectionMetrics,
     pub(super) tasks: Tasks,
 }
 
-/// A call's task is hyper's, but the connection does not end before its calls have, and somebody waits for that.
-pub(super) fn http2(config: &ServerConfig) -> http2::Builder<TokioExecutor> {
-    let mut http2 = http2::Builder::new(TokioExecutor::new());
+/// A call's task is nobody's, but the connection does not end before its calls have, and somebody waits for that.
+fn http2(config: &ServerConfig, arrived: Arrived) -> http2::Builder<Arrived> {
+    let mut http2 = http2::Builder::new(arrived);
     http2
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.concurrent_streams_max)
@@ -86,8 +87,13 @@ impl Port {
         // Messages are small and somebody waits for each.
         stream.set_nodelay(true)?;
         let activity = Arc::new(Activity::default());
-        let calls =
-            Calls { stack: self.stack.clone(), activity: Arc::clone(&activity), peer: PeerAddress(peer) };
+        let (arrived, quiet) = (Arrived::default(), Quiet::new());
+        let calls = Calls {
+            stack: self.stack.clone(),
+            activity: Arc::clone(&activity),
+            caller: Caller { peer, quiet: quiet.clone() },
+        };
+        let http2 = http2(&self.config, arrived.clone());
         // What is large is boxed at its own size: a task that holds it in its own state holds it more than once.
         let outcome = if let Some(tls) = &self.tls {
             let handshake = tokio::time::timeout_at(handshake_end, Box::pin(tls.accept(stream))).await;
@@ -95,18 +101,20 @@ impl Port {
                 .map_err(io::Error::from)
                 .flatten()
                 .inspect_err(|_| self.metrics.refused_tls.inc())?;
-            let connection = Box::pin(self.http2.serve_connection(TokioIo::new(stream), calls));
-            self.drive(connection, &activity, handshake_end).await
+            let stream = TokioIo::new(Quietable::new(stream, quiet));
+            let connection = Box::pin(http2.serve_connection(stream, calls));
+            self.drive(Driven { connection, arrived }, &activity, handshake_end).await
         } else {
-            let connection = Box::pin(self.http2.serve_connection(TokioIo::new(stream), calls));
-            self.drive(connection, &activity, handshake_end).await
+            let stream = TokioIo::new(Quietable::new(stream, quiet));
+            let connection = Box::pin(http2.serve_connection(stream, calls));
+            self.drive(Driven { connection, arrived }, &activity, handshake_end).await
         };
         Ok(outcome?)
     }
 
     async fn drive<I>(
         &self,
-        mut connection: Pin<Box<Connection<I>>>,
+        mut driven: Driven<Connection<I>>,
         activity: &Activity,
         handshake_end: Instant,
     ) -> hyper::Result<()>
@@ -119,7 +127,7 @@ impl Port {
         let mut last = activity.begun();
         loop {
             tokio::select! {
-                outcome = connection.as_mut() => return outcome,
+                outcome = &mut driven => return outcome,
                 () = cancelled.as_mut() => break,
                 () = timer.as_mut() => {
                     if activity.is_idle() && activity.begun() == last {
@@ -134,12 +142,12 @@ impl Port {
             }
         }
         // GOAWAY: no new calls, and the connection ends with the last open one.
-        connection.as_mut().graceful_shutdown();
+        driven.connection.as_mut().graceful_shutdown();
         let end = Instant::now() + self.config.drain_max;
         loop {
             timer.as_mut().reset(end.min(Instant::now() + FAREWELL));
             tokio::select! {
-                outcome = connection.as_mut() => return outcome,
+                outcome = &mut driven => return outcome,
                 // Dropping the connection ends what is left of its calls.
                 () = timer.as_mut() => if activity.is_idle() || Instant::now() >= end { return Ok(()) },
             }
@@ -147,13 +155,13 @@ impl Port {
     }
 }
 
-type Connection<I> = http2::Connection<I, Calls, TokioExecutor>;
+type Connection<I> = http2::Connection<I, Calls, Arrived>;
 
 /// The calls of one connection.
 struct Calls {
     stack: Stack,
     activity: Arc<Activity>,
-    peer: PeerAddress,
+    caller: Caller,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Calls {
@@ -164,7 +172,7 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let call = self.activity.begin();
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.caller.clone());
         // Nothing in the stack has to be waited for before a call.
         OpenCallFuture::new(self.stack.clone().call(request), call)
     }

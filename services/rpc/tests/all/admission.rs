@@ -90,13 +90,46 @@ async fn what_is_switched_off_never_reaches_a_handler() {
     assert_eq!(ask(&channel, fetch("hello")).await.unwrap(), "hello");
 }
 
-#[tokio::test]
-async fn who_asks_again_at_once_is_answered_late_and_takes_no_seat() {
-    let (handler, tasks) = (Handler::default(), Tasks::new());
+/// Refuses everybody, whoever he is: the ladder decides.
+async fn closed(handler: &Handler, tasks: &Tasks) -> (Hop, Channel) {
     let hop = Hop::public(admission(AdmissionConfig::default()), AllOf(Tier::Send));
-    let channel = tcp(&handler, &hop, &tasks).await;
+    let channel = tcp(handler, &hop, tasks).await;
     hop.admission().steer(Steering::Set(5));
     hop.tick(&Signals::default());
+    (hop, channel)
+}
+
+#[tokio::test]
+async fn the_connection_of_who_does_not_listen_is_not_read_for_a_while() {
+    let (handler, tasks) = (Handler::default(), Tasks::new());
+    let (hop, channel) = closed(&handler, &tasks).await;
+    let refused = async || {
+        let mut request = fetch("hello");
+        request.set_timeout(Duration::from_secs(10));
+        request.metadata_mut().insert("x-caller", "1".parse().unwrap());
+        let asked = Instant::now();
+        assert_eq!(reason(&ask(&channel, request).await.unwrap_err()), Reason::Overload);
+        asked.elapsed()
+    };
+    let soon = Duration::from_millis(200);
+    assert!(refused().await < soon);
+    tokio::time::sleep(Duration::from_millis(260)).await;
+    // He is told again, and then nothing he says is heard until he was to come.
+    assert!(refused().await < soon);
+    let unheard = tokio::join!(refused(), refused());
+    assert!(unheard.0 > soon && unheard.1 > soon && unheard.0.max(unheard.1) < BOUND, "{unheard:?}");
+
+    hop.admission().steer(Steering::Auto);
+    hop.tick(&Signals::default());
+    let mut request = fetch("hello");
+    request.metadata_mut().insert("x-caller", "1".parse().unwrap());
+    assert_eq!(ask(&channel, request).await.unwrap(), "hello", "and what he says later is");
+}
+
+#[tokio::test]
+async fn who_asks_again_at_once_among_others_is_answered_late_and_takes_no_seat() {
+    let (handler, tasks) = (Handler::default(), Tasks::new());
+    let (hop, channel) = closed(&handler, &tasks).await;
     let refused = async |caller: &'static str, timeout: Duration| {
         let mut request = fetch("hello");
         request.set_timeout(timeout);
@@ -110,7 +143,10 @@ async fn who_asks_again_at_once_is_answered_late_and_takes_no_seat() {
         took
     };
     let (soon, patience) = (Duration::from_millis(200), Duration::from_secs(10));
-    assert!(refused("1", patience).await < soon);
+    // Three users: a connection that is not any one's.
+    for caller in ["8", "9", "1"] {
+        assert!(refused(caller, patience).await < soon);
+    }
     // Long enough to have heard it.
     tokio::time::sleep(Duration::from_millis(260)).await;
     // Sends are told to stay away for half a second at least.
