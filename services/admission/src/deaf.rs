@@ -37,16 +37,9 @@ impl Deaf {
         Self { places: (0..places.max(1)).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    /// A call of this user and tier is refused, and the caller is told to come back in `pause`. Answers how long to keep the
-    /// refusal back when it came before he was told to. `left`: until its deadline.
-    pub fn refused(
-        &self,
-        user: User,
-        tier: Tier,
-        now: Duration,
-        pause: Duration,
-        left: Duration,
-    ) -> Option<Duration> {
+    /// A call of this user and tier is refused, and the caller is told to come back in `pause`. When it came before he was told to:
+    /// how much before.
+    pub fn refused(&self, user: User, tier: Tier, now: Duration, pause: Duration) -> Option<Duration> {
         let hash = mix(user.0 ^ (tier as u64).rotate_left(32));
         let place = &self.places[(hash % self.places.len() as u64) as usize];
         let known = Told::from_bits(place.load(Relaxed)).filter(|told| told.hash == Told::part(hash));
@@ -59,12 +52,17 @@ impl Deaf {
             told.deaf = true;
             place.store(told.bits(), Relaxed);
             // Told already; being told again later would never end.
-            return Some((told.until() - now).min(HOLD_MAX).min(left.saturating_sub(MARGIN)));
+            return Some(told.until() - now);
         }
         let deaf = known.is_some_and(|told| told.deaf && now < told.until() + REMEMBERED);
         place.store(Told { hash: Told::part(hash), deaf, pause, at: now }.bits(), Relaxed);
         None
     }
+}
+
+/// For how long to keep back the refusal of who came so much too `early`, with so much `left` until his deadline.
+pub fn held_for(early: Duration, left: Duration) -> Duration {
+    early.min(HOLD_MAX).min(left.saturating_sub(MARGIN))
 }
 
 /// Who was told what. 64 bits: 16 of the user's hash, whether he is deaf, 16 of the pause in units of 8 ms (8 minutes), and 31
@@ -127,18 +125,18 @@ mod tests {
     #[test]
     fn only_who_comes_too_early_waits() {
         let deaf = Deaf::new(1_000);
-        let refused = |user, now| deaf.refused(User(user), Tier::Send, now, 5 * SECOND, 10 * SECOND);
+        let refused = |user, now| deaf.refused(User(user), Tier::Send, now, 5 * SECOND);
         assert_eq!(refused(1, NOW), None, "the first time");
         assert_eq!(refused(1, NOW + UNDER_WAY / 2), None, "he cannot have heard it");
         let pause = 625 * Told::PAUSE_UNIT;
         assert_eq!(pause, 5 * SECOND);
         assert_eq!(refused(1, NOW + 4 * SECOND), Some(SECOND), "until he was to come back");
-        assert_eq!(refused(1, NOW + 2 * SECOND), Some(HOLD_MAX));
+        assert_eq!(refused(1, NOW + 2 * SECOND), Some(3 * SECOND));
         assert_eq!(refused(2, NOW + SECOND), None, "somebody else");
         assert_eq!(refused(1, NOW + 5 * SECOND), None, "when he was told to");
         assert_eq!(
             refused(1, NOW + 5 * SECOND + UNDER_WAY / 2),
-            Some(HOLD_MAX),
+            Some(5 * SECOND - UNDER_WAY / 2),
             "and then he was told again"
         );
         assert_eq!(refused(1, NOW + 30 * SECOND), None);
@@ -146,18 +144,17 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_comes_before_the_deadline() {
-        let deaf = Deaf::new(10);
-        let refused = |now, left| deaf.refused(User(1), Tier::Ack, now, 60 * SECOND, left);
-        assert_eq!(refused(NOW, SECOND), None);
-        assert_eq!(refused(NOW + SECOND, SECOND), Some(SECOND - MARGIN));
-        assert_eq!(refused(NOW + SECOND, Duration::ZERO), Some(Duration::ZERO));
+    fn the_answer_comes_before_the_deadline_and_before_it_is_taken_for_lost() {
+        assert_eq!(held_for(60 * SECOND, SECOND), SECOND - MARGIN);
+        assert_eq!(held_for(60 * SECOND, Duration::ZERO), Duration::ZERO);
+        assert_eq!(held_for(60 * SECOND, 60 * SECOND), HOLD_MAX);
+        assert_eq!(held_for(SECOND, 60 * SECOND), SECOND);
     }
 
     #[test]
     fn tiers_are_told_apart_and_ten_million_users_take_no_more_room() {
         let deaf = Deaf::new(64);
-        let refused = |user, tier, now| deaf.refused(User(user), tier, now, SECOND, SECOND);
+        let refused = |user, tier, now| deaf.refused(User(user), tier, now, SECOND);
         refused(1, Tier::Ack, NOW);
         assert_eq!(refused(1, Tier::Lookup, NOW + SECOND / 2), None);
         for user in 0..100_000 {
@@ -171,8 +168,8 @@ mod tests {
         fn who_comes_when_he_was_told_to_is_not_early(at_us in 1u64..1_000_000_000, pause_us in 100_000u64..900_000_000) {
             let (at, pause) = (Duration::from_micros(at_us), Duration::from_micros(pause_us));
             let deaf = Deaf::new(1);
-            prop_assert_eq!(deaf.refused(User(1), Tier::Send, at, pause, SECOND), None);
-            prop_assert_eq!(deaf.refused(User(1), Tier::Send, at + pause, pause, SECOND), None);
+            prop_assert_eq!(deaf.refused(User(1), Tier::Send, at, pause), None);
+            prop_assert_eq!(deaf.refused(User(1), Tier::Send, at + pause, pause), None);
         }
 
         #[test]

@@ -9,6 +9,7 @@ use prometheus::Registry;
 use spillway_admission::{
     Admission, AdmissionConfig, AdmissionMetrics, Arrival as Decided, Call, Deaf, InCall, Kind, Level,
     Outcome, Pacer, Seat, Signals as ToldSignals, TICK, Ticket, Tier, User, Waiter, handshakes_per_second,
+    held_for,
 };
 
 use super::{
@@ -157,8 +158,8 @@ impl Policy for Ours {
                 let mut told = self.refusal(&refusal, left);
                 if let Some(come_back) = told.come_back.filter(|_| !arrival.inner) {
                     let (user, tier, left) = (User(arrival.user), level.tier(), left.duration());
-                    let hold = self.deaf.refused(user, tier, now.duration(), come_back.duration(), left);
-                    if let Some(hold) = hold {
+                    let early = self.deaf.refused(user, tier, now.duration(), come_back.duration());
+                    if let Some(hold) = early.map(|early| held_for(early, left)) {
                         // What fits then, not now.
                         told = self.refusal(&refusal, Nanos::from(left.saturating_sub(hold)));
                         told.hold = hold.into();

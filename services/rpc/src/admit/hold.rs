@@ -1,11 +1,10 @@
 //! Refusals that are kept for a while from callers who came back before they were told to.
 //!
 //! A caller who listens costs nothing while he waits. One who asks again at once costs a refusal each time, and reading and
-//! answering his calls is most of what a refusal costs. So for a while, two seconds at most
-//! ([`HOLD_MAX`](spillway_admission::HOLD_MAX)), his connection is not read ([`Quiet`](crate::server::Quiet)). Where that would
-//! keep others from being heard, and when what refused him was a moment's queue and not his place in the order, in which case the
-//! connections of all would fall silent together, his answer is kept back instead: who waits for it asks every two seconds,
-//! and not at every round trip.
+//! answering his calls is most of what a refusal costs. So his connection is not read for a while
+//! ([`Quiet`](crate::server::Quiet)). Where that would keep others from being heard, and when what refused him was a moment's queue and
+//! not his place in the order, in which case the connections of all would fall silent together, his answer is kept back
+//! instead: who waits for it asks every two seconds ([`HOLD_MAX`](spillway_admission::HOLD_MAX)), and not at every round trip.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,16 +13,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use spillway_admission::Deaf;
+use spillway_admission::{Deaf, held_for};
 use tokio::time::Sleep;
 
 use super::Class;
 
 /// 512 KiB. Whoever is forgotten is answered at once, and remembered again.
 const PLACES: usize = 1 << 16;
-
-/// Of what is due, at least.
-const SPREAD: f64 = 0.7;
 
 /// A held call is an HTTP/2 stream and its task, some kB: some 10 MB. Those above are answered at once.
 const HELD_MAX: usize = 1 << 14;
@@ -46,22 +42,14 @@ impl Holds {
         Self { deaf: Deaf::new(PLACES), held: Arc::default() }
     }
 
-    /// A call is refused and its caller told to come back in `pause`. `left`: until its deadline. When he came before he was
-    /// told to: for how long he is to hear nothing, and not always the same, so that those who were told together do not come
-    /// together for ever.
-    pub(super) fn early(
-        &self,
-        class: Class,
-        now: Duration,
-        pause: Duration,
-        left: Duration,
-    ) -> Option<Duration> {
-        let lasts = self.deaf.refused(class.user, class.level.tier(), now, pause, left)?;
-        Some(lasts.mul_f64(rand::random_range(SPREAD..=1.0)))
+    /// A call is refused and its caller told to come back in `pause`. When he came before he was told to: how much before.
+    pub(super) fn early(&self, class: Class, now: Duration, pause: Duration) -> Option<Duration> {
+        self.deaf.refused(class.user, class.level.tier(), now, pause)
     }
 
-    /// Keeps a refusal back for so long, if there is room.
-    pub(super) fn hold(&self, lasts: Duration) -> Option<Hold> {
+    /// Keeps the refusal of who was so `early` back for a while, if there is room. `left`: until his deadline.
+    pub(super) fn hold(&self, early: Duration, left: Duration) -> Option<Hold> {
+        let lasts = held_for(early, left);
         if self.held.fetch_add(1, Relaxed) >= HELD_MAX {
             self.held.fetch_sub(1, Relaxed);
             return None;
@@ -103,18 +91,17 @@ mod tests {
     async fn who_comes_too_early_waits_and_no_more_than_can_be_held() {
         let holds = Holds::new();
         let class = |user| Class { level: Level::new(Tier::Send, 0), user: User(user) };
-        let early = |user, now| holds.early(class(user), now, 5 * SECOND, 10 * SECOND);
+        let early = |user, now| holds.early(class(user), now, 5 * SECOND);
         assert!(early(1, SECOND).is_none(), "he did not know");
-        let lasts = early(1, 2 * SECOND).expect("he was told");
-        let most = spillway_admission::HOLD_MAX;
-        assert!(lasts >= most.mul_f64(SPREAD) && lasts <= most, "{lasts:?}");
+        assert_eq!(early(1, 2 * SECOND), Some(4 * SECOND));
         let began = tokio::time::Instant::now();
-        holds.hold(SECOND).expect("there is room").await;
-        assert_eq!(began.elapsed(), SECOND);
-        let held: Vec<_> = (0..HELD_MAX).map(|_| holds.hold(SECOND).expect("there is room")).collect();
-        assert!(holds.hold(SECOND).is_none(), "no room");
+        holds.hold(4 * SECOND, 10 * SECOND).expect("there is room").await;
+        assert_eq!(began.elapsed(), spillway_admission::HOLD_MAX);
+        let held: Vec<_> =
+            (0..HELD_MAX).map(|_| holds.hold(SECOND, 10 * SECOND).expect("there is room")).collect();
+        assert!(holds.hold(SECOND, 10 * SECOND).is_none(), "no room");
         drop(held);
         assert_eq!(holds.held.load(Relaxed), 0);
-        assert!(holds.hold(SECOND).is_some());
+        assert!(holds.hold(SECOND, 10 * SECOND).is_some());
     }
 }

@@ -82,6 +82,9 @@ where
         let call = Counted { hop, class, deadline, quiet };
         let state = match arrival {
             Arrival::Run(seat) => {
+                if let Some(quiet) = &call.quiet {
+                    quiet.let_in();
+                }
                 State::Running { inner: class.within(|| self.inner.call(request)), seat: Some(seat), call }
             }
             Arrival::Queued(ticket) => {
@@ -213,13 +216,13 @@ impl Counted {
         let mut pushback = refusal.pushback(left, &mut rand::rng());
         let mut hold = None;
         if let Some((holds, told)) = self.hop.0.holds.as_ref().zip(pushback)
-            && let Some(early) = holds.early(self.class, now, told.retry_info, left)
+            && let Some(early) = holds.early(self.class, now, told.retry_info)
         {
             // The gate and the ladder decide about a user, and so about all that is unread; a queue that is full, about a moment.
             let of_user = matches!(refusal.reason, Reason::Overload | Reason::Brownout);
             let unread = self.quiet.as_ref().filter(|_| of_user).is_some_and(|quiet| quiet.begin(early));
             if !unread {
-                hold = holds.hold(early);
+                hold = holds.hold(early, left);
             }
             if let Some(hold) = &hold {
                 // What fits then, not now.

@@ -36,11 +36,15 @@ pub struct ServerConfig {
     /// The same for all streams of a connection together, which bounds what a connection can make the server hold
     /// before a handler takes it.
     pub connection_window_bytes: u32,
+    /// Bytes that the kernel keeps of a connection that is not read at present (it takes twice as much memory). What does not fit
+    /// waits at the caller, and costs nothing here. A caller uploads no faster than this in each round trip.
+    pub receive_buffer_bytes: usize,
     /// Bytes buffered for one stream whose client reads slowly, beyond the message being sent.
     pub send_buffer_bytes_max: usize,
     /// Bytes of the headers of one call, names and values and 32 for each, as HTTP/2 counts.
     pub header_bytes_max: u32,
-    /// Streams that a client reset before the server looked at them. More ends the connection (CVE-2023-44487).
+    /// Streams that a client reset before the server looked at them. More ends the connection (CVE-2023-44487). As many as the
+    /// calls that fit into what is unread, since a caller who is not heard for a while gives them up and begins others.
     pub pending_resets_max: usize,
     /// Streams that the server reset because of the client's errors. More ends the connection (CVE-2025-8671).
     pub error_resets_max: usize,
@@ -61,9 +65,10 @@ impl Default for ServerConfig {
             keepalive_timeout: Duration::from_secs(20),
             stream_window_bytes: 128 * 1024,
             connection_window_bytes: 512 * 1024,
+            receive_buffer_bytes: 64 * 1024,
             send_buffer_bytes_max: 64 * 1024,
             header_bytes_max: 16 * 1024,
-            pending_resets_max: 20,
+            pending_resets_max: 256,
             error_resets_max: 128,
             drain_max: Duration::from_secs(20),
         }

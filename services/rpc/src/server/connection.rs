@@ -15,6 +15,7 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use spillway_chassis::Tasks;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -86,6 +87,7 @@ impl Port {
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
         // Messages are small and somebody waits for each.
         stream.set_nodelay(true)?;
+        SockRef::from(&stream).set_recv_buffer_size(self.config.receive_buffer_bytes)?;
         let activity = Arc::new(Activity::default());
         let (arrived, quiet) = (Arrived::default(), Quiet::new());
         let calls = Calls {

@@ -5,19 +5,30 @@
 //! answered at once, with one system call each. So a caller who does not listen is not listened to
 //! ([`Deaf`](spillway_admission::Deaf) decides, [`admit`](crate::admit) asks for it).
 //!
+//! The first time it is a quarter of a second, less than anybody notices. Each time that he is sent away again, without
+//! a call of his having been let in, it is twice as long: near its capacity a service refuses for moments, and who was refused in one
+//! of them is not kept out of the next, while at ten times it even what is read in a batch costs more than there is.
+//!
 //! Not on a connection that more than two users share (two, because a device is a stranger before it has signed up): that of a
 //! proxy would keep all for what one does.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use spillway_admission::User;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+/// The first silence.
+const LEAST: Duration = Duration::from_millis(250);
+/// The longest. So long after the last overload everybody is heard.
+const MOST: Duration = Duration::from_secs(4);
+/// Of what it would be, at least: those who were told together do not come together for ever.
+const SPREAD: f64 = 0.7;
 
 /// One connection's. Clones are handles on the same.
 #[derive(Clone, Debug)]
@@ -30,8 +41,10 @@ struct Inner {
     until: AtomicU64,
     /// Who has called here, as far as two. 0: nobody.
     users: [AtomicU64; 2],
-    /// 1 once there was a third.
-    shared: AtomicU64,
+    /// There was a third.
+    shared: AtomicBool,
+    /// Silences since the last call that was let in.
+    silences: AtomicU32,
 }
 
 impl Quiet {
@@ -40,7 +53,8 @@ impl Quiet {
             began: Instant::now(),
             until: AtomicU64::default(),
             users: Default::default(),
-            shared: AtomicU64::default(),
+            shared: AtomicBool::default(),
+            silences: AtomicU32::default(),
         };
         Self(Arc::new(inner))
     }
@@ -57,16 +71,31 @@ impl Quiet {
                 return;
             }
         }
-        self.0.shared.store(1, Relaxed);
+        self.0.shared.store(true, Relaxed);
     }
 
-    /// Reads nothing for so long from now on. False, and nothing happens, where others would wait along.
-    pub(crate) fn begin(&self, lasts: Duration) -> bool {
-        if self.0.shared.load(Relaxed) != 0 {
+    /// A call was let in.
+    pub(crate) fn let_in(&self) {
+        if self.0.silences.load(Relaxed) != 0 {
+            self.0.silences.store(0, Relaxed);
+        }
+    }
+
+    /// Reads nothing for a while from now on, `most` at most. False, and nothing happens, where others would wait along.
+    pub(crate) fn begin(&self, most: Duration) -> bool {
+        if self.0.shared.load(Relaxed) {
             return false;
         }
-        let until = u64::try_from((self.0.began.elapsed() + lasts).as_micros()).unwrap_or(u64::MAX);
-        self.0.until.fetch_max(until, Relaxed);
+        let now = self.0.began.elapsed();
+        let until = self.0.until.load(Relaxed);
+        if Duration::from_micros(until) > now {
+            // Of a batch only the first counts.
+            return true;
+        }
+        let silences = self.0.silences.fetch_add(1, Relaxed);
+        let lasts = LEAST.saturating_mul(1 << silences.min(16)).min(MOST).min(most);
+        let until = now + lasts.mul_f64(rand::random_range(SPREAD..=1.0));
+        self.0.until.store(u64::try_from(until.as_micros()).unwrap_or(u64::MAX), Relaxed);
         true
     }
 
@@ -164,7 +193,7 @@ mod tests {
 
         let began = Instant::now();
         assert!(quiet.begin(SECOND));
-        assert!(quiet.begin(SECOND / 2), "the later end counts");
+        assert!(quiet.begin(SECOND), "the same silence");
         caller.write_all(b"two").await.unwrap();
         // It is written to all the while.
         server.write_all(b"yes").await.unwrap();
@@ -173,11 +202,34 @@ mod tests {
         server.read_exact(&mut read).await.unwrap();
         assert_eq!(&read, b"two");
         let waited = began.elapsed();
-        assert!(waited >= SECOND && waited < SECOND + Duration::from_millis(5), "{waited:?}");
+        assert!(waited >= LEAST.mul_f64(SPREAD) && waited < LEAST + Duration::from_millis(5), "{waited:?}");
 
         caller.write_all(b"now").await.unwrap();
         server.read_exact(&mut read).await.unwrap();
         assert_eq!(began.elapsed(), waited);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silences_get_longer_until_a_call_is_let_in() {
+        let quiet = Quiet::new();
+        let silence = async |most| {
+            let began = Instant::now();
+            assert!(quiet.begin(most));
+            tokio::time::sleep_until(quiet.until().unwrap()).await;
+            began.elapsed()
+        };
+        let within = |lasted: Duration, due: Duration| {
+            assert!(
+                lasted >= due.mul_f64(SPREAD) && lasted <= due + Duration::from_millis(5),
+                "{lasted:?}, {due:?}"
+            );
+        };
+        for due in [1, 2, 4, 8, 16, 16].map(|times| LEAST * times) {
+            within(silence(MOST * 2).await, due);
+        }
+        within(silence(SECOND).await, SECOND);
+        quiet.let_in();
+        within(silence(MOST).await, LEAST);
     }
 
     #[tokio::test]
@@ -190,6 +242,6 @@ mod tests {
         assert!(quiet.until().is_some());
         quiet.called(User(9));
         assert!(!quiet.begin(SECOND * 60));
-        assert!(quiet.until().unwrap() <= Instant::now() + SECOND, "what had begun goes on");
+        assert!(quiet.until().unwrap() <= Instant::now() + LEAST, "what had begun goes on");
     }
 }

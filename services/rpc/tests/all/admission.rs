@@ -111,10 +111,10 @@ async fn the_connection_of_who_does_not_listen_is_not_read_for_a_while() {
         assert_eq!(reason(&ask(&channel, request).await.unwrap_err()), Reason::Overload);
         asked.elapsed()
     };
-    let soon = Duration::from_millis(200);
+    let soon = Duration::from_millis(150);
     assert!(refused().await < soon);
     tokio::time::sleep(Duration::from_millis(260)).await;
-    // He is told again, and then nothing he says is heard until he was to come.
+    // He is told again, and then nothing he says is heard for a while.
     assert!(refused().await < soon);
     let unheard = tokio::join!(refused(), refused());
     assert!(unheard.0 > soon && unheard.1 > soon && unheard.0.max(unheard.1) < BOUND, "{unheard:?}");
