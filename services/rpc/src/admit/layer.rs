@@ -82,9 +82,7 @@ where
         let call = Counted { hop, class, deadline, quiet };
         let state = match arrival {
             Arrival::Run(seat) => {
-                if let Some(quiet) = &call.quiet {
-                    quiet.let_in();
-                }
+                call.let_in();
                 State::Running { inner: class.within(|| self.inner.call(request)), seat: Some(seat), call }
             }
             Arrival::Queued(ticket) => {
@@ -181,11 +179,11 @@ where
                     let Waiting { mut service, request, call, .. } =
                         *waiting.take().expect("looked at above");
                     let next = match granted {
-                        Ok(seat) => State::Running {
-                            inner: call.class.within(|| service.call(request)),
-                            seat: Some(seat),
-                            call,
-                        },
+                        Ok(seat) => {
+                            call.let_in();
+                            let inner = call.class.within(|| service.call(request));
+                            State::Running { inner, seat: Some(seat), call }
+                        }
                         Err(refusal) => call.refuse(&refusal),
                     };
                     this.state.set(next);
@@ -218,9 +216,8 @@ impl Counted {
         if let Some((holds, told)) = self.hop.0.holds.as_ref().zip(pushback)
             && let Some(early) = holds.early(self.class, now, told.retry_info)
         {
-            // The gate and the ladder decide about a user, and so about all that is unread; a queue that is full, about a moment.
-            let of_user = matches!(refusal.reason, Reason::Overload | Reason::Brownout);
-            let unread = self.quiet.as_ref().filter(|_| of_user).is_some_and(|quiet| quiet.begin(early));
+            let quiet = self.quiet.as_ref().filter(|_| self.of_user(refusal.reason));
+            let unread = quiet.is_some_and(|quiet| quiet.begin(early));
             if !unread {
                 hold = holds.hold(early, left);
             }
@@ -230,6 +227,23 @@ impl Counted {
             }
         }
         State::Refused { response: Some(refusal::response(refusal.reason, pushback)), hold, call: self }
+    }
+
+    /// Whether what refused this call would refuse all that its user asks for now. The ladder would. So would the gate, if it is more
+    /// than half shut; what it refuses when it is less is a few, for a moment, and can be afforded. A queue that is full is everybody's.
+    fn of_user(&self, why: Reason) -> bool {
+        let tier = self.class.level.tier();
+        match why {
+            Reason::Overload => self.hop.0.admission.threshold(tier).openness(tier) < 0.5,
+            Reason::Brownout => true,
+            Reason::QueueFull | Reason::PushedOut | Reason::QueueAge | Reason::Deadline => false,
+        }
+    }
+
+    fn let_in(&self) {
+        if let Some(quiet) = &self.quiet {
+            quiet.let_in();
+        }
     }
 
     /// Adds what the other side should know of this hop.
