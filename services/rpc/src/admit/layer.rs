@@ -65,7 +65,9 @@ where
         }
         let kind = self.methods.kind(path);
         let told = Deadline::of_headers(request.headers());
-        let deadline = class.level.tier().deadline(now, told.map(Deadline::remaining));
+        let unread_for = quiet.as_ref().map_or(Duration::ZERO, Quiet::unread_for);
+        let remaining = told.map(|told| told.remaining().saturating_sub(unread_for));
+        let deadline = class.level.tier().deadline(now, remaining);
         if let Some(told) = told {
             // So that the time in the queue counts.
             request.extensions_mut().insert(told);

@@ -65,7 +65,7 @@ impl Default for ServerConfig {
             keepalive_timeout: Duration::from_secs(20),
             stream_window_bytes: 128 * 1024,
             connection_window_bytes: 512 * 1024,
-            receive_buffer_bytes: 64 * 1024,
+            receive_buffer_bytes: 32 * 1024,
             send_buffer_bytes_max: 64 * 1024,
             header_bytes_max: 16 * 1024,
             pending_resets_max: 256,

@@ -103,13 +103,13 @@ impl Port {
                 .map_err(io::Error::from)
                 .flatten()
                 .inspect_err(|_| self.metrics.refused_tls.inc())?;
-            let stream = TokioIo::new(Quietable::new(stream, quiet));
+            let stream = TokioIo::new(Quietable::new(stream, quiet.clone()));
             let connection = Box::pin(http2.serve_connection(stream, calls));
-            self.drive(Driven { connection, arrived }, &activity, handshake_end).await
+            self.drive(Driven { connection, arrived, quiet }, &activity, handshake_end).await
         } else {
-            let stream = TokioIo::new(Quietable::new(stream, quiet));
+            let stream = TokioIo::new(Quietable::new(stream, quiet.clone()));
             let connection = Box::pin(http2.serve_connection(stream, calls));
-            self.drive(Driven { connection, arrived }, &activity, handshake_end).await
+            self.drive(Driven { connection, arrived, quiet }, &activity, handshake_end).await
         };
         Ok(outcome?)
     }

@@ -11,6 +11,8 @@ use std::task::{Context, Poll};
 
 use hyper::rt::Executor;
 
+use super::quiet::Quiet;
+
 type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The calls of one connection that were read and not polled yet. Clones share them.
@@ -61,6 +63,7 @@ impl Arrived {
 pub(super) struct Driven<C> {
     pub(super) connection: Pin<Box<C>>,
     pub(super) arrived: Arrived,
+    pub(super) quiet: Quiet,
 }
 
 impl<C: Future> Future for Driven<C> {
@@ -75,7 +78,9 @@ impl<C: Future> Future for Driven<C> {
                 this.arrived.poll_all(cx);
                 return Poll::Ready(outcome);
             }
-            if !this.arrived.poll_all(cx) {
+            let arrived = this.arrived.poll_all(cx);
+            this.quiet.caught_up();
+            if !arrived {
                 return Poll::Pending;
             }
         }

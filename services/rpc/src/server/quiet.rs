@@ -26,7 +26,7 @@ use tokio::time::{Instant, Sleep};
 /// The first silence.
 const LEAST: Duration = Duration::from_millis(250);
 /// The longest. So long after the last overload everybody is heard.
-const MOST: Duration = Duration::from_secs(4);
+const MOST: Duration = Duration::from_secs(8);
 /// Of what it would be, at least: those who were told together do not come together for ever.
 const SPREAD: f64 = 0.7;
 
@@ -39,12 +39,16 @@ struct Inner {
     began: Instant,
     /// In microseconds since `began`; 0: it was never quiet.
     until: AtomicU64,
+    /// The last silence, in microseconds.
+    lasts: AtomicU64,
     /// Who has called here, as far as two. 0: nobody.
     users: [AtomicU64; 2],
     /// There was a third.
     shared: AtomicBool,
     /// Silences since the last call that was let in.
     silences: AtomicU32,
+    /// How long the silence was after which the calls were read that are being polled now, in microseconds.
+    unread_for: AtomicU64,
 }
 
 impl Quiet {
@@ -52,9 +56,11 @@ impl Quiet {
         let inner = Inner {
             began: Instant::now(),
             until: AtomicU64::default(),
+            lasts: AtomicU64::default(),
             users: Default::default(),
             shared: AtomicBool::default(),
             silences: AtomicU32::default(),
+            unread_for: AtomicU64::default(),
         };
         Self(Arc::new(inner))
     }
@@ -81,6 +87,17 @@ impl Quiet {
         }
     }
 
+    /// How long ago the calls that are being polled may have been made, beside what the network took: of what was said into a silence
+    /// the buffer keeps the beginning.
+    pub(crate) fn unread_for(&self) -> Duration {
+        Duration::from_micros(self.0.unread_for.load(Relaxed))
+    }
+
+    /// All that was read has been polled.
+    pub(super) fn caught_up(&self) {
+        self.0.unread_for.store(0, Relaxed);
+    }
+
     /// Reads nothing for a while from now on, `most` at most. False, and nothing happens, where others would wait along.
     pub(crate) fn begin(&self, most: Duration) -> bool {
         if self.0.shared.load(Relaxed) {
@@ -94,8 +111,9 @@ impl Quiet {
         }
         let silences = self.0.silences.fetch_add(1, Relaxed);
         let lasts = LEAST.saturating_mul(1 << silences.min(16)).min(MOST).min(most);
-        let until = now + lasts.mul_f64(rand::random_range(SPREAD..=1.0));
-        self.0.until.store(u64::try_from(until.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        let lasts = lasts.mul_f64(rand::random_range(SPREAD..=1.0));
+        self.0.until.store(micros(now + lasts), Relaxed);
+        self.0.lasts.store(micros(lasts), Relaxed);
         true
     }
 
@@ -108,6 +126,10 @@ impl Quiet {
         let until = self.0.began + Duration::from_micros(until);
         (until > Instant::now()).then_some(until)
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The connection itself.
@@ -132,7 +154,10 @@ impl<T> Quietable<T> {
             }
             ready!(sleep.as_mut().poll(cx));
         }
-        self.sleep = None;
+        if self.sleep.take().is_some() {
+            let lasted = self.quiet.0.lasts.load(Relaxed);
+            self.quiet.0.unread_for.store(lasted, Relaxed);
+        }
         Poll::Ready(())
     }
 }
@@ -202,6 +227,9 @@ mod tests {
         server.read_exact(&mut read).await.unwrap();
         assert_eq!(&read, b"two");
         let waited = began.elapsed();
+        assert!(quiet.unread_for() >= LEAST.mul_f64(SPREAD) && quiet.unread_for() <= waited);
+        quiet.caught_up();
+        assert_eq!(quiet.unread_for(), Duration::ZERO);
         assert!(waited >= LEAST.mul_f64(SPREAD) && waited < LEAST + Duration::from_millis(5), "{waited:?}");
 
         caller.write_all(b"now").await.unwrap();
@@ -224,7 +252,7 @@ mod tests {
                 "{lasted:?}, {due:?}"
             );
         };
-        for due in [1, 2, 4, 8, 16, 16].map(|times| LEAST * times) {
+        for due in [1, 2, 4, 8, 16, 32, 32].map(|times| LEAST * times) {
             within(silence(MOST * 2).await, due);
         }
         within(silence(SECOND).await, SECOND);
