@@ -23,10 +23,10 @@ initContainers:
   - name: codes
     image: {{ $values.sandboxCodes.image }}
     restartPolicy: Always
-    args: [port-forward, "--namespace={{ .root.Release.Namespace }}", deployment/{{ $fullname }}-registration, "7702:7702"]
+    args: [port-forward, "--namespace={{ .root.Release.Namespace }}", deployment/{{ $fullname }}-registration, "7702:7702", "9464:9464"]
     startupProbe:
-      # The port is loopback's, where the kubelet cannot look; what runs there can be asked whether it runs.
-      exec: {command: [kubectl, version, --client]}
+      # The ports are loopback's, where the kubelet cannot look. The second one is the way to the pod's admin port.
+      exec: {command: [kubectl, "--server=http://127.0.0.1:9464", get, --raw=/health/live]}
       periodSeconds: 1
       failureThreshold: 30
     resources:

@@ -24,16 +24,14 @@ Everything that a role consists of, from one implementation. In: root, role.
 {{- end -}}
 {{- end -}}
 
-{{/* In: root, role, v, component, name; `zero` for one that has no pods until something gives it some. */}}
+{{/* In: root, role, v, component, name; `scaled` for one whose replicas are none of the chart's business. */}}
 {{- define "spillway.deployment" -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
   {{- include "spillway.metadata" . | nindent 2 }}
 spec:
-  {{- if .zero }}
-  replicas: 0
-  {{- else if not (or .v.autoscaling.hpa.enabled .v.autoscaling.keda.enabled) }}
+  {{- if not (or .scaled .v.autoscaling.hpa.enabled .v.autoscaling.keda.enabled) }}
   replicas: {{ .v.replicas }}
   {{- end }}
   minReadySeconds: {{ .v.minReadySeconds }}
