@@ -1,5 +1,6 @@
 //! Go as a builder: its caches, its proxy, what it is told.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,11 +13,12 @@ use crate::cargo;
 /// The oldest that the modules in `services/xtask/go` accept.
 const GO_LEAST: &str = "1.26";
 
-/// Go with caches of its own, unless the environment names some.
+/// Go with caches of its own, unless the environment names some. Only one at a time, because who is done removes them.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     /// To be removed when all is built.
     own: Option<PathBuf>,
+    _alone: File,
 }
 
 impl Workspace {
@@ -31,7 +33,10 @@ impl Workspace {
         eprintln!("\n=== obtain {what} (once; Go takes some minutes)");
         let named = std::env::var_os("GOPATH").is_some() || std::env::var_os("GOMODCACHE").is_some();
         let own = if named { None } else { Some(std::path::absolute(folder().join("go"))?) };
-        Ok(Self { own })
+        let lock = folder().join("go.lock");
+        let alone = File::create(&lock).with_context(|| format!("cannot make {}", lock.display()))?;
+        alone.lock().with_context(|| format!("cannot lock {}", lock.display()))?;
+        Ok(Self { own, _alone: alone })
     }
 
     pub(crate) fn close(self) -> Result<()> {

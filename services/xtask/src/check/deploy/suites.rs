@@ -15,6 +15,9 @@ pub(super) fn check() -> Result<()> {
     collect(&folder.join("templates"), "", &mut templates)?;
     for file in fs::read_dir(folder.join("tests")).context("the chart has no folder tests")? {
         let file = file?.path();
+        if file.extension().is_none_or(|ending| ending != "yaml") {
+            continue;
+        }
         let suite =
             yaml::document(&fs::read_to_string(&file)?).with_context(|| format!("{}", file.display()))?;
         for template in suite["templates"].as_array().into_iter().flatten().filter_map(Value::as_str) {
