@@ -27,6 +27,7 @@ spec:
       metadata:
         scalerAddress: {{ include "spillway.scalerAddress" .root }}
         role: {{ .role }}
+        target: {{ $a.keda.target | quote }}
     {{- if $a.keda.cpuUtilization }}
     - type: cpu
       metricType: Utilization

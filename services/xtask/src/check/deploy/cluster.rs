@@ -1,4 +1,4 @@
-//! What a real API server, scheduler and controllers say of the chart: installed, upgraded and rolled back with each set of values, in
+//! What a real API server, scheduler and controllers say of the chart: installed, its test pods made, upgraded and rolled back with each set of values, in
 //! namespaces that enforce Pod Security "restricted". Nodes and pods are fakes that run nothing, so probes, drains and what a pod does are
 //! not tried here.
 
@@ -29,7 +29,10 @@ const ROLLOUT_MAX: &str = "--timeout=300s";
 
 pub(super) fn check(schemas: &Schemas) -> Result<()> {
     tools::obtain(&TOOLS)?;
-    eprintln!("\n=== a control plane with nodes that run nothing (Kubernetes {})", tools::KUBE_APISERVER.version);
+    eprintln!(
+        "\n=== a control plane with nodes that run nothing (Kubernetes {})",
+        tools::KUBE_APISERVER.version
+    );
     let plane = ControlPlane::start()?;
     plane.apply("definitions of custom resources", &schemas.custom_resources().display().to_string())?;
     plane.apply_text("definitions that no module has", &objects::definitions())?;
@@ -53,8 +56,10 @@ fn try_out(plane: &ControlPlane, set: &ValueSet) -> Result<()> {
     let folder = chart::folder();
     let mut install = helm(&["install", "try", "--wait", ROLLOUT_MAX]);
     quietly("helm install", install.args(set.arguments()).arg(&folder))?;
+    quietly("helm test", &mut helm(&["test", "try", ROLLOUT_MAX]))?;
     // Another image rolls out every Deployment.
-    let mut upgrade = helm(&["upgrade", "try", "--wait", ROLLOUT_MAX, "--set=image.tag=next", "--set=image.digest="]);
+    let mut upgrade =
+        helm(&["upgrade", "try", "--wait", ROLLOUT_MAX, "--set=image.tag=next", "--set=image.digest="]);
     quietly("helm upgrade", upgrade.args(set.arguments()).arg(&folder))?;
     quietly("helm rollback", &mut helm(&["rollback", "try", "1", "--wait", ROLLOUT_MAX]))?;
     quietly("helm uninstall", &mut helm(&["uninstall", "try", "--wait", ROLLOUT_MAX]))?;

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::tools::{self, Tool, quietly};
 use crate::cargo;
+use crate::tools::{self, Tool, quietly};
 
 const START_MAX: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(200);
 /// Of a control plane that nobody else can reach, and that is gone when this process is.
 const TOKEN: &str = "of-this-run-only";
+const STAGES: &str = include_str!("stages.yaml");
 
 #[derive(Debug)]
 pub(super) struct ControlPlane {
@@ -93,7 +94,11 @@ impl ControlPlane {
         let key = self.folder.join("accounts.key");
         let mut api = tools::KUBE_APISERVER.command();
         api.arg(format!("--etcd-servers=http://127.0.0.1:{etcd}")).arg(format!("--secure-port={port}"));
-        api.args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"]);
+        api.args([
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            "--endpoint-reconciler-type=none",
+        ]);
         // It makes its own certificate there.
         api.arg("--cert-dir").arg(self.folder.join("certificates"));
         api.arg("--token-auth-file").arg(self.folder.join("tokens.csv")).arg("--authorization-mode=RBAC");
@@ -114,6 +119,8 @@ impl ControlPlane {
         self.spawn(&tools::KUBE_SCHEDULER, scheduler)?;
         let mut kwok = tools::KWOK.command();
         kwok.arg("--kubeconfig").arg(self.kubeconfig()).arg("--manage-all-nodes");
+        self.write("stages.yaml", STAGES)?;
+        kwok.arg("--config").arg(self.folder.join("stages.yaml"));
         kwok.arg("--node-lease-duration-seconds=40").arg(format!("--server-address=127.0.0.1:{kwok_port}"));
         self.spawn(&tools::KWOK, kwok)
     }

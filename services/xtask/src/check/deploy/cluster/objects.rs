@@ -36,7 +36,9 @@ pub(super) fn nodes_and_volumes() -> String {
         )
         .ok();
     }
-    for (name, class, size) in [("0", "fast", "10Gi"), ("1", "fast", "10Gi"), ("2", "fast", "10Gi"), ("3", "\"\"", "5Gi")] {
+    for (name, class, size) in
+        [("0", "fast", "10Gi"), ("1", "fast", "10Gi"), ("2", "fast", "10Gi"), ("3", "\"\"", "5Gi")]
+    {
         write!(
             text,
             "---\napiVersion: v1\nkind: PersistentVolume\nmetadata: {{name: disk-{name}}}\nspec:\n  \
