@@ -5,6 +5,9 @@ use serde_json::Value;
 
 use crate::yaml;
 
+/// How the title of a section begins.
+const TITLE: &str = "# == ";
+
 /// A value of the chart, or a map of them.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -29,7 +32,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Section>> {
     let titles: Vec<(usize, &str)> = lines
         .iter()
         .enumerate()
-        .filter_map(|(at, line)| line.strip_prefix("# == ").map(|title| (at + 1, title)))
+        .filter_map(|(at, line)| line.strip_prefix(TITLE).map(|title| (at + 1, title)))
         .collect();
     let mut sections: Vec<Section> =
         titles.iter().map(|(_, title)| Section { title: (*title).to_owned(), entries: Vec::new() }).collect();
@@ -59,7 +62,8 @@ fn entry(parsed: yaml::Entry, lines: &[&str], path: &str) -> Result<Entry> {
 /// The comment that ends above a line (counted from 1), and its line `@schema`.
 fn comment<'a>(lines: &[&'a str], line: usize) -> (String, Option<&'a str>) {
     let above = lines.get(..line.saturating_sub(1)).unwrap_or_default();
-    let start = above.iter().rposition(|line| !line.trim_start().starts_with('#')).map_or(0, |last| last + 1);
+    let is_comment = |line: &str| line.trim_start().starts_with('#') && !line.starts_with(TITLE);
+    let start = above.iter().rposition(|line| !is_comment(line)).map_or(0, |last| last + 1);
     let mut about = Vec::new();
     let mut schema = None;
     for line in above.get(start..).unwrap_or_default() {

@@ -5,9 +5,8 @@
 mod control_plane;
 mod objects;
 
-use std::time::Instant;
-
 use anyhow::{Context, Result};
+use tokio::time::Instant;
 
 use super::value_sets::{self, ValueSet};
 use crate::chart;
