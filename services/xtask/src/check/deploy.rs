@@ -20,6 +20,9 @@ pub(crate) struct Options {
     /// Also install, upgrade and roll back each set of values on a control plane of its own with nodes that run nothing.
     #[arg(long)]
     cluster: bool,
+    /// Only the sets of values whose name contains this.
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
     /// The executable that is asked whether it accepts the settings that the chart writes. Default: it is built.
     #[arg(long, value_name = "FILE")]
     spillway: Option<PathBuf>,
@@ -30,13 +33,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     suites::check()?;
     tools::obtain(&[&tools::HELM, &tools::KUBECONFORM, &tools::HELM_UNITTEST, &tools::PROMTOOL])?;
     let schemas = tools::schemas::obtain()?;
-    let rendered = chart::lint_and_render(&value_sets::all()?)?;
+    let sets = value_sets::all(options.only.as_deref())?;
+    let rendered = chart::lint_and_render(&sets)?;
     chart::unit_tests()?;
     chart::conform(&rendered, &schemas)?;
     settings::check(&rendered, options.spillway.as_deref())?;
     rules::check()?;
     if options.cluster {
-        cluster::check(&schemas)?;
+        cluster::check(&schemas, &sets)?;
     }
     Ok(())
 }

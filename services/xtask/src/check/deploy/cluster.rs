@@ -8,7 +8,7 @@ mod objects;
 use anyhow::{Context, Result};
 use tokio::time::Instant;
 
-use super::value_sets::{self, ValueSet};
+use super::value_sets::ValueSet;
 use crate::chart;
 use crate::tools::schemas::Schemas;
 use crate::tools::{self, Tool, quietly};
@@ -26,7 +26,7 @@ const TOOLS: [&Tool; 6] = [
 /// A rollout waits for `minReadySeconds`, in several steps.
 const ROLLOUT_MAX: &str = "--timeout=300s";
 
-pub(super) fn check(schemas: &Schemas) -> Result<()> {
+pub(super) fn check(schemas: &Schemas, sets: &[ValueSet]) -> Result<()> {
     tools::obtain(&TOOLS)?;
     eprintln!(
         "\n=== a control plane with nodes that run nothing (Kubernetes {})",
@@ -36,9 +36,9 @@ pub(super) fn check(schemas: &Schemas) -> Result<()> {
     plane.apply("definitions of custom resources", &schemas.custom_resources().display().to_string())?;
     plane.apply_text("definitions that no module has", &objects::definitions())?;
     plane.apply_text("nodes and volumes", &objects::nodes_and_volumes())?;
-    for set in value_sets::all()? {
+    for set in sets {
         let began = Instant::now();
-        try_out(&plane, &set).with_context(|| format!("the values {}", set.name))?;
+        try_out(&plane, set).with_context(|| format!("the values {}", set.name))?;
         eprintln!("    {}: installed, upgraded, rolled back in {} s", set.name, began.elapsed().as_secs());
     }
     Ok(())

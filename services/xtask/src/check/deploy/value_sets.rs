@@ -24,7 +24,8 @@ impl ValueSet {
     }
 }
 
-pub(super) fn all() -> Result<Vec<ValueSet>> {
+/// All of them, or those whose name contains `only`.
+pub(super) fn all(only: Option<&str>) -> Result<Vec<ValueSet>> {
     let folder = chart::folder();
     let set = |name: &str, files: &[&str]| ValueSet {
         name: name.to_owned(),
@@ -51,5 +52,7 @@ pub(super) fn all() -> Result<Vec<ValueSet>> {
     );
     ci.sort_by(|a, b| a.name.cmp(&b.name));
     sets.extend(ci);
+    sets.retain(|set| only.is_none_or(|only| set.name.contains(only)));
+    ensure!(!sets.is_empty(), "no set of values has {only:?} in its name");
     Ok(sets)
 }
