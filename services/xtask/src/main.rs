@@ -3,12 +3,16 @@
 mod bench;
 mod bounded;
 mod cargo;
+mod chart;
+mod check;
 mod deny;
 mod fault;
 mod fleet;
 mod secrets;
 mod surge;
 mod test;
+mod tools;
+mod yaml;
 
 use std::process::ExitCode;
 
@@ -36,6 +40,12 @@ enum Task {
     /// Kill, freeze and cut off parts of a fleet under load; exit status 1 when a case fails.
     #[command(disable_help_flag = true)]
     Fault(fault::Options),
+    /// Checks beside the tests: the Helm chart, its rules, its settings.
+    #[command(subcommand)]
+    Check(check::What),
+    /// What is made from the Helm chart's values.
+    #[command(subcommand)]
+    Chart(chart::Action),
     /// Check the dependencies against the advisory database, which needs the internet.
     Audit,
 }
@@ -47,6 +57,8 @@ fn main() -> ExitCode {
         Task::Surge(options) => surge::run(&options),
         Task::Fleet(action) => fleet::run(&action).map(|()| ExitCode::SUCCESS),
         Task::Fault(options) => fault::run(&options),
+        Task::Check(what) => check::run(&what).map(|()| ExitCode::SUCCESS),
+        Task::Chart(action) => chart::run(&action).map(|()| ExitCode::SUCCESS),
         Task::Audit => deny::audit().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
