@@ -109,9 +109,8 @@ fn complaints<'a>(
         if !labels.contains(label) {
             return vec![format!("{name} has no label {label}")];
         }
-        let unheard = |value: &&str| {
-            !exposed.has_value(name, label, value) && !sources.contains(&format!("\"{value}\""))
-        };
+        let unheard =
+            |value: &&str| !exposed.has_value(label, value) && !sources.contains(&format!("\"{value}\""));
         matcher
             .literals()
             .into_iter()

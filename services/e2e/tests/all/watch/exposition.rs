@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default)]
 pub(crate) struct Exposition {
     labels: BTreeMap<String, BTreeSet<String>>,
-    values: BTreeSet<(String, String, String)>,
+    /// Of all metrics: methods and codes are in some before a call has put them into others.
+    values: BTreeSet<(String, String)>,
 }
 
 impl Exposition {
@@ -18,16 +19,12 @@ impl Exposition {
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split(['{', ' ']).next().unwrap_or_default().to_owned();
             let labels = line.split_once('{').and_then(|(_, rest)| rest.rsplit_once('}'));
-            let known = self.labels.entry(name.clone()).or_default();
+            let known = self.labels.entry(name).or_default();
             // No value of ours has a quote in it.
             for pair in labels.map(|(pairs, _)| pairs).unwrap_or_default().split("\",") {
                 if let Some((label, value)) = pair.split_once("=\"") {
                     known.insert(label.to_owned());
-                    self.values.insert((
-                        name.clone(),
-                        label.to_owned(),
-                        value.trim_end_matches('"').to_owned(),
-                    ));
+                    self.values.insert((label.to_owned(), value.trim_end_matches('"').to_owned()));
                 }
             }
         }
@@ -38,8 +35,8 @@ impl Exposition {
         self.labels.get(name)
     }
 
-    pub(crate) fn has_value(&self, name: &str, label: &str, value: &str) -> bool {
-        self.values.contains(&(name.to_owned(), label.to_owned(), value.to_owned()))
+    pub(crate) fn has_value(&self, label: &str, value: &str) -> bool {
+        self.values.contains(&(label.to_owned(), value.to_owned()))
     }
 }
 
@@ -47,6 +44,6 @@ impl Exposition {
 fn names_labels_and_values_are_found() {
     let text = "# HELP a b\na_total{x=\"1\",y=\"two, three\"} 4\nb 5\n";
     let exposed = Exposition::parse(text);
-    assert!(exposed.has_value("a_total", "y", "two, three") && exposed.has_value("a_total", "x", "1"));
+    assert!(exposed.has_value("y", "two, three") && exposed.has_value("x", "1"));
     assert!(exposed.labels("b").unwrap().is_empty() && exposed.labels("c").is_none());
 }
