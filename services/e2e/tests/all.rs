@@ -39,4 +39,5 @@ mod all {
     mod start;
     mod support;
     mod tls;
+    mod watch;
 }

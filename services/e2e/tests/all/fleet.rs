@@ -11,6 +11,8 @@ mod errors;
 /// A port that somebody listens on later.
 mod gate;
 mod member;
+/// What is watched.
+mod metrics;
 /// From one process to a fleet.
 mod migration;
 /// A NATS server with settings of its own.

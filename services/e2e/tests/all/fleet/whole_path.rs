@@ -30,15 +30,15 @@ async fn fleet() -> Arc<Running> {
 }
 
 /// Somebody at each gateway. `first` is the first one's place in the population, which each test has for itself.
-struct Pair {
-    fleet: Arc<Running>,
+pub(super) struct Pair {
+    pub(super) fleet: Arc<Running>,
     desk: Desk,
-    alice: Person,
-    bob: Person,
+    pub(super) alice: Person,
+    pub(super) bob: Person,
 }
 
 impl Pair {
-    async fn at_two_gateways(name: &'static str, first: u64) -> Self {
+    pub(super) async fn at_two_gateways(name: &'static str, first: u64) -> Self {
         let fleet = fleet().await;
         let desk = fleet.desk(name).await;
         let alice = desk.person(&fleet.gateway(0), first).await;

@@ -1,0 +1,15 @@
+use super::super::support::get;
+use super::super::watch::{Exposition, is_of_the_embedded_store, unknown};
+use super::site::http;
+use super::whole_path::Pair;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fleet_exposes_what_rules_and_dashboards_ask_for() {
+    let pair = Pair::at_two_gateways("fleet-metrics", 1_000).await;
+    pair.alice.reaches(&pair.bob).await;
+    let mut exposed = Exposition::default();
+    for admin in pair.fleet.admin_addresses() {
+        exposed.add(&get(&http(admin), "/metrics").await.1);
+    }
+    assert_eq!(unknown(&exposed, |name| !is_of_the_embedded_store(name)), [""; 0]);
+}
