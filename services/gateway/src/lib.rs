@@ -225,6 +225,11 @@ impl Gateway {
         async move { sessions.ended().await }
     }
 
+    /// How many sessions are open.
+    pub fn sessions_open(&self) -> prometheus::IntGauge {
+        self.parts.metrics.sessions_open.clone()
+    }
+
     /// `request_bytes_max` is the server's bound for one message.
     pub fn into_services(self, request_bytes_max: usize) -> Services {
         let status = StatusApi { hop: self.parts.hop.clone(), room: self.parts.room.clone() };

@@ -27,7 +27,7 @@ use crate::secrets::{self, Secrets, SecretsError};
 use backends::{BusError, StoreHandle};
 use reload::Limits;
 pub use reload::ReadConfig;
-use roles::{Node, PublicPort};
+use roles::{Node, Ports, PublicPort};
 
 /// What is left when the roles have ended: the admin port, and whatever hung.
 const LAST_STEP_MAX: Duration = Duration::from_secs(2);
@@ -88,7 +88,7 @@ impl App {
         read_config: ReadConfig,
     ) -> Result<Self, BuildError> {
         let addresses = listeners.addresses()?;
-        let Listeners { public, admin, sandbox_codes } = listeners;
+        let Listeners { public, admin, sandbox_codes, scaler } = listeners;
         let tasks = Tasks::new();
         let mut drain = Drain::new(&tasks);
         let registry = Registry::new();
@@ -122,6 +122,7 @@ impl App {
             work: bus.work,
             drain: drain.handle(),
             registration: OnceLock::new(),
+            sessions: OnceLock::new(),
             edge,
             roles,
             config,
@@ -131,7 +132,8 @@ impl App {
             store,
         };
         let public = public.map(|listener| PublicPort { listener, tls: tls.clone() });
-        let sessions_gone = Box::pin(node.start(public, sandbox_codes, &health, &control_page)).await?;
+        let ports = Ports { public, sandbox_codes, scaler };
+        let sessions_gone = Box::pin(node.start(ports, &health, &control_page)).await?;
         overload.start(&node.roles)?;
         node.start_beacon(name);
         if let Some(tls) = &tls {
