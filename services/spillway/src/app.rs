@@ -4,6 +4,7 @@ mod backends;
 mod ladder;
 mod reload;
 mod roles;
+mod status;
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -28,6 +29,7 @@ use backends::{BusError, StoreHandle};
 use reload::Limits;
 pub use reload::ReadConfig;
 use roles::{Node, Ports, PublicPort};
+use status::Status;
 
 /// What is left when the roles have ended: the admin port, and whatever hung.
 const LAST_STEP_MAX: Duration = Duration::from_secs(2);
@@ -97,14 +99,16 @@ impl App {
         let control_page = roles::ControlPage::default();
         let overload = Overload::new(config.admission.clone(), &registry);
         let limits = Limits::new(config.quotas.clone(), overload.clone());
-        admin_server(limits.clone(), &health, &drain.handle(), &registry, log_level)
+        let name = node_name(&config);
+        let identity = status::Identity { name: name.clone(), roles: config.roles.to_string() };
+        let status = Status::start(identity, &health, &overload, &control_page, &tasks);
+        let admin_port = admin_server(limits.clone(), &health, &drain.handle(), &registry, log_level)
             .route("/admission", get(ladder::page(overload.clone())))
             .route("/ladder", ladder::route(overload.clone()))
             .route("/control", get(control_page.clone().handler()))
-            .route("/room", control_page.clone().room())
-            .serve(admin, &tasks)?;
+            .route("/room", control_page.clone().room());
+        status.mount(admin_port, &tasks).serve(admin, &tasks)?;
 
-        let name = node_name(&config);
         let secrets = secrets(&config)?;
         let tls = config.tls.clone().map(ServerTls::load).transpose()?;
         // The edge ends first, then the work of the other roles, then the bus they answered over.
@@ -133,7 +137,7 @@ impl App {
         };
         let public = public.map(|listener| PublicPort { listener, tls: tls.clone() });
         let ports = Ports { public, sandbox_codes, scaler };
-        let sessions_gone = Box::pin(node.start(ports, &health, &control_page)).await?;
+        let sessions_gone = Box::pin(node.start(ports, &health, &control_page, &status)).await?;
         overload.start(&node.roles)?;
         node.start_beacon(name);
         if let Some(tls) = &tls {

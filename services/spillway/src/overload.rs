@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::Registry;
 use spillway_admission::{
-    Admission, AdmissionConfig, AdmissionConfigError, AdmissionMetrics, Signals, Source, Steering, Tier, View,
+    Admission, AdmissionConfig, AdmissionConfigError, AdmissionMetrics, Signals, Source, Steering, Tier,
+    TierTotals, View,
 };
 use spillway_chassis::Tasks;
 use spillway_rpc::{Classify, Downstream, Hop, Waiter};
@@ -27,6 +28,16 @@ pub enum OverloadError {
     Config(#[from] AdmissionConfigError),
     #[error("its metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
+}
+
+/// One hop, for people.
+#[derive(Debug)]
+pub(crate) struct HopView {
+    /// The role's.
+    pub(crate) name: &'static str,
+    pub(crate) view: View,
+    /// In the order of [`Tier::ALL`].
+    pub(crate) totals: [TierTotals; Tier::COUNT],
 }
 
 /// All hops of this process. Clones are handles on the same.
@@ -157,6 +168,19 @@ impl Overload {
     /// What a role of this process has to do. `None`: calls reach it from within the process only, or it has not ticked yet.
     pub(crate) fn load(&self, role: Role) -> Option<Load> {
         self.hops().meters.get(&role).and_then(Meter::load)
+    }
+
+    /// What the controllers decided, and what became of the calls of each tier. The gateway first.
+    pub(crate) fn views(&self) -> Vec<HopView> {
+        let hops = self.hops();
+        let gateway = hops.gateway.iter().map(|hop| ("gateway", hop));
+        let workers = hops.workers.iter().map(|(role, hop)| (role.name(), hop));
+        let view = |(name, hop): (&'static str, &Hop)| HopView {
+            name,
+            view: hop.admission().view(),
+            totals: Tier::ALL.map(|tier| hop.admission().totals(tier)),
+        };
+        gateway.chain(workers).map(view).collect()
     }
 
     /// What the controllers decided, for people.

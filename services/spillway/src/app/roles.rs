@@ -33,6 +33,7 @@ use tokio::net::TcpListener;
 
 use super::BuildError;
 use super::reload::Limits;
+use super::status::Status;
 use crate::beacon;
 use crate::config::{Config, Role};
 use crate::overload::Overload;
@@ -101,6 +102,10 @@ impl ControlPage {
         get(show_room).put(order_room).with_state(self)
     }
 
+    pub(super) fn get(&self) -> Option<&Control> {
+        self.0.get()
+    }
+
     fn show(&self, control: Control) {
         assert!(self.0.set(control).is_ok(), "the control role starts once");
     }
@@ -160,6 +165,7 @@ impl Node {
         ports: Ports,
         health: &Health,
         control_page: &ControlPage,
+        status: &Status,
     ) -> Result<BoxFuture<'static, ()>, BuildError> {
         let Ports { public, sandbox_codes, scaler } = ports;
         let control = self.start_if(Role::Control, |node, _| node.control())?;
@@ -190,6 +196,7 @@ impl Node {
         let callees = Callees { registration, mailbox, directory, control };
         let gateway = self.gateway(callees, token_key, hop.clone())?;
         self.sessions.get_or_init(|| gateway.sessions_open());
+        status.show_gateway(gateway.outlook());
         let sessions_gone = gateway.sessions_gone();
         self.serve_public(gateway, hop, public, health);
         Ok(sessions_gone.boxed())
