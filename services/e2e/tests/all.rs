@@ -43,4 +43,6 @@ mod all {
     mod status;
     mod support;
     mod tls;
+    /// What a collector gets.
+    mod traces;
 }

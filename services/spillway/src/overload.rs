@@ -14,7 +14,7 @@ use spillway_admission::{
     Admission, AdmissionConfig, AdmissionConfigError, AdmissionMetrics, Signals, Source, Steering, Tier,
     TierTotals, View,
 };
-use spillway_chassis::Tasks;
+use spillway_chassis::{Tasks, traces};
 use spillway_rpc::{Classify, Downstream, Hop, Waiter};
 
 use crate::config::{OverloadConfig, Role};
@@ -157,6 +157,9 @@ impl Overload {
         let workers = hops.workers.iter().map(|(_, worker)| worker);
         for hop in hops.gateway.iter().chain(workers) {
             hop.tick(&signals);
+        }
+        if let Some(gateway) = &hops.gateway {
+            traces::set_brownout(gateway.admission().rung() >= 1);
         }
         let Hops { gateway, workers, meters, .. } = &mut *hops;
         let gateway = gateway.iter().map(|hop| (Role::Gateway, hop));

@@ -5,7 +5,9 @@ use bytes::Bytes;
 use prost::Message as _;
 use spillway_admission::QuotaConfig;
 use spillway_api::internal::v1::mailbox_hint::Hint;
-use spillway_api::internal::v1::{ControlState, DeviceRemoved, Role, RoleTotal, SessionOpened, Wake};
+use spillway_api::internal::v1::{
+    ControlState, DeviceRemoved, MailboxHint, Role, RoleTotal, SessionOpened, Wake,
+};
 use spillway_api::v1::closing::Reason as Closing;
 use spillway_api::v1::hello::Identity;
 use spillway_api::v1::session_request;
@@ -380,7 +382,7 @@ async fn a_session_that_lags_behind_its_hints_reads_the_mailbox() {
     let ids = node.mailbox.fill(known.mailbox, 100, 10);
     // More than a subscription keeps, all at once.
     for stored in node.mailbox.stored(known.mailbox) {
-        let hint = spillway_api::internal::v1::MailboxHint { hint: Some(Hint::Stored(stored)) };
+        let hint = MailboxHint { hint: Some(Hint::Stored(stored)), ..MailboxHint::default() };
         let hint = prost::Message::encode_to_vec(&hint);
         node.bus.publish(Subject::Mailbox(known.mailbox), hint.into()).await.unwrap();
     }

@@ -17,6 +17,7 @@ use spillway_api::internal::v1::mailbox_client::MailboxClient;
 use spillway_api::internal::v1::registration_client::RegistrationClient;
 use spillway_bus::Bus;
 use spillway_bus::work::WorkQueue;
+use spillway_chassis::exemplars::Exemplars;
 use spillway_chassis::{DrainHandle, Health, Tasks};
 use spillway_control::{Control, RoomOrder};
 use spillway_directory::Directory;
@@ -143,6 +144,7 @@ async fn order_room(State(page): State<ControlPage>, order: String) -> (StatusCo
 pub(super) fn wiring(
     config: &Config,
     registry: &Registry,
+    exemplars: &Exemplars,
     calls: Calls,
     overload: Overload,
     tasks: &Tasks,
@@ -150,8 +152,8 @@ pub(super) fn wiring(
     Wiring {
         server_config: config.rpc.clone(),
         client_config: config.calls.clone(),
-        server_metrics: ServerMetrics::new(registry),
-        client_metrics: ClientMetrics::new(registry),
+        server_metrics: ServerMetrics::with_exemplars(registry, exemplars),
+        client_metrics: ClientMetrics::with_exemplars(registry, exemplars),
         calls,
         overload,
         tasks: tasks.clone(),
