@@ -61,6 +61,8 @@ pub struct ServerProcess {
     pub admin: String,
     /// `http://` address of the sandbox provider's codes.
     pub codes: Option<String>,
+    /// `http://` address of the autoscaler's port, where the settings open it.
+    pub scaler: Option<String>,
     // Kept open: a closed pipe would fail a later write of the service.
     _stdout: BufReader<ChildStdout>,
 }
@@ -96,6 +98,7 @@ impl ServerProcess {
             public: address("public").unwrap_or_default(),
             admin: address("admin").unwrap_or_default(),
             codes: address("sandbox_codes"),
+            scaler: address("scaler"),
             _stdout: stdout,
         })
     }

@@ -20,7 +20,7 @@ use crate::hold_back::HoldBack;
 use crate::limiter::adaptive::Adaptive;
 use crate::limiter::estimates::Published;
 use crate::limiter::{Kind, LimitLaw};
-use crate::metrics::AdmissionMetrics;
+use crate::metrics::{AdmissionMetrics, TierTotals};
 use crate::pushback::{Reason, Refusal, Waiting};
 use crate::signals::Signals;
 use controller::Controller;
@@ -222,6 +222,11 @@ impl<W: Waiter> Admission<W> {
     /// What the controllers decided in the last tick.
     pub fn view(&self) -> View {
         self.0.controller().view()
+    }
+
+    /// What became of a tier's calls since the start.
+    pub fn totals(&self, tier: Tier) -> TierTotals {
+        self.0.metrics.totals(tier)
     }
 
     fn limit(&self, now: Duration, call: &Call, mode: Mode, waiter: impl FnOnce() -> W) -> Arrival<W> {

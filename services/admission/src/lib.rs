@@ -93,7 +93,7 @@ pub use hold_back::{HEADER as HOLD_BACK_HEADER, HoldBack, NoAdvice};
 pub use lease::{Borrower, Lease, LeaseTerms, Lender};
 pub use limiter::adaptive::Adaptive;
 pub use limiter::{Kind, LimitLaw, LimitTick, Sample, StaticLimit};
-pub use metrics::{AdmissionMetrics, QuotaMetrics};
+pub use metrics::{AdmissionMetrics, QuotaMetrics, TierTotals};
 pub use pacing::{ConnectionAge, Pacer, Reconnect, handshakes_per_second, reconnect_spread};
 pub use pushback::{InCall, Pushback, Reason, Refusal};
 pub use quota::clock::TokioClock;

@@ -3,6 +3,6 @@
 mod overload;
 mod quota;
 
-pub use overload::AdmissionMetrics;
+pub use overload::{AdmissionMetrics, TierTotals};
 pub(crate) use quota::Outcome;
 pub use quota::QuotaMetrics;

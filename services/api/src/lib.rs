@@ -29,5 +29,11 @@ pub mod internal {
     }
 }
 
+/// KEDA's protocol for external scalers, which control speaks.
+#[allow(missing_debug_implementations, unreachable_pub, clippy::large_futures, reason = "generated code")]
+pub mod externalscaler {
+    tonic::include_proto!("externalscaler");
+}
+
 /// Descriptors of every service here, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

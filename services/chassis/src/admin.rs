@@ -11,15 +11,16 @@ mod process;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{self, MethodRouter};
+use axum::{Extension, Router};
 use prometheus::{Registry, TextEncoder};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
+use crate::exemplars::{self, Exemplars};
 use crate::telemetry::{LogLevel, LogLevelError};
 use crate::{DrainHandle, Health, HealthReport, Tasks};
 
@@ -43,6 +44,7 @@ impl Default for AdminConfig {
 #[derive(Debug)]
 pub struct AdminServer {
     router: Router,
+    exemplars: Exemplars,
 }
 
 #[derive(Clone, Debug)]
@@ -69,7 +71,14 @@ impl AdminServer {
             .route("/log-level", routing::get(log_level_get).put(log_level_put))
             .route("/drain", routing::post(drain_post))
             .with_state(Admin { health, drain, registry, log_level });
-        Self { router }
+        Self { router, exemplars: Exemplars::default() }
+    }
+
+    /// Shows these to a scraper that accepts OpenMetrics.
+    #[must_use]
+    pub fn with_exemplars(mut self, exemplars: &Exemplars) -> Self {
+        self.exemplars = exemplars.clone();
+        self
     }
 
     /// Adds a route, in the syntax of `axum` (`/limits`, `/users/{id}`).
@@ -90,7 +99,8 @@ impl AdminServer {
     /// When the listener has no address.
     pub fn serve(self, listener: TcpListener, tasks: &Tasks) -> io::Result<SocketAddr> {
         let address = listener.local_addr()?;
-        let router = self.router.layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+        let limit = DefaultBodyLimit::max(BODY_BYTES_MAX);
+        let router = self.router.layer(limit).layer(Extension(self.exemplars));
         let server = axum::serve(listener, router).with_graceful_shutdown(tasks.cancelled());
         tasks.spawn("admin", async move {
             if let Err(error) = server.await {
@@ -115,7 +125,17 @@ fn status(healthy: bool) -> StatusCode {
     if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
+/// The classic text, or OpenMetrics with exemplars for who accepts it, as Prometheus does where exemplars are switched on.
+async fn metrics(
+    State(admin): State<Admin>,
+    Extension(exemplars): Extension<Exemplars>,
+    headers: HeaderMap,
+) -> Response {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    if accepted.flat_map(|value| value.split(',')).any(is_open_metrics) {
+        let text = exemplars::encode(&admin.registry.gather(), &exemplars);
+        return ([(header::CONTENT_TYPE, exemplars::CONTENT_TYPE)], text).into_response();
+    }
     match TextEncoder::new().encode_to_string(&admin.registry.gather()) {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => {
@@ -123,6 +143,11 @@ async fn metrics(State(admin): State<Admin>) -> Response {
             (StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be encoded\n").into_response()
         }
     }
+}
+
+fn is_open_metrics(accepted: &str) -> bool {
+    let mut parts = accepted.split(';').map(str::trim);
+    parts.next() == Some("application/openmetrics-text") && !parts.any(|part| matches!(part, "q=0" | "q=0.0"))
 }
 
 async fn log_level_get(State(admin): State<Admin>) -> String {
@@ -236,6 +261,10 @@ mod tests {
         assert!(body.contains("process_start_time_seconds"), "{body}");
         assert_eq!(served.call("GET", "/limits", "").await, (200, "none\n".to_owned()));
         assert_eq!(served.call("GET", "/nothing", "").await.0, 404);
+        assert!(!body.contains("# EOF"), "the classic text");
+        let accepted = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6";
+        assert!(is_open_metrics(accepted) && is_open_metrics(" application/openmetrics-text"));
+        assert!(!is_open_metrics("application/openmetrics-text;q=0") && !is_open_metrics("text/plain;q=0.5"));
 
         served.tasks.close_and_wait(Duration::from_secs(10)).await.unwrap();
         TcpStream::connect(served.address).await.unwrap_err();

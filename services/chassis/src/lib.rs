@@ -11,7 +11,8 @@
 //! # use spillway_chassis::{*, signals::StopSignals, telemetry::{self, TelemetryConfig}};
 //! # use std::time::Duration;
 //! # async fn run(listener: tokio::net::TcpListener) -> Result<u8, Box<dyn std::error::Error>> {
-//! let log_level = telemetry::init(&TelemetryConfig::default())?;
+//! let attributes = traces::Attributes { version: "1.0", instance: "node-1".to_owned() };
+//! let log_level = telemetry::init(&TelemetryConfig::default(), attributes)?;
 //! let tasks = Tasks::new();
 //! let signals = StopSignals::of_process()?;
 //! let mut drain = Drain::new(&tasks);
@@ -29,6 +30,7 @@
 mod admin;
 pub mod config;
 mod drain;
+pub mod exemplars;
 mod fatal;
 mod health;
 pub mod metrics;
@@ -36,6 +38,7 @@ pub mod outbound;
 pub mod signals;
 mod tasks;
 pub mod telemetry;
+pub mod traces;
 
 pub use admin::{AdminConfig, AdminServer};
 pub use drain::{Drain, DrainHandle, Exit, Phase};

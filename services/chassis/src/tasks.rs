@@ -1,7 +1,7 @@
 //! Owned background tasks.
 //!
 //! Invariants: every task of the process is spawned here, so somebody can wait for it and its panic is logged with
-//! its name; a task runs inside the span that spawned it; a group's wait covers the groups made from it with
+//! its name; a task runs inside the span that spawned it, unless it is to outlive that; a group's wait covers the groups made from it with
 //! [`Tasks::child`]. Cancellation is a request: a task looks at [`Tasks::cancelled`], and nothing is aborted, because
 //! a task stopped half way through a write is worse than a late one.
 
@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::Fatal;
 
@@ -77,7 +77,15 @@ impl Tasks {
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        self.spawn_with(name, future, None)
+        self.spawn_with(name, future, None, Span::current())
+    }
+
+    /// Spawns a task that outlives what began it, and so runs outside of its span: a span that lasts for hours tells nothing.
+    pub fn spawn_apart<F>(&self, name: &'static str, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.spawn_with(name, future, None, Span::none())
     }
 
     /// Spawns a task without which the process is useless: a panic is reported as [`Fatal`].
@@ -87,10 +95,16 @@ impl Tasks {
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        self.spawn_with(name, future, Some(self.fatal.clone()))
+        self.spawn_with(name, future, Some(self.fatal.clone()), Span::current())
     }
 
-    fn spawn_with<F>(&self, name: &'static str, future: F, on_panic: Option<Fatal>) -> JoinHandle<F::Output>
+    fn spawn_with<F>(
+        &self,
+        name: &'static str,
+        future: F,
+        on_panic: Option<Fatal>,
+        span: Span,
+    ) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
@@ -109,7 +123,7 @@ impl Tasks {
             output
         };
         #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
-        tokio::spawn(task.in_current_span())
+        tokio::spawn(task.instrument(span))
     }
 
     /// Asks this group and its children to stop.

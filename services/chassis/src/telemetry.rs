@@ -1,4 +1,4 @@
-//! Logs: `tracing` to standard error, with a filter that can change while the process runs.
+//! Logs: `tracing` to standard error, with a filter that can change while the process runs. Traces beside them are in [`traces`](crate::traces).
 //!
 //! [`init`] is for the binary only, because a subscriber and a panic hook belong to the whole process. A panic is
 //! logged like everything else, so that one in JSON mode does not break the reader of the stream. The binary never
@@ -12,19 +12,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tracing::Subscriber;
-use tracing_subscriber::filter::{Directive, EnvFilter, LevelFilter};
+use tracing_subscriber::filter::{Directive, EnvFilter, FilterFn, LevelFilter};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
-use tracing_subscriber::registry::Registry;
+use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::reload;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+use crate::traces::{self, Attributes, TracesConfig, TracesError};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {
     /// A level (`off`, `error`, `warn`, `info`, `debug`, `trace`), or several filters with commas between them, each a
     /// level or `target=level`: `info,spillway_gateway=debug`.
     pub level: String,
     pub format: Format,
+    pub traces: TracesConfig,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,13 +63,15 @@ pub enum LogLevelError {
 pub enum TelemetryError {
     #[error("invalid log level")]
     Level(#[from] LogLevelError),
+    #[error("traces cannot be set up")]
+    Traces(#[from] TracesError),
     #[error("another log subscriber is installed")]
     Installed(#[from] tracing::subscriber::SetGlobalDefaultError),
 }
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: Format::default() }
+        Self { level: "info".to_owned(), format: Format::default(), traces: TracesConfig::default() }
     }
 }
 
@@ -74,10 +79,35 @@ impl Default for TelemetryConfig {
 ///
 /// # Errors
 ///
-/// When the level is invalid, or a subscriber is installed already.
-pub fn init(config: &TelemetryConfig) -> Result<LogLevel, TelemetryError> {
-    let (subscriber, log_level) = subscriber(config, std::io::stderr, std::io::stderr().is_terminal())?;
-    tracing::subscriber::set_global_default(subscriber)?;
+/// When the level or the traces are invalid, or a subscriber is installed already.
+pub fn init(config: &TelemetryConfig, attributes: Attributes) -> Result<LogLevel, TelemetryError> {
+    let colour = std::io::stderr().is_terminal();
+    let log_level = match traces::install(&config.traces, attributes)? {
+        None => {
+            let (subscriber, log_level) = subscriber(config, std::io::stderr, colour)?;
+            tracing::subscriber::set_global_default(subscriber)?;
+            log_level
+        }
+        Some(tracer) => {
+            // The filter is for the lines alone, so that what is traced does not depend on what is logged.
+            let (filter, handle) = reload::Layer::new(parse(&config.level)?);
+            let lines = lines(config, std::io::stderr, colour).with_filter(filter);
+            let spans = tracing_opentelemetry::layer()
+                .with_tracer(tracer)
+                .with_location(false)
+                .with_threads(false)
+                .with_tracked_inactivity(false)
+                .with_level(false)
+                .with_target(false)
+                .with_context_activation(false)
+                .with_filter(FilterFn::new(|metadata| {
+                    metadata.is_span() && metadata.target() == traces::TARGET
+                }));
+            tracing::subscriber::set_global_default(Registry::default().with(lines).with(spans))?;
+            let directives = Arc::new(Mutex::new(config.level.trim().to_owned()));
+            LogLevel { directives, filter: handle }
+        }
+    };
     std::panic::set_hook(Box::new(log_panic));
     Ok(log_level)
 }
@@ -96,13 +126,21 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let (filter, handle) = reload::Layer::new(parse(&config.level)?);
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour);
-    let lines = match config.format {
-        Format::Text => lines.boxed(),
-        Format::Json => lines.json().flatten_event(true).boxed(),
-    };
+    let lines = lines(config, writer, colour);
     let directives = Arc::new(Mutex::new(config.level.trim().to_owned()));
     Ok((Registry::default().with(filter).with(lines), LogLevel { directives, filter: handle }))
+}
+
+fn lines<S, W>(config: &TelemetryConfig, writer: W, colour: bool) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour);
+    match config.format {
+        Format::Text => lines.boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
+    }
 }
 
 impl LogLevel {
@@ -183,7 +221,8 @@ mod tests {
     #[test]
     fn the_level_changes_while_running_and_json_is_one_object_a_line() {
         let captured = Captured::default();
-        let config = TelemetryConfig { level: "warn".to_owned(), format: Format::Json };
+        let config =
+            TelemetryConfig { level: "warn".to_owned(), format: Format::Json, ..TelemetryConfig::default() };
         let writer = captured.clone();
         let (subscriber, log_level) = subscriber(&config, move || writer.clone(), false).unwrap();
         tracing::subscriber::with_default(subscriber, || {

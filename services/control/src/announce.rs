@@ -54,7 +54,8 @@ impl Shared {
         if tenure.is_none() {
             self.metrics.set_room(None);
         }
-        self.metrics.set_fleet(&self.fleet.totals(now));
+        let ratio = |total: &_| self.demand_of(total, now).ok().map(|demand| demand.ratio);
+        self.metrics.set_fleet(&self.fleet.totals(now), ratio);
         if let Some(tenure) = tenure {
             let outcome = self.publish_state(tenure).await;
             if let Err(error) = &outcome {

@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,17 @@ pub struct Config {
     /// The most processes that are remembered. Beacons of more are counted and dropped.
     pub processes_max: usize,
     pub room: RoomConfig,
+    pub scaler: ScalerConfig,
+}
+
+/// KEDA's external scaler.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScalerConfig {
+    /// Where KEDA's operator asks, without TLS and without credentials: it learns how much there is to do and changes nothing. `0.0.0.0:7710` where a
+    /// network policy lets only KEDA in. Unset: nobody is answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
 }
 
 /// The waiting room.
@@ -71,6 +83,7 @@ impl Default for Config {
             beacon_silence: Duration::from_secs(5),
             processes_max: 10_000,
             room: RoomConfig::default(),
+            scaler: ScalerConfig::default(),
         }
     }
 }

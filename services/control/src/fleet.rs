@@ -1,4 +1,7 @@
 //! The processes of the fleet, as their beacons tell. Bounded, and forgets who is silent.
+//!
+//! Who falls silent without having said that he leaves may be dead, or alive and unheard: counted apart for some minutes, so that
+//! whoever decides by the number of processes knows how much of the fleet it does not hear.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -16,6 +19,10 @@ use crate::role::{ROLES, Role};
 
 /// The longest name of a host in DNS.
 const NAME_BYTES_MAX: usize = 253;
+
+/// So long a process that has fallen silent may still be alive. As long as Kubernetes looks back by default before it scales
+/// down, so what was silent for longer is gone for everybody.
+const MAY_BE_ALIVE: Duration = Duration::from_secs(300);
 
 /// What a process has said last.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,14 +44,18 @@ pub(crate) struct Load {
     pub(crate) queued: u64,
     pub(crate) refused: u64,
     pub(crate) capacity_seats: u64,
+    pub(crate) sessions: u64,
 }
 
 /// All processes of a role.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Total {
     pub(crate) processes: u32,
+    /// Of whom nothing is heard, and who did not say that they leave.
+    pub(crate) silent: u32,
     pub(crate) demand: u64,
     pub(crate) capacity_seats: u64,
+    pub(crate) sessions: u64,
 }
 
 pub(crate) type Totals = BTreeMap<Role, Total>;
@@ -60,9 +71,26 @@ pub(crate) enum BeaconError {
 
 #[derive(Debug)]
 pub(crate) struct Fleet {
-    processes: Mutex<HashMap<HolderId, Process>>,
+    table: Mutex<Table>,
     processes_max: usize,
     silence: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    processes: HashMap<HolderId, Process>,
+    silent: HashMap<HolderId, Silent>,
+    heard_at: Option<Instant>,
+    /// Since when there was no time at which nobody was heard.
+    listening_since: Option<Instant>,
+}
+
+/// A process of which nothing is heard any more.
+#[derive(Debug)]
+struct Silent {
+    name: String,
+    roles: Vec<Role>,
+    since: Instant,
 }
 
 impl Load {
@@ -74,7 +102,7 @@ impl Load {
 
 impl Fleet {
     pub(crate) fn new(processes_max: usize, silence: Duration) -> Self {
-        Self { processes: Mutex::default(), processes_max, silence }
+        Self { table: Mutex::default(), processes_max, silence }
     }
 
     /// `now` by both clocks of this process.
@@ -98,10 +126,22 @@ impl Fleet {
             clock_ahead_us: i64::try_from(clock_ahead_us)
                 .map_err(|_| FieldError::new("sent_at_us", "is not a time"))?,
         };
-        let full = self.with(now, |processes| {
-            let full = processes.len() >= self.processes_max && !processes.contains_key(&id);
+        let leaving = beacon.leaving;
+        let full = self.with(now, |table| {
+            table.listen(now, self.silence);
+            table.silent.remove(&id);
+            if leaving {
+                table.processes.remove(&id);
+                return false;
+            }
+            let known = table.processes.contains_key(&id);
+            if !known {
+                // Started again after a crash: the one before is not alive.
+                table.silent.retain(|_, silent| silent.name != process.name);
+            }
+            let full = table.processes.len() >= self.processes_max && !known;
             if !full {
-                processes.insert(id, process);
+                table.processes.insert(id, process);
             }
             full
         });
@@ -111,21 +151,42 @@ impl Fleet {
     /// Every role, also those without a process.
     pub(crate) fn totals(&self, now: Instant) -> Totals {
         let mut totals: Totals = ROLES.map(|role| (role, Total::default())).into();
-        self.with(now, |processes| {
-            for (role, load) in processes.values().flat_map(|process| &process.roles) {
-                let total = totals.entry(*role).or_default();
-                total.processes += 1;
-                total.demand = total.demand.saturating_add(load.demand());
-                total.capacity_seats = total.capacity_seats.saturating_add(load.capacity_seats);
+        self.with(now, |table| {
+            for (role, load) in table.processes.values().flat_map(|process| &process.roles) {
+                totals.entry(*role).or_default().add(load);
+            }
+            for role in table.silent.values().flat_map(|silent| &silent.roles) {
+                totals.entry(*role).or_default().silent += 1;
             }
         });
         totals
     }
 
+    /// One role, of those processes whose names `counts` takes.
+    pub(crate) fn total(&self, role: Role, counts: impl Fn(&str) -> bool, now: Instant) -> Total {
+        let mut total = Total::default();
+        self.with(now, |table| {
+            let heard = table.processes.values().filter(|process| counts(&process.name));
+            heard.filter_map(|process| process.roles.get(&role)).for_each(|load| total.add(load));
+            let silent = table.silent.values().filter(|silent| counts(&silent.name));
+            total.silent = silent.filter(|silent| silent.roles.contains(&role)).count() as u32;
+        });
+        total
+    }
+
+    /// For how long processes have been heard without a pause in which nobody was: after a start, or while the bus was away, that
+    /// somebody is not heard says nothing yet.
+    pub(crate) fn listening(&self, now: Instant) -> Option<Duration> {
+        self.with(now, |table| {
+            let since = table.listening_since.filter(|_| !table.processes.is_empty())?;
+            Some(now.saturating_duration_since(since))
+        })
+    }
+
     /// What the codes that can be sent allow, and where codes go that nobody types, as those say who can be heard.
     pub(crate) fn codes(&self, now: Instant) -> (Bounds, Vec<wire::PlaceCount>) {
-        let all = self.with(now, |processes| {
-            let parts = processes.values().filter_map(|process| process.codes.as_ref());
+        let all = self.with(now, |table| {
+            let parts = table.processes.values().filter_map(|process| process.codes.as_ref());
             parts.fold(None, |all: Option<Codes>, part| {
                 let mut all = all.unwrap_or_default();
                 all.add(part);
@@ -138,7 +199,7 @@ impl Fleet {
     /// By name, and by id where names are the same.
     pub(crate) fn processes(&self, now: Instant) -> Vec<(HolderId, Process)> {
         let mut processes: Vec<_> = self
-            .with(now, |processes| processes.iter().map(|(id, process)| (*id, process.clone())).collect());
+            .with(now, |table| table.processes.iter().map(|(id, process)| (*id, process.clone())).collect());
         processes.sort_by(|(id, process), (other_id, other)| {
             (&process.name, id.0).cmp(&(&other.name, other_id.0))
         });
@@ -146,15 +207,48 @@ impl Fleet {
     }
 
     pub(crate) fn name(&self, id: HolderId, now: Instant) -> Option<String> {
-        self.with(now, |processes| processes.get(&id).map(|process| process.name.clone()))
+        self.with(now, |table| table.processes.get(&id).map(|process| process.name.clone()))
     }
 
     /// With the silent ones gone.
-    fn with<T>(&self, now: Instant, look: impl FnOnce(&mut HashMap<HolderId, Process>) -> T) -> T {
-        // Nothing under this lock leaves the map half changed.
-        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
-        processes.retain(|_, process| now.saturating_duration_since(process.heard_at) < self.silence);
-        look(&mut processes)
+    fn with<T>(&self, now: Instant, look: impl FnOnce(&mut Table) -> T) -> T {
+        // Nothing under this lock leaves the maps half changed.
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.forget(now, self.silence, self.processes_max);
+        look(&mut table)
+    }
+}
+
+impl Table {
+    fn forget(&mut self, now: Instant, silence: Duration, silent_max: usize) {
+        let Self { processes, silent, .. } = self;
+        silent.retain(|_, silent| now.saturating_duration_since(silent.since) < MAY_BE_ALIVE);
+        processes.retain(|id, process| {
+            let heard = now.saturating_duration_since(process.heard_at) < silence;
+            if !heard && silent.len() < silent_max {
+                let (name, roles) =
+                    (std::mem::take(&mut process.name), process.roles.keys().copied().collect());
+                silent.insert(*id, Silent { name, roles, since: process.heard_at });
+            }
+            heard
+        });
+    }
+
+    fn listen(&mut self, now: Instant, silence: Duration) {
+        let paused = self.heard_at.is_none_or(|at| now.saturating_duration_since(at) >= silence);
+        if paused || self.listening_since.is_none() {
+            self.listening_since = Some(now);
+        }
+        self.heard_at = Some(now);
+    }
+}
+
+impl Total {
+    fn add(&mut self, load: &Load) {
+        self.processes += 1;
+        self.demand = self.demand.saturating_add(load.demand());
+        self.capacity_seats = self.capacity_seats.saturating_add(load.capacity_seats);
+        self.sessions = self.sessions.saturating_add(load.sessions);
     }
 }
 
@@ -169,6 +263,7 @@ fn load(role: &wire::RoleLoad) -> Option<(Role, Load)> {
         queued: role.queued,
         refused: role.refused,
         capacity_seats: role.capacity_seats,
+        sessions: role.sessions,
     };
     Role::from_wire(role.role()).map(|role| (role, load))
 }
@@ -182,7 +277,7 @@ mod tests {
     const WALL: Timestamp = Timestamp::from_millis(1_610_722_800_000);
 
     fn total(processes: u32, demand: u64, capacity_seats: u64) -> Total {
-        Total { processes, demand, capacity_seats }
+        Total { processes, demand, capacity_seats, ..Total::default() }
     }
 
     #[test]
@@ -211,6 +306,43 @@ mod tests {
         let after: Vec<_> = names(start + SILENCE);
         assert_eq!(after, ["b"]);
         assert_eq!(fleet.totals(start + SILENCE)[&Role::Gateway].processes, 1);
+    }
+
+    #[test]
+    fn who_falls_silent_may_be_alive_and_who_leaves_is_not() {
+        let (fleet, start) = (Fleet::new(10, SILENCE), Instant::now());
+        let gateway = [wire::Role::Gateway];
+        let silent = |now| fleet.totals(now)[&Role::Gateway].silent;
+        for (id, name) in [(1, "a"), (2, "b"), (3, "c")] {
+            fleet.heard(beacon(id, name, &gateway, [1; 4]), start, WALL).unwrap();
+        }
+        let goodbye = wire::LoadBeacon { leaving: true, ..beacon(1, "a", &gateway, [1; 4]) };
+        fleet.heard(goodbye, start, WALL).unwrap();
+        let total = fleet.totals(start)[&Role::Gateway];
+        assert_eq!((total.processes, total.silent), (2, 0));
+        assert_eq!(silent(start + SILENCE), 2);
+        assert_eq!(fleet.total(Role::Gateway, |name| name == "b", start + SILENCE).silent, 1);
+        // One was started again, and one was only unheard.
+        let later = start + SILENCE * 2;
+        fleet.heard(beacon(9, "b", &gateway, [1; 4]), later, WALL).unwrap();
+        assert_eq!(silent(later), 1);
+        fleet.heard(beacon(3, "c", &gateway, [1; 4]), later, WALL).unwrap();
+        assert_eq!(silent(later), 0);
+        assert_eq!(silent(later + MAY_BE_ALIVE - Duration::from_micros(1)), 2);
+        assert_eq!(silent(later + MAY_BE_ALIVE), 0);
+    }
+
+    #[test]
+    fn after_a_pause_in_which_nobody_was_heard_listening_begins_anew() {
+        let (fleet, start) = (Fleet::new(10, SILENCE), Instant::now());
+        let hear = |now| fleet.heard(beacon(1, "a", &[wire::Role::Gateway], [1; 4]), now, WALL).unwrap();
+        let second = Duration::from_secs(1);
+        assert_eq!(fleet.listening(start), None);
+        (0..10).for_each(|n| hear(start + second * n));
+        assert_eq!(fleet.listening(start + second * 10), Some(second * 10));
+        assert_eq!(fleet.listening(start + second * 15), None, "nobody is heard");
+        hear(start + second * 20);
+        assert_eq!(fleet.listening(start + second * 21), Some(second));
     }
 
     #[test]

@@ -79,6 +79,7 @@ pub(crate) fn role_totals(totals: &Totals) -> Vec<RoleTotal> {
         processes: total.processes,
         demand: total.demand,
         capacity_seats: total.capacity_seats,
+        sessions: total.sessions,
     };
     totals.iter().map(total).collect()
 }
@@ -90,6 +91,7 @@ fn fleet_process(id: HolderId, process: Process, now: Instant) -> FleetProcess {
         queued: load.queued,
         refused: load.refused,
         capacity_seats: load.capacity_seats,
+        sessions: load.sessions,
     });
     FleetProcess {
         process_id: id.0.to_vec().into(),

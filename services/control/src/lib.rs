@@ -10,6 +10,7 @@
 //! - What was decided within a tenure may still be under way when it ends. It carries the fencing token, and receivers
 //!   ignore a lower token than they have seen.
 //! - Numbers of the waiting room are lent only up to a mark that this holder has stored (`room`), so none is lent twice.
+//! - An autoscaler that asks (`scaler`) gets a number only while most of the fleet is heard.
 //! - Beacons are hints. Losing them delays a number and decides nothing for good.
 //!
 //! Deliberately absent: any duty that the fleet cannot do without for a minute. Whatever listens to the holder must go
@@ -30,11 +31,13 @@ mod metrics;
 mod page;
 mod role;
 mod room;
+mod scaler;
 mod tenure;
 #[cfg(test)]
 mod testing;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::Registry;
 use spillway_api::internal::v1::control_server::ControlServer;
@@ -44,13 +47,15 @@ use spillway_store::Leases;
 use spillway_store::leases::HolderId;
 use spillway_types::Clock;
 
-pub use config::{Config, ConfigError, RoomConfig};
+pub use config::{Config, ConfigError, RoomConfig, ScalerConfig};
 
 use crate::campaign::Campaign;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
+pub use crate::page::RoleDemand;
 use crate::room::Room;
 pub use crate::room::{NoRoomOrder, RoomOrder};
+pub use crate::scaler::Scaler;
 use crate::tenure::Guard;
 
 /// The longest request and the longest reply stay within what a bus carries.
@@ -91,6 +96,8 @@ struct Shared {
     process: HolderId,
     guard: Guard,
     fleet: Fleet,
+    /// How long processes are heard before it is known what there is to do.
+    listen_first: Duration,
     room: Room,
     bus: Arc<dyn Bus>,
     clock: Arc<dyn Clock>,
@@ -109,6 +116,8 @@ impl Control {
             process: deps.process,
             guard: Guard::default(),
             fleet: Fleet::new(config.processes_max, config.beacon_silence),
+            // Beacons come each second, and a process that has lost the bus needs some to find it again.
+            listen_first: config.beacon_silence * 2,
             room: Room::new(config.room, config.processes_max),
             bus: deps.bus,
             clock: deps.clock,

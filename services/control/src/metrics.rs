@@ -1,9 +1,9 @@
 //! What the role knows and did.
 
-use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use spillway_api::internal::v1::{RoomBound, RoomMode, RoomState};
 
-use crate::fleet::Totals;
+use crate::fleet::{Total, Totals};
 use crate::tenure::Tenure;
 
 /// What became of a write to the lease.
@@ -37,8 +37,10 @@ pub(crate) struct Metrics {
     states_failed: IntCounter,
     room: RoomGauges,
     processes: IntGaugeVec,
+    silent: IntGaugeVec,
     demand: IntGaugeVec,
     capacity: IntGaugeVec,
+    ratio: GaugeVec,
 }
 
 /// The labels of what may bound the rate.
@@ -136,14 +138,27 @@ impl Metrics {
             states_failed: of(&states, "failed"),
             room: RoomGauges::register(registry)?,
             processes: by_role("spillway_control_processes", "Processes whose beacons are heard, by role.")?,
+            silent: by_role(
+                "spillway_control_silent_processes",
+                "Processes that are not heard any more and did not say that they leave, by role.",
+            )?,
             demand: by_role(
                 "spillway_control_demand_seats",
-                "Calls in flight, queued and refused, by role.",
+                "Seats in use, waited for and refused, by role. Absent while it is not known.",
             )?,
             capacity: by_role(
                 "spillway_control_capacity_seats",
-                "Calls that a role is meant to serve at a time.",
+                "Seats that can be in use before calls are refused, by role.",
             )?,
+            ratio: {
+                let opts = Opts::new(
+                    "spillway_control_demand_ratio",
+                    "Demand over capacity, by role; refusals begin at 1. Absent while it is not known.",
+                );
+                let ratio = GaugeVec::new(opts, &["role"])?;
+                registry.register(Box::new(ratio.clone()))?;
+                ratio
+            },
         })
     }
 
@@ -156,12 +171,22 @@ impl Metrics {
         self.token.set(tenure.map_or(0, |tenure| saturated(tenure.token().0)));
     }
 
-    pub(crate) fn set_fleet(&self, totals: &Totals) {
+    /// `ratio` of a role, while it is known.
+    pub(crate) fn set_fleet(&self, totals: &Totals, ratio: impl Fn(&Total) -> Option<f64>) {
         for (role, total) in totals {
-            let set = |gauges: &IntGaugeVec, value| gauges.with_label_values(&[role.label()]).set(value);
+            let label = [role.label()];
+            let set = |gauges: &IntGaugeVec, value| gauges.with_label_values(&label).set(value);
             set(&self.processes, i64::from(total.processes));
-            set(&self.demand, saturated(total.demand));
+            set(&self.silent, i64::from(total.silent));
             set(&self.capacity, saturated(total.capacity_seats));
+            if let Some(ratio) = ratio(total) {
+                set(&self.demand, saturated(total.demand));
+                self.ratio.with_label_values(&label).set(ratio);
+            } else {
+                // An autoscaler takes zero for idleness, and keeps what there is when there is no number. Removing what is not there is no error.
+                self.demand.remove_label_values(&label).ok();
+                self.ratio.remove_label_values(&label).ok();
+            }
         }
     }
 

@@ -40,7 +40,45 @@ struct ProcessView {
     roles: BTreeMap<Role, Load>,
 }
 
+/// What a role has to do, for people and as autoscalers are told it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoleDemand {
+    pub role: &'static str,
+    pub processes: u32,
+    /// Not heard any more, and they did not say that they leave.
+    pub silent: u32,
+    /// In seats.
+    pub demand: u64,
+    pub capacity: u64,
+    /// Demand over capacity, or why it is not known.
+    pub ratio: Result<f64, String>,
+}
+
 impl Control {
+    /// Every role that has a process, or had one lately.
+    pub fn demand(&self) -> Vec<RoleDemand> {
+        let (now, shared) = (Instant::now(), &self.shared);
+        let totals = shared.fleet.totals(now).into_iter();
+        let known = totals.filter(|(_, total)| total.processes + total.silent > 0);
+        let demand = known.map(|(role, total)| RoleDemand {
+            role: role.label(),
+            processes: total.processes,
+            silent: total.silent,
+            demand: total.demand,
+            capacity: total.capacity_seats,
+            ratio: match shared.demand_of(&total, now) {
+                Ok(demand) => Ok(demand.ratio),
+                Err(unknown) => Err(unknown.to_string()),
+            },
+        });
+        demand.collect()
+    }
+
+    /// Whether this process may act for the fleet now.
+    pub fn is_acting(&self) -> bool {
+        self.shared.guard.tenure(Instant::now()).is_some()
+    }
+
     /// The page as JSON: who holds the lease, the fleet by role, and its processes.
     pub fn page(&self) -> String {
         let page = self.shared.view(Instant::now());

@@ -29,6 +29,7 @@ pub(crate) fn beacon(number: u8, name: &str, roles: &[wire::Role], load: [u64; 4
         queued,
         refused,
         capacity_seats,
+        sessions: 0,
     };
     wire::LoadBeacon {
         process_id: holder(number).0.to_vec().into(),
@@ -37,6 +38,7 @@ pub(crate) fn beacon(number: u8, name: &str, roles: &[wire::Role], load: [u64; 4
         resident_bytes: 1 << 20,
         sent_at_us: TestClock::default().now().as_micros(),
         verification: None,
+        leaving: false,
     }
 }
 

@@ -34,10 +34,17 @@ mod all {
     mod raw;
     mod reflection;
     mod room;
+    /// An autoscaler that asks.
+    mod scaler;
     mod session;
     mod sign_up;
     mod start;
+    /// The live page of the admin port.
+    mod status;
     mod support;
     mod tls;
+    /// What a collector gets.
+    mod traces;
+    /// Rules, dashboards and pages beside what processes expose.
     mod watch;
 }

@@ -164,6 +164,9 @@ pub struct SessionConfig {
     /// How long after the time that it was told a session is closed that has not left.
     #[serde(with = "humantime_serde")]
     pub migrate_grace: Duration,
+    /// The most sessions that are told in a second to come again elsewhere, while this gateway has clearly more than the others. Each
+    /// costs the gateway that takes it a handshake and a read, so as many as one does beside its work. 0: none ever.
+    pub rebalance_max: u32,
 }
 
 impl Default for IdentityConfig {
@@ -211,6 +214,7 @@ impl Default for SessionConfig {
             ack_batch: 64,
             migrate_spread: Duration::from_secs(5),
             migrate_grace: Duration::from_secs(2),
+            rebalance_max: 200,
         }
     }
 }

@@ -18,6 +18,7 @@ mod arrival;
 mod asked;
 mod attestation;
 mod auth;
+mod balance;
 mod changed_accounts;
 mod class;
 mod config;
@@ -44,6 +45,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use spillway_admission::Quotas;
+use spillway_api::internal::v1::RoleTotal;
 use spillway_api::internal::v1::control_client::ControlClient;
 use spillway_api::internal::v1::directory_client::DirectoryClient;
 use spillway_api::internal::v1::mailbox_client::MailboxClient;
@@ -60,11 +62,13 @@ use spillway_chassis::{DrainHandle, Tasks};
 use spillway_rpc::{Channel, Hop};
 use spillway_types::{Clock, MessageIdGenerator, Secret};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::account_events::AccountEvents;
 use crate::append_all::Appender;
 use crate::asked::Asked;
 use crate::auth::Authenticator;
+use crate::balance::Balance;
 use crate::changed_accounts::ChangedAccounts;
 use crate::class::Classes;
 use crate::device_cache::DeviceCache;
@@ -80,6 +84,7 @@ pub use config::{
     SendConfig, SessionConfig,
 };
 pub use grpc::{Api, StatusApi};
+pub use room::RoomView;
 pub use session::Outgoing;
 
 /// What a gateway needs from the process that it runs in.
@@ -112,6 +117,28 @@ pub struct Gateway {
     parts: Arc<Parts>,
 }
 
+/// What a gateway knows, for people. Clones are handles on the same.
+#[derive(Clone, Debug)]
+pub struct GatewayOutlook {
+    parts: Arc<Parts>,
+}
+
+impl GatewayOutlook {
+    /// `None`: control has not been heard yet.
+    pub fn room(&self) -> Option<RoomView> {
+        self.parts.room.view()
+    }
+
+    /// Empty: control has not been heard lately.
+    pub fn fleet(&self) -> Vec<RoleTotal> {
+        self.parts.balance.fleet(Instant::now())
+    }
+
+    pub fn sessions(&self) -> i64 {
+        self.parts.metrics.sessions_open.get()
+    }
+}
+
 /// The public services, to be added to a server.
 #[derive(Clone, Debug)]
 pub struct Services {
@@ -135,6 +162,7 @@ struct Parts {
     quotas: Arc<Quotas>,
     asked: Asked,
     room: Room,
+    balance: Balance,
     hop: Hop,
     clock: Arc<dyn Clock>,
     /// See [`SessionConfig::reads_in_turn`].
@@ -193,6 +221,9 @@ impl Gateway {
         };
         let room = Room::new(config.room.clone(), room);
         room.start(Arc::clone(&deps.bus), &deps.tasks);
+        let balance = Balance::new();
+        let (hop, drain, max) = (deps.hop.clone(), deps.drain.clone(), config.session.rebalance_max);
+        balance.start(Arc::clone(&deps.bus), hop, drain, Arc::clone(&metrics), max, &deps.tasks);
         let Deps { registration, mailbox, directory, bus, quotas, hop, clock, tasks, drain, .. } = deps;
         let reads_in_turn = Arc::new(Semaphore::new(config.session.reads_in_turn));
         let parts = Parts {
@@ -204,6 +235,7 @@ impl Gateway {
             bus,
             quotas,
             room,
+            balance,
             hop,
             clock,
             reads_in_turn,
@@ -223,6 +255,16 @@ impl Gateway {
     pub fn sessions_gone(&self) -> impl Future<Output = ()> + Send + 'static {
         let sessions = self.parts.sessions.clone();
         async move { sessions.ended().await }
+    }
+
+    /// How the waiting room stands, and what each role of the fleet has to do, as this gateway has heard last.
+    pub fn outlook(&self) -> GatewayOutlook {
+        GatewayOutlook { parts: Arc::clone(&self.parts) }
+    }
+
+    /// How many sessions are open.
+    pub fn sessions_open(&self) -> prometheus::IntGauge {
+        self.parts.metrics.sessions_open.clone()
     }
 
     /// `request_bytes_max` is the server's bound for one message.

@@ -120,6 +120,7 @@ pub(crate) struct Metrics {
     pub(crate) discover_pauses: IntCounter,
     pub(crate) acks: IntCounter,
     pub(crate) sessions_open: IntGauge,
+    pub(crate) sessions_moved: IntCounter,
     pub(crate) session_ends: Counters<End>,
     calls: Vec<Counters<ProofOutcome>>,
     hellos: Vec<Counters<ProofOutcome>>,
@@ -191,6 +192,10 @@ impl Metrics {
             ),
             acks: counter("spillway_gateway_acks_total", "Message ids acknowledged by devices"),
             sessions_open: register(registry, gauge.expect("the name is valid")),
+            sessions_moved: counter(
+                "spillway_gateway_sessions_moved_total",
+                "Sessions that were told to come again elsewhere, because this gateway has more than others",
+            ),
             session_ends: Counters::register(
                 registry,
                 "spillway_gateway_session_ends_total",

@@ -31,6 +31,7 @@ pub(crate) use claim::RoomError;
 use judge::Judge;
 use keys::DailyKeys;
 use report::Numbers;
+pub use standing::RoomView;
 use state::State;
 
 /// There is one.

@@ -25,6 +25,7 @@ use spillway_api::{FieldError, Reason, Refusal};
 use spillway_bus::BusError;
 use spillway_rpc::{Class, ServiceError, into_status};
 use tonic::Streaming;
+use tracing::{Instrument as _, Span};
 
 use crate::Parts;
 use crate::arrival::Arrival;
@@ -47,21 +48,32 @@ pub(crate) fn open(
     }
     let (outbound, outgoing) = outbound(parts.config.session.outbound_bytes_max);
     // Boxed, because the wrappers that a task is put into would each hold it by value.
-    let opening = Class::current();
-    parts.sessions.spawn("session", Box::pin(run(Arc::clone(parts), arrival, opening, inbound, outbound)));
+    let opening = Opening { class: Class::current(), trace: Span::current() };
+    let run = run(Arc::clone(parts), arrival, opening, inbound, outbound);
+    // What it does in the hours to come is no part of the call that opened it.
+    parts.sessions.spawn_apart("session", Box::pin(run));
     Ok(outgoing)
+}
+
+/// What the call that opened a session was.
+struct Opening {
+    class: Option<Class>,
+    trace: Span,
 }
 
 async fn run(
     parts: Arc<Parts>,
     arrival: Arrival,
-    opening: Option<Class>,
+    opening: Opening,
     mut inbound: Streaming<v1::SessionRequest>,
     outbound: Outbound,
 ) {
+    let opened_by = opening.trace;
+    let opening = opening.class;
     let metrics = Arc::clone(&parts.metrics);
     let _open = OpenSession::count(&metrics.sessions_open);
-    let establish = Box::pin(hello::establish(&parts, &arrival, &mut inbound, &outbound));
+    let establish = hello::establish(&parts, &arrival, &mut inbound, &outbound);
+    let establish = Box::pin(establish.instrument(opened_by));
     let established = match opening {
         Some(class) => class.scope(establish).await,
         None => establish.await,

@@ -1,9 +1,11 @@
 use spillway_api::internal::v1::{AppendResponse, append_response::Outcome};
 use spillway_api::{Reason, Refusal};
+use spillway_chassis::traces;
 use spillway_rpc::ServiceError;
 use spillway_store::StoreError;
 use spillway_store::mailboxes::{Capacity, Put, StoredMessage, Usage};
 use spillway_types::{MailboxId, MessageId};
+use tracing::Instrument as _;
 
 use crate::Mailbox;
 use crate::error::store_refusal;
@@ -64,7 +66,12 @@ impl Mailbox {
             return Err(AppendError::OutOfWindow);
         }
         let capacity = role.config.capacity();
-        let usage = match role.mailboxes.put(mailbox, message.clone(), capacity).await? {
+        let usage = match role
+            .mailboxes
+            .put(mailbox, message.clone(), capacity)
+            .instrument(traces::step("store append"))
+            .await?
+        {
             Put::Stored(usage) => usage,
             Put::Full => return Ok(Appended::Full),
         };

@@ -7,6 +7,7 @@ use prost::Message;
 use spillway_api::internal::v1::mailbox_hint::Hint;
 use spillway_api::internal::v1::{DeviceRemoved, MailboxHint, Wake, WhisperRequest};
 use spillway_bus::{Bus, Subject};
+use spillway_chassis::traces::TraceParent;
 use spillway_store::mailboxes::StoredMessage;
 use spillway_types::{Guid, MailboxId};
 
@@ -51,7 +52,8 @@ impl Hints {
     }
 
     async fn publish(&self, mailbox: MailboxId, kind: HintKind, hint: Hint) {
-        let bytes = MailboxHint { hint: Some(hint) }.encode_to_vec().into();
+        let traceparent = TraceParent::current().map(|place| place.to_string()).unwrap_or_default();
+        let bytes = MailboxHint { hint: Some(hint), traceparent }.encode_to_vec().into();
         let outcome = self.bus.publish(Subject::Mailbox(mailbox), bytes).await;
         if let Err(error) = &outcome {
             // Once for each message while the bus is away, so no louder than this; the counter is what to watch.

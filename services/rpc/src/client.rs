@@ -9,6 +9,7 @@ use tower::ServiceExt;
 
 use crate::admit::{HearPressure, PropagateClass};
 use crate::deadline::PropagateDeadline;
+use crate::follow::Follow;
 use crate::methods::Methods;
 use crate::metrics::Metered;
 use crate::{Channel, ClientMetrics, Downstream};
@@ -28,7 +29,7 @@ impl Default for ClientConfig {
     }
 }
 
-/// Puts metrics, deadlines and classes in front of a transport. A call that is made while another is served gets what
+/// Puts metrics, traces, deadlines and classes in front of a transport. A call that is made while another is served gets what
 /// remains of that one's time, unless it asks for less, and is as important. `downstream` is told the pressure of whoever
 /// answers.
 pub fn client_stack(
@@ -40,8 +41,9 @@ pub fn client_stack(
     let heard = HearPressure::new(transport, downstream.clone());
     let classed = PropagateClass::new(heard);
     let deadline = PropagateDeadline::new(classed, Methods::all(), config.unary_deadline_default);
+    let followed = Follow::new(deadline);
     // Outermost, so that a call which runs out of time is counted as such.
-    let metered = Metered::new(deadline, metrics.calls());
+    let metered = Metered::new(followed, metrics.calls());
     Channel::new(ServiceExt::<Request<Body>>::map_response(metered, |response: Response<_>| {
         response.map(Body::new)
     }))

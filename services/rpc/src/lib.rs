@@ -19,6 +19,7 @@ mod channel;
 mod client;
 mod deadline;
 mod error;
+mod follow;
 mod in_process;
 mod malformed;
 mod methods;

@@ -67,6 +67,14 @@ impl Methods {
         self.by_path.get(path).is_some_and(|method| method.streaming)
     }
 
+    /// `package.Service/Method`, of those that exist: others are what a stranger wrote.
+    pub(crate) fn name(&self, path: &str) -> &str {
+        match self.by_path.get_key_value(path) {
+            Some((known, _)) => known.trim_start_matches('/'),
+            None => "_OTHER",
+        }
+    }
+
     /// Unknown paths share the last one.
     pub(crate) fn kind(&self, path: &str) -> Kind {
         self.by_path.get(path).map_or(Kind::new(u8::MAX), |method| method.kind)
@@ -84,6 +92,8 @@ mod tests {
         assert!(!methods.is_streaming("/spillway.v1.Messages/Send"));
         assert!(methods.is_streaming("/grpc.health.v1.Health/Watch"));
         assert!(methods.iter().any(|(path, _)| path == "/spillway.internal.v1.Mailbox/Append"));
+        assert_eq!(methods.name("/spillway.v1.Messages/Send"), "spillway.v1.Messages/Send");
+        assert_eq!(methods.name("/my.secret.Service/Method"), "_OTHER");
         assert!(methods.by_path.len() < Kind::COUNT, "some would share the last kind");
     }
 }

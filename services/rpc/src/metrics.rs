@@ -13,13 +13,18 @@ use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
+use spillway_chassis::exemplars::{Exemplars, Slots};
 use spillway_chassis::metrics::{LATENCY_SECONDS, register};
 use tokio::time::Instant;
 use tonic::Code;
 
 use crate::methods::Methods;
 
-pub(crate) use metered::{Metered, MeteredBody};
+pub(crate) use metered::{CallError, Metered, MeteredBody, status_code};
+
+/// Of the trace that a call belongs to, in the extensions of its response.
+#[derive(Clone, Debug)]
+pub(crate) struct TraceId(pub(crate) String);
 
 /// What servers count. One for each registry, shared by all servers of the process.
 #[derive(Clone, Debug)]
@@ -46,8 +51,13 @@ pub struct ClientMetrics {
 
 impl ServerMetrics {
     pub fn new(registry: &Registry) -> Self {
+        Self::with_exemplars(registry, &Exemplars::default())
+    }
+
+    /// The same, and latencies of calls that are followed are noted in `exemplars`.
+    pub fn with_exemplars(registry: &Registry, exemplars: &Exemplars) -> Self {
         Self {
-            calls: CallMetrics::new(registry, "spillway_rpc_server"),
+            calls: CallMetrics::new(registry, "spillway_rpc_server", exemplars),
             connections: register(
                 registry,
                 gauge_vec("spillway_rpc_server_connections", "Open connections.", &["server"]),
@@ -93,7 +103,12 @@ impl ServerMetrics {
 
 impl ClientMetrics {
     pub fn new(registry: &Registry) -> Self {
-        Self { calls: CallMetrics::new(registry, "spillway_rpc_client") }
+        Self::with_exemplars(registry, &Exemplars::default())
+    }
+
+    /// The same, and latencies of calls that are followed are noted in `exemplars`.
+    pub fn with_exemplars(registry: &Registry, exemplars: &Exemplars) -> Self {
+        Self { calls: CallMetrics::new(registry, "spillway_rpc_client", exemplars) }
     }
 
     pub(crate) fn calls(&self) -> Arc<CallMetrics> {
@@ -116,6 +131,7 @@ struct MethodMetrics {
     in_flight: IntGauge,
     /// None for streams.
     duration: Option<Histogram>,
+    exemplars: Option<Slots>,
     handled: IntCounterVec,
     /// By code; made by the first call that ends with it, because most methods know few codes.
     handled_by_code: [OnceLock<IntCounter>; CODES],
@@ -125,8 +141,8 @@ struct MethodMetrics {
 const CODES: usize = 17;
 
 impl CallMetrics {
-    fn new(registry: &Registry, prefix: &str) -> Arc<Self> {
-        let families = Families::register(registry, prefix);
+    fn new(registry: &Registry, prefix: &str, exemplars: &Exemplars) -> Arc<Self> {
+        let families = Families { exemplars: exemplars.clone(), ..Families::register(registry, prefix) };
         let by_path = Methods::all()
             .iter()
             .map(|(path, method)| {
@@ -146,7 +162,7 @@ impl CallMetrics {
         let method = Arc::clone(self.by_path.get(path).unwrap_or(&self.other));
         method.started.inc();
         method.in_flight.inc();
-        Call { method, started: Instant::now(), code: Code::Cancelled }
+        Call { method, started: Instant::now(), code: Code::Cancelled, trace: None }
     }
 }
 
@@ -156,9 +172,14 @@ pub(crate) struct Call {
     method: Arc<MethodMetrics>,
     started: Instant,
     code: Code,
+    trace: Option<Box<TraceId>>,
 }
 
 impl Call {
+    pub(crate) fn is_of(&mut self, trace: Option<&TraceId>) {
+        self.trace = trace.cloned().map(Box::new);
+    }
+
     pub(crate) fn ended_with(&mut self, code: Code) {
         self.code = code;
     }
@@ -175,12 +196,18 @@ impl Drop for Call {
             })
             .inc();
         if let Some(duration) = &method.duration {
-            duration.observe(self.started.elapsed().as_secs_f64());
+            let seconds = self.started.elapsed().as_secs_f64();
+            duration.observe(seconds);
+            if let (Some(trace), Some(exemplars)) = (self.trace.take(), &method.exemplars) {
+                exemplars.note(seconds, trace.0);
+            }
         }
     }
 }
 
 struct Families {
+    duration_name: String,
+    exemplars: Exemplars,
     started: IntCounterVec,
     in_flight: IntGaugeVec,
     handled: IntCounterVec,
@@ -190,12 +217,15 @@ struct Families {
 impl Families {
     fn register(registry: &Registry, prefix: &str) -> Self {
         let method = ["service", "method"];
+        let duration_name = format!("{prefix}_duration_seconds");
         let duration = HistogramOpts::new(
-            format!("{prefix}_duration_seconds"),
+            duration_name.clone(),
             "From a unary call's headers to the end of its response.",
         )
         .buckets(LATENCY_SECONDS.to_vec());
         Self {
+            duration_name,
+            exemplars: Exemplars::default(),
             started: register(
                 registry,
                 counter_vec(&format!("{prefix}_started_total"), "Calls and streams begun.", &method),
@@ -224,6 +254,10 @@ impl Families {
             started: self.started.with_label_values(&labels),
             in_flight: self.in_flight.with_label_values(&labels),
             duration: (!streaming).then(|| self.duration.with_label_values(&labels)),
+            exemplars: (!streaming).then(|| {
+                let labels = [("service", service), ("method", method)];
+                self.exemplars.slots(&self.duration_name, &labels, LATENCY_SECONDS)
+            }),
             handled: self.handled.clone(),
             handled_by_code: [const { OnceLock::new() }; CODES],
         }
@@ -243,7 +277,7 @@ fn defined<C: Collector>(metric: prometheus::Result<C>) -> C {
 }
 
 /// The names of the gRPC specification, in lower case.
-fn code_label(code: Code) -> &'static str {
+pub(crate) fn code_label(code: Code) -> &'static str {
     match code {
         Code::Ok => "ok",
         Code::Cancelled => "cancelled",

@@ -29,6 +29,7 @@ use tonic::service::{Routes, RoutesBuilder};
 use tower::Service;
 
 pub use config::ServerConfig;
+pub(crate) use span::{SpannedFuture, call_span};
 pub(crate) use stack::{Stack, StackBody, stack};
 
 use crate::{Channel, Hop, ServerMetrics, ServerTls, in_process};

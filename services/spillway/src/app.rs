@@ -4,6 +4,7 @@ mod backends;
 mod ladder;
 mod reload;
 mod roles;
+mod status;
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -11,9 +12,10 @@ use std::time::Duration;
 
 use axum::routing::get;
 use prometheus::Registry;
+use spillway_chassis::exemplars::Exemplars;
 use spillway_chassis::signals::{Hangups, StopSignals};
 use spillway_chassis::telemetry::LogLevel;
-use spillway_chassis::{AdminServer, Drain, DrainHandle, Exit, Health, Tasks};
+use spillway_chassis::{AdminServer, Drain, DrainHandle, Exit, Health, Tasks, traces};
 use spillway_registration::provider::ProvidersError;
 use spillway_rpc::{ServerTls, TlsError};
 use spillway_store::OpenError;
@@ -27,12 +29,16 @@ use crate::secrets::{self, Secrets, SecretsError};
 use backends::{BusError, StoreHandle};
 use reload::Limits;
 pub use reload::ReadConfig;
-use roles::{Node, PublicPort};
+use roles::{Node, Ports, PublicPort};
+use status::Status;
 
 /// What is left when the roles have ended: the admin port, and whatever hung.
 const LAST_STEP_MAX: Duration = Duration::from_secs(2);
 /// A group commit and a flush of what is in memory.
 const STORE_CLOSE_MAX: Duration = Duration::from_secs(10);
+
+/// For the collector to take what waits. It is given a little less, so that the step does not look hung.
+const TRACES_MAX: Duration = Duration::from_secs(2);
 
 /// Why a process could not start.
 #[derive(Debug, thiserror::Error)]
@@ -88,23 +94,28 @@ impl App {
         read_config: ReadConfig,
     ) -> Result<Self, BuildError> {
         let addresses = listeners.addresses()?;
-        let Listeners { public, admin, sandbox_codes } = listeners;
+        let Listeners { public, admin, sandbox_codes, scaler } = listeners;
         let tasks = Tasks::new();
         let mut drain = Drain::new(&tasks);
         let registry = Registry::new();
+        traces::register(&registry)?;
+        let exemplars = Exemplars::default();
         let health = Health::new(drain.handle());
         let ready = health.component("node", "starting");
         let control_page = roles::ControlPage::default();
         let overload = Overload::new(config.admission.clone(), &registry);
         let limits = Limits::new(config.quotas.clone(), overload.clone());
-        admin_server(limits.clone(), &health, &drain.handle(), &registry, log_level)
+        let name = config.node_name();
+        let identity = status::Identity { name: name.clone(), roles: config.roles.to_string() };
+        let status = Status::start(identity, &health, &overload, &control_page, &tasks);
+        let admin_port = admin_server(limits.clone(), &health, &drain.handle(), &registry, log_level)
             .route("/admission", get(ladder::page(overload.clone())))
             .route("/ladder", ladder::route(overload.clone()))
             .route("/control", get(control_page.clone().handler()))
-            .route("/room", control_page.clone().room())
-            .serve(admin, &tasks)?;
+            .route("/room", control_page.clone().room());
+        let admin_port = admin_port.with_exemplars(&exemplars);
+        status.mount(admin_port, &tasks).serve(admin, &tasks)?;
 
-        let name = node_name(&config);
         let secrets = secrets(&config)?;
         let tls = config.tls.clone().map(ServerTls::load).transpose()?;
         // The edge ends first, then the work of the other roles, then the bus they answered over.
@@ -115,13 +126,14 @@ impl App {
             Box::pin(backends::store(&config, &health, &registry, &clock, &tasks)).await?;
         store_handle.watch(&drain.handle(), &tasks);
         let node = Node {
-            wiring: roles::wiring(&config, &registry, bus.calls, overload.clone(), &roles),
+            wiring: roles::wiring(&config, &registry, &exemplars, bus.calls, overload.clone(), &roles),
             process: HolderId(rand::random()),
             limits: limits.clone(),
             bus: bus.hints,
             work: bus.work,
             drain: drain.handle(),
             registration: OnceLock::new(),
+            sessions: OnceLock::new(),
             edge,
             roles,
             config,
@@ -131,7 +143,8 @@ impl App {
             store,
         };
         let public = public.map(|listener| PublicPort { listener, tls: tls.clone() });
-        let sessions_gone = Box::pin(node.start(public, sandbox_codes, &health, &control_page)).await?;
+        let ports = Ports { public, sandbox_codes, scaler };
+        let sessions_gone = Box::pin(node.start(ports, &health, &control_page, &status)).await?;
         overload.start(&node.roles)?;
         node.start_beacon(name);
         if let Some(tls) = &tls {
@@ -159,14 +172,6 @@ impl App {
     }
 }
 
-fn node_name(config: &Config) -> String {
-    match config.node.name.as_str() {
-        "" => std::fs::read_to_string("/proc/sys/kernel/hostname")
-            .map_or_else(|_| "unnamed".to_owned(), |name| name.trim().to_owned()),
-        name => name.to_owned(),
-    }
-}
-
 fn secrets(config: &Config) -> Result<Secrets, SecretsError> {
     match &config.secrets.file {
         Some(file) => secrets::load(file),
@@ -183,6 +188,14 @@ fn admin_server(
 ) -> AdminServer {
     AdminServer::new(health.clone(), drain.clone(), registry.clone(), log_level)
         .route("/limits", get(move || std::future::ready(limits.table())))
+}
+
+async fn last_traces() {
+    if traces::is_on() {
+        let bound = TRACES_MAX - Duration::from_millis(500);
+        // It blocks. If it panicked there is nothing left to save.
+        tokio::task::spawn_blocking(move || traces::shut_down(bound)).await.ok();
+    }
 }
 
 /// Edge first, store last: nobody's call loses what it depends on.
@@ -206,5 +219,7 @@ fn plan_drain(
         .step_tasks("roles", calls, node.roles.clone())
         .step_tasks("bus", LAST_STEP_MAX, links)
         .step("store", STORE_CLOSE_MAX, store.close())
+        // What has ended by now was traced to its end.
+        .step("traces", TRACES_MAX, last_traces())
         .step_tasks("the rest", LAST_STEP_MAX, tasks);
 }

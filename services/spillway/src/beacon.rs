@@ -1,12 +1,13 @@
 //! Tells the fleet once a second what this process has to do.
 //!
-//! The numbers are those of the metrics. No role queues calls yet, so a call is in flight from its arrival on, and
-//! nothing is reported as queued.
+//! Where calls arrive from elsewhere, the numbers are those of the controllers that admit them (`overload::demand`). A role that is called
+//! from within its process only admits whatever comes: there the numbers are those of the metrics, and nothing is queued.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus::IntGauge;
 use prost::Message;
 use spillway_api::internal::v1 as wire;
 use spillway_bus::{Bus, Subject};
@@ -15,13 +16,17 @@ use spillway_registration::{Capacity, Registration};
 use spillway_rpc::{Chain, ServerMetrics};
 use spillway_store::leases::HolderId;
 use spillway_types::Clock;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::Code;
 
 use crate::config::Role;
 use crate::memory;
+use crate::overload::{Load, Overload};
 
 const EVERY: Duration = Duration::from_secs(1);
+
+/// The next one is due then, and a drain waits for the last one.
+const PUBLISH_MAX: Duration = Duration::from_secs(1);
 
 /// What a beacon may carry as a name.
 const NAME_BYTES_MAX: usize = 253;
@@ -38,12 +43,15 @@ pub(crate) struct Identity {
 pub(crate) struct Sources {
     pub(crate) calls: ServerMetrics,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) overload: Overload,
     /// If it has the role.
     pub(crate) registration: Option<Registration>,
+    /// Streams of devices, if it is a gateway.
+    pub(crate) sessions: Option<IntGauge>,
 }
 
-/// `roles` are the roles of this process, each with the number of calls that it is meant to serve at a time. Runs
-/// until `tasks` is cancelled.
+/// `roles` are the roles of this process, each with the number of calls that it is meant to serve at a time where nothing has measured it. Runs
+/// until `tasks` is cancelled, and then says goodbye.
 pub(crate) fn start(
     mut identity: Identity,
     roles: BTreeMap<Role, u64>,
@@ -59,14 +67,20 @@ pub(crate) fn start(
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(cancelled);
         loop {
-            tokio::select! {
-                () = &mut cancelled => return,
-                _ = ticks.tick() => {}
-            }
-            let hint = beacon.now().encode_to_vec().into();
-            if let Err(error) = bus.publish(Subject::Load, hint).await {
+            let leaving = tokio::select! {
+                () = &mut cancelled => true,
+                _ = ticks.tick() => false,
+            };
+            let told = wire::LoadBeacon { leaving, ..beacon.now() };
+            let published = bus.publish(Subject::Load, told.encode_to_vec().into());
+            match timeout(PUBLISH_MAX, published).await {
+                Ok(Ok(())) => {}
                 // The bus says itself that it is away, and once a second would be too often.
-                tracing::debug!(error = %Chain(&error), "load beacon not published");
+                Ok(Err(error)) => tracing::debug!(error = %Chain(&error), "load beacon not published"),
+                Err(_elapsed) => tracing::debug!("load beacon not published in time"),
+            }
+            if leaving {
+                return;
             }
         }
     });
@@ -83,15 +97,24 @@ struct Beacon {
 impl Beacon {
     fn now(&mut self) -> wire::LoadBeacon {
         let calls = &self.sources.calls;
-        let loads = self.roles.iter().map(|(&role, &capacity_seats)| {
+        let sessions = self.sources.sessions.as_ref();
+        let sessions = sessions.map_or(0, |open| u64::try_from(open.get()).unwrap_or(0));
+        let loads = self.roles.iter().map(|(&role, &capacity)| {
             let refused = refused(calls, role);
             let before = self.refused.insert(role, refused).unwrap_or(0);
-            wire::RoleLoad {
-                role: wire_role(role).into(),
+            let load = self.sources.overload.load(role).unwrap_or_else(|| Load {
                 in_flight: services(role).iter().map(|service| calls.in_flight(service)).sum(),
                 queued: 0,
                 refused: refused.saturating_sub(before),
-                capacity_seats,
+                capacity,
+            });
+            wire::RoleLoad {
+                role: wire_role(role).into(),
+                in_flight: load.in_flight,
+                queued: load.queued,
+                refused: load.refused,
+                capacity_seats: load.capacity,
+                sessions: if role == Role::Gateway { sessions } else { 0 },
             }
         });
         wire::LoadBeacon {
@@ -101,6 +124,7 @@ impl Beacon {
             resident_bytes: memory::resident_bytes(),
             sent_at_us: self.sources.clock.now().as_micros(),
             verification: self.sources.registration.as_ref().map(|role| verification(role.capacity())),
+            leaving: false,
         }
     }
 }
@@ -179,6 +203,7 @@ mod tests {
     use tokio::time::{Instant, timeout};
 
     use super::*;
+    use crate::config::OverloadConfig;
 
     const BOUND: Duration = Duration::from_secs(10);
 
@@ -216,7 +241,9 @@ mod tests {
         let mut beacons = bus.subscribe(Subject::Load).await.unwrap();
         let identity = Identity { process: HolderId([7; 16]), name: "é".repeat(NAME_BYTES_MAX) };
         let roles = BTreeMap::from([(Role::Directory, 10), (Role::Mailbox, 20)]);
-        let sources = Sources { calls, clock: Arc::new(clock.clone()), registration: None };
+        let overload = Overload::new(OverloadConfig::default(), &Registry::new());
+        let clock_of = Arc::new(clock.clone());
+        let sources = Sources { calls, clock: clock_of, overload, registration: None, sessions: None };
         start(identity, roles, bus.clone(), sources, &tasks);
 
         let first = next(&mut *beacons).await;
@@ -236,6 +263,8 @@ mod tests {
         assert_eq!(refused(&second, wire::Role::Mailbox), 0);
         let third = next(&mut *beacons).await;
         assert_eq!(refused(&third, wire::Role::Directory), 0, "each refusal is told once");
+        assert!(!third.leaving);
         tasks.close_and_wait(BOUND).await.unwrap();
+        assert!(next(&mut *beacons).await.leaving, "it says goodbye");
     }
 }

@@ -134,6 +134,8 @@ pub enum ConfigProblem {
         "secrets.file is not set: all processes of a fleet need the same secrets; make the file with `spillway secrets new FILE`"
     )]
     SecretsNotShared,
+    #[error("the [telemetry.traces] section cannot be used")]
+    Traces(#[from] spillway_chassis::traces::TracesError),
     #[error("the [admission] section cannot be used")]
     Admission(#[from] spillway_admission::AdmissionConfigError),
     #[error("the [quotas] section cannot be used")]
@@ -163,6 +165,7 @@ impl Config {
             return Err(ConfigProblem::CodesExposed(self.listen.sandbox_codes));
         }
         self.check_fleet()?;
+        self.telemetry.traces.check()?;
         self.admission.check()?;
         self.quotas.validate()?;
         self.mailbox.check()?;
@@ -220,6 +223,15 @@ impl Config {
             return Err(ConfigProblem::SecretsNotShared);
         }
         Ok(())
+    }
+
+    /// What this process is called.
+    pub(crate) fn node_name(&self) -> String {
+        match self.node.name.as_str() {
+            "" => std::fs::read_to_string("/proc/sys/kernel/hostname")
+                .map_or_else(|_| "unnamed".to_owned(), |name| name.trim().to_owned()),
+            name => name.to_owned(),
+        }
     }
 
     pub(crate) fn store_folder(&self) -> PathBuf {

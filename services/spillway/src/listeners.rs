@@ -15,6 +15,8 @@ pub struct Listeners {
     pub public: Option<TcpListener>,
     pub admin: TcpListener,
     pub sandbox_codes: Option<TcpListener>,
+    /// Of a control process that answers an autoscaler.
+    pub scaler: Option<TcpListener>,
 }
 
 /// Where a process really listens, which port 0 leaves open.
@@ -23,6 +25,7 @@ pub struct Addresses {
     pub public: Option<SocketAddr>,
     pub admin: SocketAddr,
     pub sandbox_codes: Option<SocketAddr>,
+    pub scaler: Option<SocketAddr>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +67,13 @@ impl Listeners {
             true => Some(bind(config.listen.sandbox_codes, "listen.sandbox_codes").await?),
             false => None,
         };
-        Ok(Self { public, admin: bind(config.admin.listen, "admin.listen").await?, sandbox_codes })
+        let scaler = match config.control.scaler.listen {
+            Some(address) if config.roles.has(Role::Control) => {
+                Some(bind(address, "control.scaler.listen").await?)
+            }
+            _ => None,
+        };
+        Ok(Self { public, admin: bind(config.admin.listen, "admin.listen").await?, sandbox_codes, scaler })
     }
 
     pub(crate) fn addresses(&self) -> io::Result<Addresses> {
@@ -74,6 +83,7 @@ impl Listeners {
             public: address(&self.public)?,
             admin: self.admin.local_addr()?,
             sandbox_codes: address(&self.sandbox_codes)?,
+            scaler: address(&self.scaler)?,
         })
     }
 }
@@ -90,8 +100,11 @@ impl fmt::Display for Addresses {
             write!(f, " public={public}")?;
         }
         write!(f, " admin={}", self.admin)?;
-        match self.sandbox_codes {
-            Some(address) => write!(f, " sandbox_codes={address}"),
+        if let Some(address) = self.sandbox_codes {
+            write!(f, " sandbox_codes={address}")?;
+        }
+        match self.scaler {
+            Some(address) => write!(f, " scaler={address}"),
             None => Ok(()),
         }
     }

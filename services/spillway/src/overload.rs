@@ -1,20 +1,25 @@
 //! Overload control of one process: the places where calls arrive, and the thread that tells them how the process fares.
 
+mod demand;
 mod descriptors;
 mod run_queue;
 mod ticker;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::Registry;
 use spillway_admission::{
-    Admission, AdmissionConfig, AdmissionConfigError, AdmissionMetrics, Signals, Source, Steering, Tier, View,
+    Admission, AdmissionConfig, AdmissionConfigError, AdmissionMetrics, Signals, Source, Steering, Tier,
+    TierTotals, View,
 };
-use spillway_chassis::Tasks;
+use spillway_chassis::{Tasks, traces};
 use spillway_rpc::{Classify, Downstream, Hop, Waiter};
 
 use crate::config::{OverloadConfig, Role};
+pub(crate) use demand::Load;
+use demand::Meter;
 
 /// Why overload control cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +28,16 @@ pub enum OverloadError {
     Config(#[from] AdmissionConfigError),
     #[error("its metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
+}
+
+/// One hop, for people.
+#[derive(Debug)]
+pub(crate) struct HopView {
+    /// The role's.
+    pub(crate) name: &'static str,
+    pub(crate) view: View,
+    /// In the order of [`Tier::ALL`].
+    pub(crate) totals: [TierTotals; Tier::COUNT],
 }
 
 /// All hops of this process. Clones are handles on the same.
@@ -44,6 +59,8 @@ struct Hops {
     downstream: Vec<Downstream>,
     /// As last ordered.
     steering: Steering,
+    /// Of each hop that has ticked.
+    meters: BTreeMap<Role, Meter>,
 }
 
 impl Overload {
@@ -54,6 +71,7 @@ impl Overload {
             workers: Vec::new(),
             downstream: Vec::new(),
             steering: Steering::Auto,
+            meters: BTreeMap::new(),
         };
         Self(Arc::new(Shared { registry: registry.clone(), hops: Mutex::new(hops) }))
     }
@@ -133,13 +151,39 @@ impl Overload {
     }
 
     fn tick(&self, own: &Signals) {
-        let hops = self.hops();
+        let mut hops = self.hops();
         let downstream = hops.downstream.iter().map(Downstream::take).fold(0.0, f64::max);
         let signals = Signals { downstream, ..*own };
         let workers = hops.workers.iter().map(|(_, worker)| worker);
         for hop in hops.gateway.iter().chain(workers) {
             hop.tick(&signals);
         }
+        if let Some(gateway) = &hops.gateway {
+            traces::set_brownout(gateway.admission().rung() >= 1);
+        }
+        let Hops { gateway, workers, meters, .. } = &mut *hops;
+        let gateway = gateway.iter().map(|hop| (Role::Gateway, hop));
+        for (role, hop) in gateway.chain(workers.iter().map(|(role, hop)| (*role, hop))) {
+            meters.entry(role).or_default().tick(&hop.admission().view());
+        }
+    }
+
+    /// What a role of this process has to do. `None`: calls reach it from within the process only, or it has not ticked yet.
+    pub(crate) fn load(&self, role: Role) -> Option<Load> {
+        self.hops().meters.get(&role).and_then(Meter::load)
+    }
+
+    /// What the controllers decided, and what became of the calls of each tier. The gateway first.
+    pub(crate) fn views(&self) -> Vec<HopView> {
+        let hops = self.hops();
+        let gateway = hops.gateway.iter().map(|hop| ("gateway", hop));
+        let workers = hops.workers.iter().map(|(role, hop)| (role.name(), hop));
+        let view = |(name, hop): (&'static str, &Hop)| HopView {
+            name,
+            view: hop.admission().view(),
+            totals: Tier::ALL.map(|tier| hop.admission().totals(tier)),
+        };
+        gateway.chain(workers).map(view).collect()
     }
 
     /// What the controllers decided, for people.

@@ -34,6 +34,19 @@ pub struct AdmissionMetrics {
     rung: Gauge,
 }
 
+/// Calls of one tier since the start, as the metrics count them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TierTotals {
+    /// Seats that were asked for, refused ones included.
+    pub offered_seats: u64,
+    /// Calls that were given a seat.
+    pub served: u64,
+    pub refused: u64,
+    /// Those of the served whose wait was measured, and how long they waited together.
+    pub waited: u64,
+    pub waited_seconds: f64,
+}
+
 /// From below the queue target to the longest queue age.
 const QUEUE_AGE_S: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5];
 
@@ -85,6 +98,19 @@ impl AdmissionMetrics {
                 .gauge("mu_seats_per_second", "Seats that can be served a second; 0 until it is known.")?,
             rung: make.gauge("ladder_rung", "The rung of the brownout ladder, 0 to 5.")?,
         })
+    }
+
+    /// What became of a tier's calls since the start.
+    pub(crate) fn totals(&self, tier: Tier) -> TierTotals {
+        let at = tier as usize;
+        let sum = |counters: &[IntCounter; Reason::COUNT]| counters.iter().map(IntCounter::get).sum();
+        TierTotals {
+            offered_seats: self.offered[at].get(),
+            served: self.admitted[at].get(),
+            refused: sum(&self.refused[at]),
+            waited: self.queue_age[at].get_sample_count(),
+            waited_seconds: self.queue_age[at].get_sample_sum(),
+        }
     }
 
     pub(crate) fn offered(&self, by_level: &[u32; Level::COUNT]) {

@@ -66,7 +66,12 @@ async fn a_taken_port_is_named_with_its_setting() {
     let address = taken.local_addr().unwrap().to_string();
     let folder = tempfile::tempdir().unwrap();
     let data = ("NODE__DATA", text(folder.path()));
-    for (key, setting) in [("LISTEN__PUBLIC", "listen.public"), ("ADMIN__LISTEN", "admin.listen")] {
+    let ports = [
+        ("LISTEN__PUBLIC", "listen.public"),
+        ("ADMIN__LISTEN", "admin.listen"),
+        ("CONTROL__SCALER__LISTEN", "control.scaler.listen"),
+    ];
+    for (key, setting) in ports {
         fails(&[data, (key, &address)], 1, &[&address, setting]).await;
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made before the ports were had");
@@ -130,6 +135,7 @@ async fn settings_are_checked_and_printed_without_starting() {
     assert!(printed.status.success());
     let printed = String::from_utf8(printed.stdout).unwrap();
     assert!(printed.contains("messages_max = 77"), "{printed}");
+    assert!(printed.contains("[control.scaler]"), "{printed}");
     let file = folder.path().join("printed.toml");
     fs::write(&file, &printed).unwrap();
     let again = run(&["--config", text(&file), "--print-config"], &[]).await;

@@ -44,7 +44,7 @@ pub(super) async fn establish(
     // Before the announcement, so that of two sessions that open at once each hears of the other.
     let hints = parts.bus.subscribe(subject).await.map_err(bus_error)?;
     let opened = SessionOpened { opened_at_us: opened_at_us(parts), nonce: rand::rng().random() };
-    let hint = MailboxHint { hint: Some(Hint::SessionOpened(opened)) };
+    let hint = MailboxHint { hint: Some(Hint::SessionOpened(opened)), ..MailboxHint::default() };
     parts.bus.publish(subject, hint.encode_to_vec().into()).await.map_err(bus_error)?;
     let max_in_flight = u32::try_from(parts.config.session.in_flight_max).unwrap_or(u32::MAX);
     outbound.push(Frame::Welcome(v1::Welcome { ticket: Some(fresh_ticket(parts, &proof)), max_in_flight }));

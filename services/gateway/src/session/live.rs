@@ -64,6 +64,7 @@ enum Happened {
     Acknowledged(Result<(), Status>),
     Progress(Progress),
     DrainBegan,
+    MyMove,
     Cancelled,
     Time,
 }
@@ -103,6 +104,8 @@ impl Live {
         let drain = self.parts.drain.clone();
         let mut draining = pin!(drain.draining());
         let mut cancelled = pin!(self.parts.sessions.cancelled());
+        let balance = self.parts.balance.clone();
+        let mut my_move = pin!(balance.my_move());
         let mut timer = pin!(sleep_until(Instant::now()));
         loop {
             if let Some(stop) = self.on_time(Instant::now()).await {
@@ -120,6 +123,7 @@ impl Live {
                 acknowledged = done(&mut self.acking) => Happened::Acknowledged(acknowledged),
                 progress = self.outbound.progress(self.full_since.is_some()) => Happened::Progress(progress),
                 () = &mut draining, if self.close_at.is_none() => Happened::DrainBegan,
+                () = &mut my_move, if self.close_at.is_none() => Happened::MyMove,
                 () = &mut cancelled => Happened::Cancelled,
                 () = &mut timer => Happened::Time,
             };
@@ -175,7 +179,13 @@ impl Live {
                 Ok(())
             }
             Happened::DrainBegan => {
-                self.migrate();
+                self.migrate(self.parts.config.session.migrate_spread);
+                Ok(())
+            }
+            Happened::MyMove => {
+                self.parts.metrics.sessions_moved.inc();
+                // Within the second until the next ones are told.
+                self.migrate(Duration::from_secs(1));
                 Ok(())
             }
             Happened::Time => Ok(()),
@@ -225,9 +235,10 @@ impl Live {
         }
     }
 
-    fn migrate(&mut self) {
+    /// At a time of its own within `spread`, so that those who are told together do not come together.
+    fn migrate(&mut self, spread: Duration) {
         let config = &self.parts.config.session;
-        let after = config.migrate_spread.mul_f64(rand::rng().random());
+        let after = spread.mul_f64(rand::rng().random());
         self.close_at = Some(Instant::now() + after + config.migrate_grace);
         self.outbound.push(Frame::Migrate(v1::Migrate { after: Some(wire_duration(after)) }));
     }

@@ -2,9 +2,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use prost::Message as _;
 use spillway_admission::QuotaConfig;
 use spillway_api::internal::v1::mailbox_hint::Hint;
-use spillway_api::internal::v1::{DeviceRemoved, SessionOpened, Wake};
+use spillway_api::internal::v1::{
+    ControlState, DeviceRemoved, MailboxHint, Role, RoleTotal, SessionOpened, Wake,
+};
 use spillway_api::v1::closing::Reason as Closing;
 use spillway_api::v1::hello::Identity;
 use spillway_api::v1::session_request;
@@ -332,6 +335,33 @@ async fn a_drain_tells_sessions_to_move_at_different_times_and_then_closes_them(
     node.tasks.close_and_wait(Duration::from_secs(1)).await.unwrap();
 }
 
+/// Of two gateways this one has all the sessions.
+#[tokio::test(start_paused = true)]
+async fn a_gateway_with_more_than_its_share_tells_some_to_move() {
+    let node = Node::start();
+    let mut devices = Vec::new();
+    for known in (0..150).map(|_| node.account(1).remove(0)) {
+        devices.push(Device::open_and_drain(&node, &known).await);
+    }
+    let gateways =
+        RoleTotal { role: Role::Gateway.into(), processes: 2, sessions: 150, ..RoleTotal::default() };
+    let state = ControlState { token: 1, roles: vec![gateways], ..ControlState::default() };
+    for _ in 0..5 {
+        node.bus.publish(Subject::Control, state.encode_to_vec().into()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let mut told = 0;
+    for device in &mut devices {
+        if let Ok(frame) = tokio::time::timeout(Duration::ZERO, device.frame()).await {
+            let Frame::Migrate(migrate) = frame else { panic!("{frame:?}") };
+            assert!(migrate.after.unwrap().seconds < 1);
+            told += 1;
+        }
+    }
+    // One a second: a two-hundredth of 150 is less.
+    assert!((3..=6).contains(&told), "{told}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn cancelled_tasks_take_their_sessions_with_them() {
     let node = Node::start();
@@ -352,7 +382,7 @@ async fn a_session_that_lags_behind_its_hints_reads_the_mailbox() {
     let ids = node.mailbox.fill(known.mailbox, 100, 10);
     // More than a subscription keeps, all at once.
     for stored in node.mailbox.stored(known.mailbox) {
-        let hint = spillway_api::internal::v1::MailboxHint { hint: Some(Hint::Stored(stored)) };
+        let hint = MailboxHint { hint: Some(Hint::Stored(stored)), ..MailboxHint::default() };
         let hint = prost::Message::encode_to_vec(&hint);
         node.bus.publish(Subject::Mailbox(known.mailbox), hint.into()).await.unwrap();
     }

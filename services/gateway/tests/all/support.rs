@@ -177,7 +177,7 @@ impl Node {
     }
 
     pub(crate) async fn hint(&self, mailbox: MailboxId, hint: Hint) {
-        let hint = MailboxHint { hint: Some(hint) };
+        let hint = MailboxHint { hint: Some(hint), ..MailboxHint::default() };
         self.bus.publish(Subject::Mailbox(mailbox), hint.encode_to_vec().into()).await.unwrap();
     }
 

@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use tonic::{Code, Status};
 use tower::Service;
 
-use super::{Call, CallMetrics};
+use super::{Call, CallMetrics, TraceId};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
@@ -91,11 +91,14 @@ where
         if let (Some(call), Some(code)) = (&mut call, code) {
             call.ended_with(code);
         }
+        if let (Some(call), Ok(response)) = (&mut call, &outcome) {
+            call.is_of(response.extensions().get::<TraceId>());
+        }
         Poll::Ready(outcome.map(|response| response.map(|inner| MeteredBody { inner, call })))
     }
 }
 
-fn status_code(headers: &HeaderMap) -> Option<Code> {
+pub(crate) fn status_code(headers: &HeaderMap) -> Option<Code> {
     headers.get(GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()))
 }
 

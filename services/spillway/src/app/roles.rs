@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use prometheus::Registry;
+use prometheus::{IntGauge, Registry};
 use spillway_admission::{QuotaMetrics, Quotas, TokioClock};
 use spillway_api::internal::v1::control_client::ControlClient;
 use spillway_api::internal::v1::directory_client::DirectoryClient;
@@ -17,6 +17,7 @@ use spillway_api::internal::v1::mailbox_client::MailboxClient;
 use spillway_api::internal::v1::registration_client::RegistrationClient;
 use spillway_bus::Bus;
 use spillway_bus::work::WorkQueue;
+use spillway_chassis::exemplars::Exemplars;
 use spillway_chassis::{DrainHandle, Health, Tasks};
 use spillway_control::{Control, RoomOrder};
 use spillway_directory::Directory;
@@ -33,14 +34,15 @@ use tokio::net::TcpListener;
 
 use super::BuildError;
 use super::reload::Limits;
+use super::status::Status;
 use crate::beacon;
 use crate::config::{Config, Role};
 use crate::overload::Overload;
 use crate::secrets::Secrets;
 use crate::wiring::{Calls, Wiring};
 
-/// Calls that a gateway is meant to serve at a time. Nothing limits them yet: the figure tells the scaler when one
-/// gateway is no longer enough, and is four times what a worker takes, because a gateway mostly waits for workers.
+/// Calls that a gateway is meant to serve at a time, until its admission has measured what it can: four times what a worker takes,
+/// because a gateway mostly waits for workers.
 const GATEWAY_SEATS: u64 = 4_096;
 
 /// What every role of this process shares.
@@ -62,6 +64,8 @@ pub(super) struct Node {
     pub(super) edge: Tasks,
     /// Once it has started, if it is in this process.
     pub(super) registration: OnceLock<Registration>,
+    /// How many sessions a gateway has, once it has started.
+    pub(super) sessions: OnceLock<IntGauge>,
     /// Work of the other roles, which ends when nobody calls them any more.
     pub(super) roles: Tasks,
 }
@@ -70,6 +74,13 @@ pub(super) struct Node {
 pub(super) struct PublicPort {
     pub(super) listener: TcpListener,
     pub(super) tls: Option<ServerTls>,
+}
+
+/// Every port of the roles.
+pub(super) struct Ports {
+    pub(super) public: Option<PublicPort>,
+    pub(super) sandbox_codes: Option<TcpListener>,
+    pub(super) scaler: Option<TcpListener>,
 }
 
 const NO_CONTROL: &str = "this process has no control role\n";
@@ -90,6 +101,10 @@ impl ControlPage {
     /// GET says how the waiting room stands; PUT takes an order.
     pub(super) fn room(self) -> MethodRouter {
         get(show_room).put(order_room).with_state(self)
+    }
+
+    pub(super) fn get(&self) -> Option<&Control> {
+        self.0.get()
     }
 
     fn show(&self, control: Control) {
@@ -129,6 +144,7 @@ async fn order_room(State(page): State<ControlPage>, order: String) -> (StatusCo
 pub(super) fn wiring(
     config: &Config,
     registry: &Registry,
+    exemplars: &Exemplars,
     calls: Calls,
     overload: Overload,
     tasks: &Tasks,
@@ -136,8 +152,8 @@ pub(super) fn wiring(
     Wiring {
         server_config: config.rpc.clone(),
         client_config: config.calls.clone(),
-        server_metrics: ServerMetrics::new(registry),
-        client_metrics: ClientMetrics::new(registry),
+        server_metrics: ServerMetrics::with_exemplars(registry, exemplars),
+        client_metrics: ClientMetrics::with_exemplars(registry, exemplars),
         calls,
         overload,
         tasks: tasks.clone(),
@@ -148,14 +164,18 @@ impl Node {
     /// Starts the roles of this process, callees before callers. What it returns resolves when no session is left.
     pub(super) async fn start(
         &self,
-        public: Option<PublicPort>,
-        codes: Option<TcpListener>,
+        ports: Ports,
         health: &Health,
         control_page: &ControlPage,
+        status: &Status,
     ) -> Result<BoxFuture<'static, ()>, BuildError> {
+        let Ports { public, sandbox_codes, scaler } = ports;
         let control = self.start_if(Role::Control, |node, _| node.control())?;
         if let Some(control) = &control {
             control_page.show(control.clone());
+            if let Some(listener) = scaler {
+                self.serve_scaler(control, listener, health);
+            }
         }
         let control = self.wiring.control(control).await?;
         let mailbox = self.wiring.mailbox(self.start_if(Role::Mailbox, Self::mailbox)?).await?;
@@ -163,7 +183,7 @@ impl Node {
         let directory = self.wiring.directory(directory).await?;
         let registration = match self.has(Role::Registration) {
             true => {
-                let registration = self.registration(mailbox.clone(), codes)?;
+                let registration = self.registration(mailbox.clone(), sandbox_codes)?;
                 Some(self.registration.get_or_init(|| registration).clone())
             }
             false => None,
@@ -177,6 +197,8 @@ impl Node {
         let hop = self.wiring.overload.gateway(classes)?;
         let callees = Callees { registration, mailbox, directory, control };
         let gateway = self.gateway(callees, token_key, hop.clone())?;
+        self.sessions.get_or_init(|| gateway.sessions_open());
+        status.show_gateway(gateway.outlook());
         let sessions_gone = gateway.sessions_gone();
         self.serve_public(gateway, hop, public, health);
         Ok(sessions_gone.boxed())
@@ -193,7 +215,9 @@ impl Node {
         let sources = beacon::Sources {
             calls: self.wiring.server_metrics.clone(),
             clock: Arc::clone(&self.clock),
+            overload: self.wiring.overload.clone(),
             registration: self.registration.get().cloned(),
+            sessions: self.sessions.get().cloned(),
         };
         beacon::start(identity, roles, Arc::clone(&self.bus), sources, &self.roles);
     }
@@ -314,6 +338,15 @@ impl Node {
             registry: self.registry.clone(),
         };
         Ok(Gateway::new(self.config.gateway.clone(), deps))
+    }
+
+    fn serve_scaler(&self, control: &Control, listener: TcpListener, health: &Health) {
+        // Not admitted like calls of devices: whoever adds replicas must be answered when all are overloaded.
+        Server::new(self.config.rpc.clone(), "scaler", &self.wiring.server_metrics)
+            .add_service(control.scaler(&self.roles))
+            .add_health(health, &self.roles)
+            .add_reflection()
+            .serve(listener, None, &self.roles);
     }
 
     fn serve_public(&self, gateway: Gateway, hop: Hop, port: PublicPort, health: &Health) {

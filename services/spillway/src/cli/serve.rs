@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use spillway_chassis::signals::{Hangups, StopSignals};
+use spillway_chassis::traces::Attributes;
 use spillway_chassis::{Exit, telemetry};
 use spillway_types::SystemClock;
 
@@ -14,7 +15,7 @@ use crate::descriptors;
 use crate::listeners::{Listeners, SandboxCodes};
 
 pub(super) async fn run(config: Config, codes: SandboxCodes, read_config: ReadConfig) -> Result<Exit> {
-    let log_level = telemetry::init(&config.telemetry)?;
+    let log_level = telemetry::init(&config.telemetry, attributes(&config))?;
     let mut stop = StopSignals::of_process().context("cannot listen for signals")?;
     // Before anything takes long: a hang-up would otherwise end the process.
     let hangups = Hangups::of_process().context("cannot listen for signals")?;
@@ -30,6 +31,10 @@ pub(super) async fn run(config: Config, codes: SandboxCodes, read_config: ReadCo
     // Scripts wait for this line; a closed standard output must not end the service.
     println!("{}", app.addresses());
     Ok(app.run(stop).await)
+}
+
+fn attributes(config: &Config) -> Attributes {
+    Attributes { version: env!("CARGO_PKG_VERSION"), instance: config.node_name() }
 }
 
 pub(super) fn exit_code(exit: Exit) -> ExitCode {

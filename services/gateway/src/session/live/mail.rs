@@ -13,10 +13,12 @@ use spillway_api::internal::v1::{
 };
 use spillway_api::message_id;
 use spillway_api::v1::{self, session_response::Frame};
+use spillway_chassis::traces::{self, TraceParent};
 use spillway_rpc::Class;
 use spillway_types::MessageId;
 use tokio::time::Instant;
 use tonic::{Request, Status};
+use tracing::Span;
 
 use crate::metrics::Source;
 use crate::session::Stop;
@@ -36,7 +38,13 @@ enum Offer {
 
 impl Live {
     pub(super) fn on_hint(&mut self, hint: Bytes) -> Result<(), Stop> {
-        let hint = MailboxHint::decode(hint).ok().and_then(|hint| hint.hint);
+        let hint = MailboxHint::decode(hint).unwrap_or_default();
+        let delivery =
+            TraceParent::parse(&hint.traceparent).map_or_else(Span::none, |of| traces::delivery(&of));
+        delivery.in_scope(|| self.on_news(hint.hint))
+    }
+
+    fn on_news(&mut self, hint: Option<Hint>) -> Result<(), Stop> {
         match hint {
             Some(Hint::Stored(_)) if self.backlog.holds_hints() => self.backlog.catch_up(Instant::now()),
             Some(Hint::Stored(stored)) => {

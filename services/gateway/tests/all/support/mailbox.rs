@@ -125,7 +125,7 @@ impl Mailbox for FakeMailbox {
             std::future::pending::<()>().await;
         }
         if !loses_hints {
-            let hint = MailboxHint { hint: Some(Hint::Stored(stored)) };
+            let hint = MailboxHint { hint: Some(Hint::Stored(stored)), ..MailboxHint::default() };
             self.0.bus.publish(Subject::Mailbox(mailbox), hint.encode_to_vec().into()).await.unwrap();
         }
         Ok(Response::new(AppendResponse { outcome: Outcome::Stored.into(), near_full }))
@@ -136,7 +136,7 @@ impl Mailbox for FakeMailbox {
         let whisper = request.into_inner();
         self.state().whispers.push(whisper.clone());
         let subject = Subject::Mailbox(MailboxId::try_from(&whisper.mailbox_id[..]).unwrap());
-        let hint = MailboxHint { hint: Some(Hint::Whisper(whisper)) };
+        let hint = MailboxHint { hint: Some(Hint::Whisper(whisper)), ..MailboxHint::default() };
         self.0.bus.publish(subject, hint.encode_to_vec().into()).await.unwrap();
         Ok(Response::new(WhisperResponse {}))
     }
