@@ -18,7 +18,7 @@ use tracing::field::Empty;
 
 use crate::methods::Methods;
 use crate::metrics::{CallError, TraceId, code_label, status_code};
-use crate::server::PeerAddress;
+use crate::server::Caller;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Spanned<S> {
@@ -67,7 +67,7 @@ fn followed<R>(request: &Request<R>) -> Option<Option<TraceParent>> {
         return None;
     }
     let told = || TraceParent::parse(request.headers().get(traces::TRACEPARENT)?.to_str().ok()?);
-    let is_from_outside = PeerAddress::of_extensions(request.extensions()).is_some();
+    let is_from_outside = request.extensions().get::<Caller>().is_some();
     if is_from_outside { traces::is_chosen(rand::random::<f64>).then(told) } else { told().map(Some) }
 }
 
