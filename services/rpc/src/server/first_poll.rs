@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use hyper::rt::Executor;
+use hyper_util::rt::TokioExecutor;
 
 use super::quiet::Quiet;
 
@@ -40,8 +41,8 @@ impl Arrived {
         }
         for mut call in calls.drain(..) {
             if call.as_mut().poll(cx).is_pending() {
-                // Polled again at once by its own task, which it wakes from then on.
-                tokio::spawn(call);
+                // Polled again at once by its own task, which it wakes from then on. The connection waits for it.
+                TokioExecutor::new().execute(call);
             }
         }
         // For the next ones, without another allocation.
