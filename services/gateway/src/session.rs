@@ -61,6 +61,17 @@ struct Opening {
     trace: Span,
 }
 
+impl Opening {
+    /// `work` is part of that call.
+    async fn covers<F: Future>(self, work: F) -> F::Output {
+        let work = work.instrument(self.trace);
+        match self.class {
+            Some(class) => class.scope(work).await,
+            None => work.await,
+        }
+    }
+}
+
 async fn run(
     parts: Arc<Parts>,
     arrival: Arrival,
@@ -68,17 +79,11 @@ async fn run(
     mut inbound: Streaming<v1::SessionRequest>,
     outbound: Outbound,
 ) {
-    let opened_by = opening.trace;
-    let opening = opening.class;
     let metrics = Arc::clone(&parts.metrics);
     let _open = OpenSession::count(&metrics.sessions_open);
-    let establish = hello::establish(&parts, &arrival, &mut inbound, &outbound);
-    let establish = Box::pin(establish.instrument(opened_by));
-    let established = match opening {
-        Some(class) => class.scope(establish).await,
-        None => establish.await,
-    };
-    let stop = match established {
+    // Boxed with all that is needed for it only, or each session would keep room for that.
+    let establish = Box::pin(opening.covers(hello::establish(&parts, &arrival, &mut inbound, &outbound)));
+    let stop = match establish.await {
         Ok(established) => {
             // Deliveries and acks, from here on: first of all, because they free what the service holds.
             let class = parts.classes.of_account(Tier::Ack, established.proof.caller.address.account);

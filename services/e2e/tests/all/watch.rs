@@ -145,6 +145,18 @@ pub(crate) fn is_of_the_embedded_store(name: &str) -> bool {
     OF_THE_EMBEDDED_STORE.iter().any(|prefix| name.starts_with(prefix))
 }
 
+/// Whether control has heard the fleet for long enough to say what it has to do.
+pub(crate) fn has_listened(exposed: &Exposition) -> bool {
+    ["spillway_control_room_bound", "spillway_control_demand_seats"]
+        .iter()
+        .all(|name| exposed.labels(name).is_some())
+}
+
+/// Exposed where there is a budget.
+pub(crate) fn is_of_a_budget(name: &str) -> bool {
+    name.starts_with("spillway_verification_budget_left_")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_exposes_what_rules_and_dashboards_ask_for() {
     let settings = [("REGISTRATION__BUDGET__HOUR", "1000000"), ("REGISTRATION__BUDGET__DAY", "1000000")];
@@ -153,11 +165,7 @@ async fn a_process_exposes_what_rules_and_dashboards_ask_for() {
     alice.reaches(&bob).await;
     node.client().await.enter(&DeviceSecret::from_bytes(&[7; 32])).await.ok();
     let page = || async { Exposition::parse(&get(&node.server.admin, "/metrics").await.1) };
-    // Control speaks once a second.
-    eventually("the control role has figures", || async {
-        page().await.labels("spillway_control_room_bound").is_some()
-    })
-    .await;
+    eventually("the control role has figures", || async { has_listened(&page().await) }).await;
     assert_eq!(unknown(&page().await, |name| !is_of_fleets(name)), [""; 0]);
 }
 

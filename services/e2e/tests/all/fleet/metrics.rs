@@ -1,5 +1,5 @@
-use super::super::support::get;
-use super::super::watch::{Exposition, is_of_the_embedded_store, unknown};
+use super::super::support::{eventually, get};
+use super::super::watch::{Exposition, has_listened, is_of_a_budget, is_of_the_embedded_store, unknown};
 use super::site::http;
 use super::whole_path::Pair;
 
@@ -7,9 +7,14 @@ use super::whole_path::Pair;
 async fn a_fleet_exposes_what_rules_and_dashboards_ask_for() {
     let pair = Pair::at_two_gateways("fleet-metrics", 1_000).await;
     pair.alice.reaches(&pair.bob).await;
-    let mut exposed = Exposition::default();
-    for admin in pair.fleet.admin_addresses() {
-        exposed.add(&get(&http(admin), "/metrics").await.1);
-    }
-    assert_eq!(unknown(&exposed, |name| !is_of_the_embedded_store(name)), [""; 0]);
+    let pages = || async {
+        let mut exposed = Exposition::default();
+        for admin in pair.fleet.admin_addresses() {
+            exposed.add(&get(&http(admin), "/metrics").await.1);
+        }
+        exposed
+    };
+    eventually("the control role has figures", || async { has_listened(&pages().await) }).await;
+    let is_here = |name: &str| !is_of_the_embedded_store(name) && !is_of_a_budget(name);
+    assert_eq!(unknown(&pages().await, is_here), [""; 0]);
 }
