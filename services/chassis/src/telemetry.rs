@@ -1,4 +1,4 @@
-//! Logs: `tracing` to standard error, with a filter that can change while the process runs. Traces beside them are in [`crate::traces`].
+//! Logs: `tracing` to standard error, with a filter that can change while the process runs. Traces beside them are in [`traces`].
 //!
 //! [`init`] is for the binary only, because a subscriber and a panic hook belong to the whole process. A panic is
 //! logged like everything else, so that one in JSON mode does not break the reader of the stream. The binary never

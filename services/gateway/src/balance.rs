@@ -20,6 +20,7 @@ use spillway_bus::{Bus, Event, Subject};
 use spillway_chassis::{DrainHandle, Tasks};
 use spillway_rpc::{Chain, Hop};
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::metrics::Metrics;
@@ -97,15 +98,15 @@ impl Balance {
         heard.map(|(_, roles)| roles.clone()).unwrap_or_default()
     }
 
-    /// Resolves when this session is the next one to move. Those come first that have waited longest.
-    pub(crate) async fn my_move(&self) {
-        loop {
-            self.0.moves.notified().await;
-            // A permit that nobody waited for may be left from a time when there was a reason.
-            if self.state().moving {
-                return;
-            }
-        }
+    /// Resolves when this session is the next one to move. Those come first that have waited longest. The library's own future, because
+    /// every idle session keeps one.
+    pub(crate) fn my_move(&self) -> Notified<'_> {
+        self.0.moves.notified()
+    }
+
+    /// Whether there is a reason to move. A permit that nobody waited for may be left from a time when there was one.
+    pub(crate) fn is_moving(&self) -> bool {
+        self.state().moving
     }
 
     fn hear(&self, bus: Arc<dyn Bus>, tasks: &Tasks) {

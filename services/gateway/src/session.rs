@@ -23,6 +23,7 @@ use spillway_admission::Tier;
 use spillway_api::v1::{self, closing};
 use spillway_api::{FieldError, Reason, Refusal};
 use spillway_bus::BusError;
+use spillway_chassis::traces;
 use spillway_rpc::{Class, ServiceError, into_status};
 use tonic::Streaming;
 use tracing::{Instrument as _, Span};
@@ -48,7 +49,8 @@ pub(crate) fn open(
     }
     let (outbound, outgoing) = outbound(parts.config.session.outbound_bytes_max);
     // Boxed, because the wrappers that a task is put into would each hold it by value.
-    let opening = Opening { class: Class::current(), trace: Span::current() };
+    let trace = traces::is_traced().then(|| Box::new(Span::current()));
+    let opening = Opening { class: Class::current(), trace };
     let run = run(Arc::clone(parts), arrival, opening, inbound, outbound);
     // What it does in the hours to come is no part of the call that opened it.
     parts.sessions.spawn_apart("session", Box::pin(run));
@@ -58,13 +60,14 @@ pub(crate) fn open(
 /// What the call that opened a session was.
 struct Opening {
     class: Option<Class>,
-    trace: Span,
+    /// Boxed, because nearly no session has one.
+    trace: Option<Box<Span>>,
 }
 
 impl Opening {
     /// `work` is part of that call.
     async fn covers<F: Future>(self, work: F) -> F::Output {
-        let work = work.instrument(self.trace);
+        let work = work.instrument(self.trace.map_or_else(Span::none, |trace| *trace));
         match self.class {
             Some(class) => class.scope(work).await,
             None => work.await,

@@ -49,6 +49,8 @@ const WRAPPED: &[(&str, &str)] = &[
     ("async-nats", "spillway-bus"),
     ("fjall", "spillway-store"),
     ("governor", "spillway-admission"),
+    ("opentelemetry", "spillway-chassis"),
+    ("opentelemetry-otlp", "spillway-chassis"),
     ("rusmpp", "spillway-registration"),
     ("scylla", "spillway-store"),
 ];

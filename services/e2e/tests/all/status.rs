@@ -52,9 +52,10 @@ async fn the_page_is_whole_and_its_events_follow_what_the_controllers_decide() {
     let (code, mut watcher) = Watcher::open(&admin).await;
     assert_eq!(code, "200");
     let [anna, bert] = node.people().await;
-    anna.send(&bert, "hello").await.unwrap();
     let mut seen = None;
     while seen.is_none() {
+        // Again each time: a watcher that is not read in time misses seconds.
+        anna.send(&bert, "hello").await.unwrap();
         let event = watcher.event().await.expect("it goes on");
         let classes = event["hops"][0]["classes"].as_array().cloned().unwrap_or_default();
         let served = |class: &Value| class["name"] == "send" && class["served"].as_f64().unwrap() > 0.0;

@@ -123,7 +123,10 @@ impl Live {
                 acknowledged = done(&mut self.acking) => Happened::Acknowledged(acknowledged),
                 progress = self.outbound.progress(self.full_since.is_some()) => Happened::Progress(progress),
                 () = &mut draining, if self.close_at.is_none() => Happened::DrainBegan,
-                () = &mut my_move, if self.close_at.is_none() => Happened::MyMove,
+                () = &mut my_move, if self.close_at.is_none() => {
+                    my_move.set(balance.my_move());
+                    Happened::MyMove
+                }
                 () = &mut cancelled => Happened::Cancelled,
                 () = &mut timer => Happened::Time,
             };
@@ -182,6 +185,7 @@ impl Live {
                 self.migrate(self.parts.config.session.migrate_spread);
                 Ok(())
             }
+            Happened::MyMove if !self.parts.balance.is_moving() => Ok(()),
             Happened::MyMove => {
                 self.parts.metrics.sessions_moved.inc();
                 // Within the second until the next ones are told.

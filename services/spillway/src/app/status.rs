@@ -33,7 +33,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 const PAGE: &str = include_str!("status/page.html");
 /// The page is one file and asks for nothing but the events.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'";
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; base-uri 'none'";
 
 /// Where the numbers come from. Clones are handles on the same.
 #[derive(Clone)]
