@@ -73,7 +73,7 @@ pub fn table(figures: &[Figures]) -> String {
         lines.extend(block.iter().map(|of| {
             [
                 of.autoscaler.clone(),
-                format!("{:.3} %", 100.0 * of.refused_share()),
+                format!("{:.4} %", 100.0 * of.refused_share()),
                 span(of.longest_refusing_s),
                 span(of.refusing_s),
                 of.peak_pods.to_string(),

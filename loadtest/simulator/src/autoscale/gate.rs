@@ -47,8 +47,9 @@ impl Limits {
             left.clamp(GOODPUT_LEAST, 1.0)
         };
         let busy = self.busy_at_capacity * (served + cost * (load - served));
-        let served = served * capacity;
-        Second { offered, served, refused: (offered - served).max(0.0), busy: busy.min(1.0) }
+        // In so many words, because a quotient times its divisor is not always the number that it was.
+        let served = if load <= 1.0 { offered } else { served * capacity };
+        Second { offered, served, refused: offered - served, busy: busy.min(1.0) }
     }
 
     /// What the offered load fills, in pods: what `services/spillway/src/overload/demand.rs` counts in seats.

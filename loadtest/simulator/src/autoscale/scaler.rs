@@ -11,17 +11,24 @@ const CPU_TARGET: f64 = 0.6;
 /// `autoscaling.hpa.demandTarget` and `autoscaling.keda.target` of the chart, and what control tells by itself.
 const DEMAND_TARGET: f64 = 0.7;
 
+/// Of the processors of a pod that waits, what is busy when it is full. An assumption, chosen so that it is below the target.
+const WAITING: f64 = 0.5;
+
 /// Who is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// The first replicas stay.
     Fixed,
-    /// By processors, with nothing set but the target.
+    /// By processors, with nothing set but the chart's target.
     Cpu,
-    /// By processors, allowed to grow as fast as the chart allows it.
-    CpuFast,
+    /// By processors, with all that the demand has: as much room in each pod, and the chart's `behavior`.
+    CpuEqual,
+    /// The same as the first, of pods that wait for a store: they refuse while half of their processors are idle.
+    CpuWaiting,
     /// By `spillway_control_demand_ratio`, out of Prometheus.
     Demand,
+    /// Both, which is what the chart's HorizontalPodAutoscaler does if nothing is changed.
+    DemandAndCpu,
     /// KEDA asks control.
     Keda,
     /// The same, and control pushes a burst deployment.
@@ -43,33 +50,55 @@ pub(super) trait Autoscaler {
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] =
-        [Self::Fixed, Self::Cpu, Self::CpuFast, Self::Demand, Self::Keda, Self::KedaBurst];
+    pub const ALL: [Self; 8] = [
+        Self::Fixed,
+        Self::Cpu,
+        Self::CpuEqual,
+        Self::CpuWaiting,
+        Self::Demand,
+        Self::DemandAndCpu,
+        Self::Keda,
+        Self::KedaBurst,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fixed => "none",
-            Self::Cpu => "CPU HPA, Kubernetes' defaults",
-            Self::CpuFast => "CPU HPA, the chart's behavior",
+            Self::Cpu => "CPU HPA at 60 %",
+            Self::CpuEqual => "CPU HPA at 70 %, the chart's behavior",
+            Self::CpuWaiting => "CPU HPA at 60 %, pods that wait",
             Self::Demand => "demand HPA",
+            Self::DemandAndCpu => "demand and CPU HPA, as the chart has it",
             Self::Keda => "KEDA",
             Self::KedaBurst => "KEDA push with burst",
         }
     }
 
+    /// Those who wait are other pods; all else is the same for everybody.
+    pub(super) fn setting(self, setting: &Setting) -> Setting {
+        let mut setting = *setting;
+        if self == Self::CpuWaiting {
+            setting.limits.busy_at_capacity = WAITING;
+        }
+        setting
+    }
+
     /// `phase`: when, in its interval, the controller looks.
     pub(super) fn autoscaler(self, setting: &Setting, phase: u64) -> Box<dyn Autoscaler> {
         let hpa = |behavior| Hpa::new(setting.least, setting.most, behavior);
+        let chart = || hpa(Behavior::chart());
+        let by = |hpa, cpu, demand| Box::new(ByMetrics { hpa, cpu, demand, phase });
         match self {
             Self::Fixed => Box::new(Fixed),
-            Self::Cpu => Box::new(ByCpu { hpa: hpa(Behavior::kubernetes()), phase }),
-            Self::CpuFast => Box::new(ByCpu { hpa: hpa(Behavior::chart()), phase }),
-            Self::Demand => Box::new(ByDemand { hpa: hpa(Behavior::chart()), phase }),
-            Self::Keda => Box::new(Keda { hpa: hpa(Behavior::chart()), phase, burst: None }),
+            Self::Cpu | Self::CpuWaiting => by(hpa(Behavior::kubernetes()), Some(CPU_TARGET), None),
+            Self::CpuEqual => by(chart(), Some(DEMAND_TARGET), None),
+            Self::Demand => by(chart(), None, Some(DEMAND_TARGET)),
+            Self::DemandAndCpu => by(chart(), Some(CPU_TARGET), Some(DEMAND_TARGET)),
+            Self::Keda => Box::new(Keda { hpa: chart(), phase, burst: None }),
             Self::KedaBurst => {
                 let above = Hpa::new(setting.burst_least, setting.burst_most, Behavior::chart());
                 let burst = Some(Burst { activation: Activation::default(), above });
-                Box::new(Keda { hpa: hpa(Behavior::chart()), phase, burst })
+                Box::new(Keda { hpa: chart(), phase, burst })
             }
         }
     }
@@ -84,13 +113,11 @@ impl Seen<'_> {
 
 struct Fixed;
 
-struct ByCpu {
+/// A HorizontalPodAutoscaler of these metrics, with their targets.
+struct ByMetrics {
     hpa: Hpa,
-    phase: u64,
-}
-
-struct ByDemand {
-    hpa: Hpa,
+    cpu: Option<f64>,
+    demand: Option<f64>,
     phase: u64,
 }
 
@@ -112,28 +139,22 @@ impl Autoscaler for Fixed {
     }
 }
 
-impl Autoscaler for ByCpu {
+impl Autoscaler for ByMetrics {
     fn step(&mut self, seen: &Seen<'_>) -> Replicas {
         if !seen.syncs(self.phase) {
             return seen.replicas;
         }
         let current = seen.replicas.main;
-        let pods = seen.views.processors(seen.now, seen.fleet);
-        let wish = pods.and_then(|pods| metric::utilization(current, CPU_TARGET, pods, self.hpa.tolerance()));
-        Replicas { main: self.hpa.scale(seen.now, current, wish), ..seen.replicas }
-    }
-}
-
-impl Autoscaler for ByDemand {
-    fn step(&mut self, seen: &Seen<'_>) -> Replicas {
-        if !seen.syncs(self.phase) {
-            return seen.replicas;
-        }
-        let current = seen.replicas.main;
-        let ready = seen.fleet.ready(Pool::Main, seen.now);
-        let wish = seen.views.scraped().map(|demand| {
-            metric::external_value(current, ready, demand.ratio(), DEMAND_TARGET, self.hpa.tolerance())
+        let tolerance = self.hpa.tolerance();
+        let by_cpu = self.cpu.map(|target| {
+            let pods = seen.views.processors(seen.now, seen.fleet)?;
+            metric::utilization(current, target, pods, tolerance)
         });
+        let by_demand = self.demand.map(|target| {
+            let (demand, ready) = (seen.views.scraped()?, seen.fleet.ready(Pool::Main, seen.now));
+            Some(metric::external_value(current, ready, demand.ratio(), target, tolerance))
+        });
+        let wish = metric::highest(current, &[by_cpu, by_demand]);
         Replicas { main: self.hpa.scale(seen.now, current, wish), ..seen.replicas }
     }
 }

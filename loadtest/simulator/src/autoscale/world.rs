@@ -34,7 +34,8 @@ pub fn seconds(
     seed: u64,
     mut each: impl FnMut(&Second, u32, u32),
 ) {
-    let mut world = World::new(curve, kind, setting, seed);
+    let setting = kind.setting(setting);
+    let mut world = World::new(curve, kind, &setting, seed);
     while world.now < curve.seconds() {
         let second = world.step();
         each(&second, world.fleet.present(), world.fleet.nodes());

@@ -49,6 +49,14 @@ pub(crate) fn external_average(pods: u32, value: f64, target: f64, tolerance: f6
     if within(ratio, tolerance) { pods } else { ceil(value / target) }
 }
 
+/// Of several metrics the one that asks for most. The inner `None` is one that is not known: then no pod is taken away.
+pub(crate) fn highest(current: u32, wishes: &[Option<Option<u32>>]) -> Option<u32> {
+    let asked = || wishes.iter().flatten();
+    let highest = asked().flatten().max().copied()?;
+    let unknown = asked().any(Option::is_none);
+    (!unknown || highest >= current).then_some(highest)
+}
+
 fn within(ratio: f64, tolerance: f64) -> bool {
     (1.0 - ratio).abs() <= tolerance
 }
@@ -104,6 +112,15 @@ mod tests {
         // (5 x 20 % + 5 x 100 %) / 10 are 60 %.
         assert_eq!(utilization(10, 0.6, unknown, 0.1), Some(10));
         assert_eq!(utilization(10, 0.6, Processors { missing: 1, ..Processors::default() }, 0.1), None);
+    }
+
+    #[test]
+    fn the_metric_that_asks_for_most_counts() {
+        assert_eq!(highest(9, &[Some(Some(12)), Some(Some(7))]), Some(12));
+        assert_eq!(highest(9, &[Some(Some(7)), None]), Some(7));
+        assert_eq!(highest(9, &[Some(Some(7)), Some(None)]), None);
+        assert_eq!(highest(9, &[Some(Some(12)), Some(None)]), Some(12));
+        assert_eq!(highest(9, &[Some(None), None]), None);
     }
 
     #[test]
