@@ -4,12 +4,16 @@
 //! what matters to them is a rate, so here a step is a second and calls are a fluid: in each second the pods that serve share evenly
 //! what is offered, serve what fits, and refuse the rest. What happens within a second is not seen here.
 //!
-//! [`Curve`] says what is offered, [`Limits`] what of it a pod serves; a [`Fleet`](fleet) starts pods on the nodes of a cluster, with the delays that Kubernetes documents;
-//! [`Views`](views) are what of all that an autoscaler sees, and how late. [`Hpa`] is Kubernetes' own arithmetic. [`Kind`] lists who is compared,
-//! [`play`] plays one of them, [`Figures`] are what came of it.
+//! [`Curve`] says what is offered, [`Limits`] what of it a pod serves; the `fleet` starts pods on the nodes of a cluster, with documented delays;
+//! `views` are what of all that an autoscaler sees, and how late. [`Hpa`] is Kubernetes' own arithmetic. [`Kind`] lists who is compared,
+//! [`seconds`] plays one of them, [`Figures`] are what came of it, [`Comparison`] of all.
+//!
+//! What the model leaves out: sessions that stay at the pods they are at, retries of who was refused, the time in which a new pod measures
+//! what it can do, other roles, and the price of a node.
 
 mod burst;
 mod cluster;
+mod compare;
 mod curve;
 mod figures;
 mod fleet;
@@ -20,10 +24,12 @@ mod setting;
 mod views;
 mod world;
 
+pub use compare::{Cluster, Comparison, DRAWS, Order};
 pub use curve::Curve;
-pub use figures::{Figures, table};
+pub use figures::Figures;
+pub use fleet::Replicas;
 pub use gate::{Limits, Second};
 pub use hpa::{Behavior, Hpa, Policy, Rules, Select};
 pub use scaler::Kind;
 pub use setting::{Delays, Setting, Span};
-pub use world::{play, seconds};
+pub use world::{State, seconds};

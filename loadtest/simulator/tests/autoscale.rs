@@ -1,10 +1,9 @@
 //! Who adds pods in a surge, and how much is refused until they are there. Orders are asserted, not figures: delays are drawn.
 
-use spillway_simulator::autoscale::{Curve, Figures, Kind, Setting, play, table};
+use proptest::prelude::*;
+use spillway_simulator::autoscale::{Comparison, Curve, Figures, Kind, Limits, Setting, seconds};
 
-const SEEDS: [u64; 3] = [1, 2, 3];
-
-/// Of the hours from `from` to `until` of January 2021, reconciled.
+/// Hours of January 2021, reconciled.
 fn january(name: &str, hours: std::ops::Range<usize>, hour_s: f64) -> Curve {
     let profile = include_str!("../../surge/profiles/signal-2021.csv");
     let multiple = |line: &str| line.split(',').nth(4).unwrap().parse::<f64>().unwrap();
@@ -12,42 +11,81 @@ fn january(name: &str, hours: std::ops::Range<usize>, hour_s: f64) -> Curve {
     Curve::of_hours(name, &all[hours], hour_s)
 }
 
-/// 8 January, on which nothing happened yet, and the 9th; 14 and 15 January; and the whole month at a minute an hour.
-fn curves() -> [Curve; 4] {
-    [
-        january("8 and 9 January 2021", 7 * 24..9 * 24, 3_600.0),
-        january("14 and 15 January 2021", 13 * 24..15 * 24, 3_600.0),
-        january("January 2021, an hour in 15 s", 0..744, 15.0),
-        Curve::october_2021(),
-    ]
-}
-
-fn all(curve: &Curve, setting: &Setting, seed: u64) -> Vec<Figures> {
-    let figures: Vec<_> = Kind::ALL.iter().map(|kind| play(curve, *kind, setting, seed)).collect();
-    println!("seed {seed}\n{}", table(&figures));
-    figures
+fn october(kind: Kind, setting: &Setting) -> f64 {
+    let runs = (1..=5).map(|seed| Figures::of(&Curve::october_2021(), kind, setting, seed));
+    Figures::of_all(runs.collect()).unwrap().refused_share()
 }
 
 #[test]
 fn demand_refuses_less_than_processors_and_a_burst_less_than_demand() {
-    for curve in curves() {
-        for seed in SEEDS {
-            if std::env::var("LOOK").is_ok() {
-                all(&curve, &Setting::default(), seed);
-                all(&curve, &Setting { buffer: 0, ..Setting::default() }, seed);
-                continue;
-            }
-            let figures = all(&curve, &Setting::default(), seed);
-            let refused =
-                |kind: Kind| figures.iter().find(|of| of.autoscaler == kind.name()).unwrap().refused_share();
-            for demand in [Kind::Demand, Kind::Keda] {
-                for cpu in [Kind::Cpu, Kind::CpuEqual] {
-                    assert!(refused(demand) < refused(cpu), "{} seed {seed}", curve.name);
-                }
-            }
-            assert!(refused(Kind::KedaBurst) < refused(Kind::Keda), "{} seed {seed}", curve.name);
-            assert!(refused(Kind::KedaBurst) < refused(Kind::Demand), "{} seed {seed}", curve.name);
-            assert!(refused(Kind::Fixed) > refused(Kind::Cpu));
+    let curves = [
+        january("8 and 9 January 2021", 7 * 24..9 * 24, 3_600.0),
+        january("January 2021, an hour in 15 s", 0..744, 15.0),
+        Curve::october_2021(),
+    ];
+    for seed in [1, 100] {
+        let comparison = Comparison::of(&curves, &Setting::default(), seed);
+        println!("{}", comparison.print());
+        let orders = comparison.orders();
+        assert!(orders.len() > 12, "too little was refused to compare: {orders:?}");
+        for order in orders {
+            assert!(order.holds, "{order:?}");
         }
+    }
+}
+
+/// With clients that do not listen a refusal costs six times as much.
+#[test]
+fn the_order_does_not_hang_on_what_a_refusal_costs() {
+    let limits = Limits { refusal_cost: 0.1, ..Setting::default().limits };
+    let setting = Setting { limits, ..Setting::default() };
+    let [cpu, keda, burst] =
+        [Kind::CpuEqual, Kind::Keda, Kind::KedaBurst].map(|kind| october(kind, &setting));
+    assert!(burst < keda && keda < cpu, "{burst} {keda} {cpu}");
+}
+
+#[test]
+fn room_that_is_kept_warm_spares_refusals() {
+    let cold = Setting { buffer: 0, ..Setting::default() };
+    for kind in [Kind::CpuEqual, Kind::Demand, Kind::Keda, Kind::KedaBurst] {
+        assert!(october(kind, &Setting::default()) < october(kind, &cold), "{kind:?}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same() {
+    let of = |seed| Figures::of(&Curve::october_2021(), Kind::KedaBurst, &Setting::default(), seed);
+    assert_eq!(of(7), of(7));
+    assert_ne!(of(7).refused, of(8).refused);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever comes: nobody is lost between being served and being refused, and no autoscaler leaves its bounds.
+    #[test]
+    fn sums_and_bounds_hold(
+        multiples in proptest::collection::vec(0.0_f64..100.0, 1..12),
+        kind in 0..Kind::ALL.len(),
+        cost in 0.0_f64..0.5,
+        sign_ups_pods in 0.0_f64..300.0,
+        seed in any::<u64>(),
+    ) {
+        let curve = Curve::of_hours("any", &[&[1.0], &multiples[..]].concat(), 300.0);
+        let limits = Limits { refusal_cost: cost, ..Setting::default().limits };
+        let setting = Setting { limits, sign_ups_pods, ..Setting::default() };
+        let mut wrong = Vec::new();
+        seconds(&curve, Kind::ALL[kind], &setting, seed, |state| {
+            let second = state.second;
+            let all = (second.served + second.refused - second.offered).abs() <= 1e-9 * second.offered;
+            let some = second.served >= 0.0 && second.refused >= 0.0 && (0.0..=1.0).contains(&second.busy);
+            let main = (setting.least..=setting.most).contains(&state.replicas.main);
+            let burst = state.replicas.burst;
+            let burst = burst == 0 || (setting.burst_least..=setting.burst_most).contains(&burst);
+            if !(all && some && main && burst) {
+                wrong.push(*state);
+            }
+        });
+        prop_assert!(wrong.is_empty(), "{:?}", wrong.first());
     }
 }

@@ -13,9 +13,9 @@ pub(super) enum Pool {
 
 /// Replicas as they are ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Replicas {
-    pub(super) main: u32,
-    pub(super) burst: u32,
+pub struct Replicas {
+    pub main: u32,
+    pub burst: u32,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,7 @@
 //! Who decides how many pods there are.
 
+use serde::{Deserialize, Serialize};
+
 use super::burst::Activation;
 use super::fleet::{Fleet, Pool, Replicas};
 use super::hpa::{Behavior, Hpa, metric};
@@ -15,7 +17,8 @@ const DEMAND_TARGET: f64 = 0.7;
 const WAITING: f64 = 0.5;
 
 /// Who is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// The first replicas stay.
     Fixed,

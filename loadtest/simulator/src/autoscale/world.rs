@@ -1,7 +1,6 @@
 //! One run.
 
 use super::curve::Curve;
-use super::figures::Figures;
 use super::fleet::{Fleet, Replicas};
 use super::gate::Second;
 use super::scaler::{Autoscaler, Kind, Seen};
@@ -19,26 +18,25 @@ struct World<'a> {
     now: u64,
 }
 
-/// Plays the whole curve. The same seed gives the same figures.
-pub fn play(curve: &Curve, kind: Kind, setting: &Setting, seed: u64) -> Figures {
-    let mut figures = Figures::new(curve, kind);
-    seconds(curve, kind, setting, seed, |second, pods, nodes| figures.add(second, pods, nodes));
-    figures
+/// A second of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct State {
+    pub second: Second,
+    /// As it was ordered at the end of the second.
+    pub replicas: Replicas,
+    /// Pods that take room, with those that start and those that drain.
+    pub pods: u32,
+    pub nodes: u32,
 }
 
-/// The same, told second by second, with the pods and the nodes that there are.
-pub fn seconds(
-    curve: &Curve,
-    kind: Kind,
-    setting: &Setting,
-    seed: u64,
-    mut each: impl FnMut(&Second, u32, u32),
-) {
+/// Plays the whole curve and tells each second. The same seed gives the same.
+pub fn seconds(curve: &Curve, kind: Kind, setting: &Setting, seed: u64, mut each: impl FnMut(&State)) {
     let setting = kind.setting(setting);
     let mut world = World::new(curve, kind, &setting, seed);
     while world.now < curve.seconds() {
         let second = world.step();
-        each(&second, world.fleet.present(), world.fleet.nodes());
+        let (pods, nodes) = (world.fleet.present(), world.fleet.nodes());
+        each(&State { second, replicas: world.replicas, pods, nodes });
     }
 }
 
