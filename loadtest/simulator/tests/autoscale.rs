@@ -63,6 +63,36 @@ fn room_that_is_kept_warm_spares_refusals() {
     }
 }
 
+/// From the second in which everybody comes: when more is ordered for the first time.
+#[test]
+fn each_orders_as_late_as_it_sees_and_looks() {
+    let curve = Curve::of_hours("a step", &[1.0, 100.0], 600.0);
+    let ordered_after = |kind, seed| {
+        let (mut now, mut at) = (0, None);
+        seconds(&curve, kind, &Setting::default(), seed, |state| {
+            let more = state.replicas.main > Setting::default().least || state.replicas.burst > 0;
+            at = at.or(more.then_some(now));
+            now += 1;
+        });
+        at.map(|at: u64| at - 600)
+    };
+    for seed in 0..20 {
+        assert!(
+            ordered_after(Kind::KedaBurst, seed).is_some_and(|after| after <= 3),
+            "pushed: 2 s to know, 1 s to write"
+        );
+        assert!(ordered_after(Kind::Keda, seed).is_some_and(|after| after <= 2 + 15), "and up to a look");
+        assert!(ordered_after(Kind::Demand, seed).is_some_and(|after| after <= 2 + 5 + 15), "and a scrape");
+        // What it reads at first is the mean of a span of which a part was quiet.
+        assert!(
+            ordered_after(Kind::Cpu, seed).is_some_and(|after| after <= 2 * 15 + 15),
+            "two reads and a look"
+        );
+        assert_eq!(ordered_after(Kind::CpuWaiting, seed), None);
+        assert_eq!(ordered_after(Kind::Fixed, seed), None);
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same() {
     let of = |seed| Figures::of(&Curve::october_2021(), Kind::KedaBurst, &Setting::default(), seed);

@@ -44,6 +44,7 @@ pub struct Hpa {
     behavior: Behavior,
     /// Wishes, before anything bounded them, and when.
     wishes: VecDeque<(u64, u32)>,
+    begun: bool,
     /// By how much the scale was changed, and when.
     ups: VecDeque<(u64, u32)>,
     downs: VecDeque<(u64, u32)>,
@@ -79,7 +80,7 @@ impl Behavior {
 impl Hpa {
     pub fn new(least: u32, most: u32, behavior: Behavior) -> Self {
         let (wishes, ups, downs) = Default::default();
-        Self { least, most, behavior, wishes, ups, downs }
+        Self { least, most, behavior, wishes, begun: false, ups, downs }
     }
 
     pub fn tolerance(&self) -> f64 {
@@ -91,6 +92,11 @@ impl Hpa {
         // Scaling to none and from none is not its business.
         if current == 0 {
             return 0;
+        }
+        // What it finds counts as its first wish, so that it does not begin by taking away.
+        if !self.begun {
+            self.wishes.push_back((now, current));
+            self.begun = true;
         }
         let next = if current > self.most {
             self.most

@@ -125,3 +125,51 @@ impl Views {
         Some(pods)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autoscale::fleet::Replicas;
+
+    #[test]
+    fn a_fresh_pod_counts_once_it_has_been_ready_for_a_whole_span() {
+        let setting = Setting { least: 2, ..Setting::default() };
+        let mut fleet = Fleet::new(&setting, 1);
+        let mut views = Views::new(&setting, 0, 0);
+        let busy = Second { busy: 0.8, ..Second::default() };
+        let mut counts = Vec::new();
+        for now in 0..100 {
+            if now == 20 {
+                fleet.order(now, Replicas { main: 5, burst: 0 });
+            }
+            fleet.step(now);
+            views.see(now, &busy, &fleet);
+            counts.push(
+                views.processors(now, &fleet).map_or((0, 0, 0), |p| (p.measured, p.unready, p.missing)),
+            );
+        }
+        assert_eq!(counts[19], (2, 0, 0));
+        assert_eq!(counts[20], (2, 3, 0), "no container runs yet");
+        assert!(counts.contains(&(2, 0, 3)), "they run and nothing is known of them: {counts:?}");
+        assert_eq!(counts[99], (5, 0, 0));
+        let from = counts.iter().position(|count| count.0 == 5);
+        // Ready some ten seconds after the order, a span of 15 s, and the next read.
+        assert!(from.is_some_and(|from| (40..=70).contains(&from)), "{from:?}");
+    }
+
+    #[test]
+    fn control_knows_two_seconds_late_and_prometheus_up_to_five_more() {
+        let setting = Setting::default();
+        let fleet = Fleet::new(&setting, 1);
+        let mut views = Views::new(&setting, 4, 0);
+        for now in 0..20 {
+            let offered = setting.limits.capacity_per_s * now as f64;
+            views.see(now, &Second { offered, ..Second::default() }, &fleet);
+        }
+        assert_eq!(views.told().map(|told| told.pods_filled), Some(17.0));
+        assert_eq!(views.scraped().map(|told| told.pods_filled), Some(17.0), "read in second 19");
+        views.see(20, &Second::default(), &fleet);
+        assert_eq!(views.scraped().map(|told| told.pods_filled), Some(17.0));
+        assert!((views.told().map_or(0.0, |told| told.ratio()) - 2.0).abs() < 1e-9);
+    }
+}
