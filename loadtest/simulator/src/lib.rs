@@ -8,10 +8,11 @@
 //! decide, `client` what clients do, `world` brings them together, `measure` counts. `scenario` and `capacity` say what
 //! to play, `outcome` and `judge` what came of it, `table` prints it.
 //!
-//! [`room`] is a world of its own: a waiting room, its gateways and its crowd.
+//! [`room`] is a world of its own: a waiting room, its gateways and its crowd. So is [`autoscale`]: hours of a surge, pods and who adds them.
 //!
 //! What the model leaves out: memory, the network's bandwidth, and the cost of a connection that is merely open.
 
+pub mod autoscale;
 mod capacity;
 mod client;
 mod cpu;

@@ -143,7 +143,7 @@ fn comparisons(comparisons: &[Comparison]) -> String {
 }
 
 /// Columns as wide as their widest cell.
-fn aligned<L: AsRef<[String]>>(lines: &[L]) -> String {
+pub(crate) fn aligned<L: AsRef<[String]>>(lines: &[L]) -> String {
     let columns = lines.iter().map(|line| line.as_ref().len()).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = lines.iter().filter_map(|line| line.as_ref().get(column));

@@ -51,7 +51,7 @@ enum Command {
 /// What a simulation is told.
 #[derive(Clone, Debug, Args)]
 pub struct SimulateOptions {
-    /// Scenario to play: a TOML file, or the name of one that ships with the simulator
+    /// Scenario to play: a TOML file, the name of one that ships with the simulator, or `autoscale`, which compares autoscalers over hours of a surge
     #[arg(required_unless_present = "suite", conflicts_with = "suite")]
     pub file: Option<PathBuf>,
     /// Set of shipped scenarios to play: acceptance or reduced

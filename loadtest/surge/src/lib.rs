@@ -11,6 +11,7 @@
 //! questions asked of it. A message is lost only when its sender was told that it was safe.
 
 pub mod admin;
+mod autoscale;
 pub mod carrier;
 pub mod cli;
 pub mod codes;

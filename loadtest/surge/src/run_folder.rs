@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use spillway_simulator::SuiteOutcome;
+use spillway_simulator::autoscale::Comparison;
 use spillway_types::Timestamp;
 
 use crate::report;
@@ -102,6 +103,14 @@ impl RunFolder {
             out.write_all(b"\n")
         })?;
         self.write_file(REPORT, |out| out.write_all(report::render_simulation(outcome).as_bytes()))
+    }
+
+    /// Keeps a comparison of autoscalers. It has no page: what it printed is all of it.
+    pub(crate) fn write_autoscale(&self, comparison: &Comparison) -> Result<(), RunFolderError> {
+        self.write_file(SUMMARY, |out| {
+            serde_json::to_writer_pretty(&mut *out, comparison)?;
+            out.write_all(b"\n")
+        })
     }
 
     /// Keeps a waiting room in virtual time: what came of it and its page. `latest` stays where it is here, too.

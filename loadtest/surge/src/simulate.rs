@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use spillway_simulator::{Progress, Scenario, ScenarioError, SuiteOutcome, play, shipped, suite_with, table};
 use spillway_types::{Clock, SystemClock};
 
+use crate::autoscale;
 use crate::cli::SimulateOptions;
 use crate::run_folder::{RunFolder, RunFolderError};
 use crate::slo::ExitCode;
@@ -24,6 +25,9 @@ pub enum SimulateError {
 
 /// Plays what was asked for; rows that do not hold are [`ExitCode::ObjectiveMissed`].
 pub fn simulate(options: &SimulateOptions) -> Result<ExitCode, SimulateError> {
+    if options.file.as_deref().is_some_and(autoscale::is_asked_for) {
+        return Ok(autoscale::play(options)?);
+    }
     let name = match (&options.suite, &options.file) {
         (Some(suite), _) => suite.clone(),
         (None, Some(file)) => {
