@@ -2,8 +2,8 @@
 //!
 //! A client that retries at once and for ever asks as often as it is answered: ten times a second over a telephone's
 //! network. Ten thousand of them cost more in refusals than a gateway has, and nothing that they are told changes it. What does:
-//! the answer. A refusal that is kept back until the caller was to come back costs memory for that time and no
-//! processor, and the deaf are as slow as those who listen.
+//! not to read what they say for a while, which costs nothing, or to keep the answer back until the caller was to come, which costs
+//! memory and no processor. Here is who they are; what is done about them is the port's business.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

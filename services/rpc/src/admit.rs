@@ -9,7 +9,7 @@
 //!   did. A header from outside is never looked at.
 //! - A refusal has its status in the headers and no body. It is the one place that sets `RetryInfo` and
 //!   `grpc-retry-pushback-ms` for overload, from [`Refusal::pushback`](spillway_admission::Refusal::pushback). Who comes back
-//!   before he was told to is answered late ([`Deaf`](spillway_admission::Deaf)).
+//!   before he was told to ([`Deaf`](spillway_admission::Deaf)) is not heard for a while, or answered late.
 //! - A public port tells its callers what to hold back ([`HOLD_BACK_HEADER`](spillway_admission::HOLD_BACK_HEADER)); a worker
 //!   tells the hop above how much it has to do ([`Downstream`]).
 
