@@ -1,7 +1,7 @@
 //! What a request says about its caller before its body is looked at.
 
 use spillway_admission::Network;
-use spillway_rpc::{Deadline, PeerAddress};
+use spillway_rpc::{Deadline, peer_address};
 use tonic::Request;
 
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +13,7 @@ pub(crate) struct Arrival {
 
 impl Arrival {
     pub(crate) fn of<T>(request: &Request<T>) -> Self {
-        let network = PeerAddress::of(request).map(|address| Network::from(address.ip()));
+        let network = peer_address(request).map(|address| Network::from(address.ip()));
         Self { network, deadline: Deadline::of(request) }
     }
 }

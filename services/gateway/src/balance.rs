@@ -12,13 +12,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use prost::Message as _;
 use spillway_admission::Tier;
-use spillway_api::internal::v1::{ControlState, Role, RoleTotal};
-use spillway_bus::{Bus, Event, Subject};
+use spillway_api::internal::v1::{Role, RoleTotal};
 use spillway_chassis::{DrainHandle, Tasks};
-use spillway_rpc::{Chain, Hop};
+use spillway_rpc::Hop;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -28,7 +25,6 @@ use crate::metrics::Metrics;
 const EVERY: Duration = Duration::from_secs(1);
 /// Control speaks each second. What it said before that says nothing any more.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
-const RESUBSCRIBE_PAUSE: Duration = Duration::from_secs(1);
 /// Over its share it begins, and down to so much it goes on.
 const BEGINS: f64 = 1.2;
 const ENDS: f64 = 1.05;
@@ -60,16 +56,7 @@ impl Balance {
         Self(Arc::new(Shared { state: Mutex::default(), moves: Notify::new() }))
     }
 
-    pub(crate) fn start(
-        &self,
-        bus: Arc<dyn Bus>,
-        hop: Hop,
-        drain: DrainHandle,
-        metrics: Arc<Metrics>,
-        max: u32,
-        tasks: &Tasks,
-    ) {
-        self.hear(bus, tasks);
+    pub(crate) fn start(&self, hop: Hop, drain: DrainHandle, metrics: Arc<Metrics>, max: u32, tasks: &Tasks) {
         let (balance, cancelled) = (self.clone(), tasks.cancelled());
         tasks.spawn("session balance", async move {
             let mut ticks = interval(EVERY);
@@ -109,42 +96,13 @@ impl Balance {
         self.state().moving
     }
 
-    fn hear(&self, bus: Arc<dyn Bus>, tasks: &Tasks) {
-        let (balance, cancelled) = (self.clone(), tasks.cancelled());
-        let hear = async move {
-            loop {
-                match bus.subscribe(Subject::Control).await {
-                    Ok(mut events) => {
-                        while let Some(event) = events.next().await {
-                            if let Event::Hint(hint) = event {
-                                balance.heard(hint, Instant::now());
-                            }
-                        }
-                    }
-                    Err(error) => tracing::debug!(error = %Chain(&error), "no totals of the fleet"),
-                }
-                tokio::time::sleep(RESUBSCRIBE_PAUSE).await;
-            }
-        };
-        tasks.spawn("fleet totals", async move {
-            tokio::select! {
-                () = cancelled => {}
-                () = hear => {}
-            }
-        });
-    }
-
-    fn heard(&self, hint: Bytes, now: Instant) {
-        match ControlState::decode(hint) {
-            Ok(said) => {
-                let mut state = self.state();
-                // Not of a holder of the past.
-                if said.token >= state.token {
-                    state.token = said.token;
-                    state.heard = Some((now, said.roles));
-                }
-            }
-            Err(error) => tracing::debug!(%error, "a control state cannot be decoded"),
+    /// Control has said what all processes of each role have to do.
+    pub(crate) fn heard(&self, token: u64, roles: Vec<RoleTotal>, now: Instant) {
+        let mut state = self.state();
+        // Not of a holder of the past.
+        if token >= state.token {
+            state.token = token;
+            state.heard = Some((now, roles));
         }
     }
 
@@ -187,15 +145,14 @@ fn excess(gateways: &RoleTotal, own: u64, max: u32, moving: bool) -> u32 {
 mod tests {
     use super::*;
 
-    fn said(token: u64, processes: u32, sessions: u64) -> Bytes {
-        let gateways = RoleTotal { role: Role::Gateway.into(), processes, sessions, ..RoleTotal::default() };
-        ControlState { token, roles: vec![gateways], ..ControlState::default() }.encode_to_vec().into()
+    fn gateways(processes: u32, sessions: u64) -> Vec<RoleTotal> {
+        vec![RoleTotal { role: Role::Gateway.into(), processes, sessions, ..RoleTotal::default() }]
     }
 
     #[test]
     fn who_has_clearly_more_than_his_share_gives_some_away_and_not_all_at_once() {
         let (balance, now) = (Balance::new(), Instant::now());
-        balance.heard(said(1, 4, 40_000), now);
+        balance.heard(1, gateways(4, 40_000), now);
         assert_eq!(balance.to_move(12_050, 200, now), 0, "a fifth and some is chance");
         assert_eq!(balance.to_move(12_051, 200, now), 61);
         assert_eq!(balance.to_move(11_000, 200, now), 55, "once begun it goes on");
@@ -209,12 +166,12 @@ mod tests {
     fn without_others_or_without_news_nobody_moves() {
         let (balance, now) = (Balance::new(), Instant::now());
         assert_eq!(balance.to_move(10_000, 200, now), 0);
-        balance.heard(said(2, 1, 10_000), now);
+        balance.heard(2, gateways(1, 10_000), now);
         assert_eq!(balance.to_move(10_000, 200, now), 0);
-        balance.heard(said(2, 2, 10_000), now);
+        balance.heard(2, gateways(2, 10_000), now);
         assert_eq!(balance.to_move(10_000, 200, now), 50);
         assert_eq!(balance.to_move(10_000, 200, now + HEARD_WITHIN), 0);
-        balance.heard(said(1, 9, 10_000), now);
+        balance.heard(1, gateways(9, 10_000), now);
         assert_eq!(balance.fleet(now)[0].processes, 2, "a holder of the past");
     }
 
@@ -226,7 +183,7 @@ mod tests {
         let mut seconds = 0;
         while seconds < 3_600 {
             let now = start + EVERY * seconds;
-            balance.heard(said(1, 2, old + new), now);
+            balance.heard(1, gateways(2, old + new), now);
             let moves = u64::from(balance.to_move(old, 200, now));
             assert!(moves <= 200);
             if moves == 0 {

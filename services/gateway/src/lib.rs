@@ -28,6 +28,7 @@ mod discover;
 mod enrolled;
 mod forward;
 mod grpc;
+mod hear;
 mod inner;
 mod keys;
 mod metrics;
@@ -220,10 +221,11 @@ impl Gateway {
             secret: deps.token_key.derive("spillway gateway: waiting room", &[]),
         };
         let room = Room::new(config.room.clone(), room);
-        room.start(Arc::clone(&deps.bus), &deps.tasks);
+        room.report_each_second(&deps.tasks);
         let balance = Balance::new();
         let (hop, drain, max) = (deps.hop.clone(), deps.drain.clone(), config.session.rebalance_max);
-        balance.start(Arc::clone(&deps.bus), hop, drain, Arc::clone(&metrics), max, &deps.tasks);
+        balance.start(hop, drain, Arc::clone(&metrics), max, &deps.tasks);
+        hear::control(Arc::clone(&deps.bus), room.clone(), balance.clone(), &deps.tasks);
         let Deps { registration, mailbox, directory, bus, quotas, hop, clock, tasks, drain, .. } = deps;
         let reads_in_turn = Arc::new(Semaphore::new(config.session.reads_in_turn));
         let parts = Parts {

@@ -18,8 +18,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use spillway_api::internal::v1::control_client::ControlClient;
-use spillway_bus::Bus;
-use spillway_chassis::Tasks;
 use spillway_rpc::{Channel, Hop};
 use spillway_types::{Clock, Secret};
 use spillway_waiting_room::{DifficultyLaw, Door, Room as RoomId};
@@ -92,12 +90,6 @@ impl Room {
             numbers: tokio::sync::Mutex::new(Numbers::default()),
             clock: deps.clock,
         }))
-    }
-
-    /// Hears control and reports to it until the tasks are cancelled.
-    pub(crate) fn start(&self, bus: Arc<dyn Bus>, tasks: &Tasks) {
-        self.hear(bus, tasks);
-        self.report_each_second(tasks);
     }
 
     pub(crate) fn is_required(&self) -> bool {

@@ -9,7 +9,7 @@
 //! errors of a transport are `UNAVAILABLE` or `DEADLINE_EXCEEDED` refusals, but for a message that is too large.
 //!
 //! Four differences between the homes remain. The bus has unary calls of internal services only. In process the
-//! handler runs on the caller's task, so it makes progress only while the caller polls. [`PeerAddress`] exists on
+//! handler runs on the caller's task, so it makes progress only while the caller polls. [`peer_address`] exists on
 //! sockets only, and only the public edge may read it. Sockets limit the size of headers, which only a stranger would
 //! overdo.
 
@@ -39,6 +39,6 @@ pub use error::{Chain, ServiceError, into_status};
 pub use in_process::in_process;
 pub use metrics::{ClientMetrics, ServerMetrics};
 pub use room::{frontier_of, outlook_of, room_state};
-pub use server::{PeerAddress, Server, ServerConfig};
+pub use server::{Server, ServerConfig, peer_address};
 pub use tcp::{InvalidEndpoint, TcpConfig, tcp};
 pub use tls::{ClientTls, ServerTls, TlsConfig, TlsError};

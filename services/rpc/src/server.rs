@@ -49,13 +49,8 @@ pub(crate) struct Caller {
 }
 
 /// Where a call came from, for quotas of networks. Only the public edge may use it: calls in process have none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerAddress;
-
-impl PeerAddress {
-    pub fn of<T>(request: &tonic::Request<T>) -> Option<SocketAddr> {
-        request.extensions().get().map(|caller: &Caller| caller.peer)
-    }
+pub fn peer_address<T>(request: &tonic::Request<T>) -> Option<SocketAddr> {
+    request.extensions().get().map(|caller: &Caller| caller.peer)
 }
 
 /// The services of one port, before it opens.

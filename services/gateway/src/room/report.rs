@@ -40,7 +40,7 @@ const FLOORS: f64 = 0.05;
 const OF_THE_REST: f64 = 0.5;
 
 impl Room {
-    pub(super) fn report_each_second(&self, tasks: &Tasks) {
+    pub(crate) fn report_each_second(&self, tasks: &Tasks) {
         let (room, cancelled) = (self.clone(), tasks.cancelled());
         tasks.spawn("waiting room reports", async move {
             let mut ticks = interval(EVERY);

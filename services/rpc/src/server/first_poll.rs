@@ -87,3 +87,64 @@ impl<C: Future> Future for Driven<C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn};
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Begins these calls when it is polled first, and then only counts.
+    fn connection(
+        arrived: &Arrived,
+        calls: Vec<Call>,
+        polls: &Arc<AtomicU32>,
+    ) -> Driven<impl Future<Output = ()>> {
+        let (of, polls, mut calls) = (arrived.clone(), Arc::clone(polls), Some(calls));
+        let connection = Box::pin(poll_fn(move |_cx| {
+            polls.fetch_add(1, Relaxed);
+            for call in calls.take().into_iter().flatten() {
+                of.execute(call);
+            }
+            Poll::Pending
+        }));
+        Driven { connection, arrived: arrived.clone(), quiet: Quiet::new() }
+    }
+
+    fn tasks() -> usize {
+        tokio::runtime::Handle::current().metrics().num_alive_tasks()
+    }
+
+    #[tokio::test]
+    async fn what_is_done_at_once_is_no_task_and_all_of_it_is_written_together() {
+        let (arrived, polls, done) =
+            (Arrived::default(), Arc::<AtomicU32>::default(), Arc::<AtomicU32>::default());
+        let call = || -> Call {
+            let done = Arc::clone(&done);
+            Box::pin(async move { _ = done.fetch_add(1, Relaxed) })
+        };
+        let mut driven = connection(&arrived, (0..8).map(|_| call()).collect(), &polls);
+        assert!(futures::poll!(&mut driven).is_pending());
+        assert_eq!((done.load(Relaxed), tasks()), (8, 0));
+        assert_eq!(polls.load(Relaxed), 2, "to read them, and to write the answers");
+    }
+
+    #[tokio::test]
+    async fn what_has_to_wait_goes_on_without_its_connection() {
+        let (arrived, polls) = (Arrived::default(), Arc::default());
+        let ((release, released), (tell, told)) = (oneshot::channel::<()>(), oneshot::channel());
+        let waits: Call = Box::pin(async move {
+            released.await.unwrap();
+            tell.send(()).unwrap();
+        });
+        let mut driven = connection(&arrived, vec![waits, Box::pin(pending())], &polls);
+        assert!(futures::poll!(&mut driven).is_pending());
+        assert_eq!(tasks(), 2);
+        drop(driven);
+        release.send(()).unwrap();
+        told.await.unwrap();
+    }
+}

@@ -24,8 +24,8 @@ use spillway_api::{Reason, Refusal};
 use spillway_bus::nats::{ConnectionState, Nats, NatsConfig, Requests, Responders};
 use spillway_chassis::Tasks;
 use spillway_rpc::{
-    BusServerConfig, Channel, ClientConfig, ClientMetrics, Deadline, Downstream, PeerAddress, Server,
-    ServerConfig, ServerMetrics, ServiceError, TcpConfig, client_stack, into_status, over_bus, tcp,
+    BusServerConfig, Channel, ClientConfig, ClientMetrics, Deadline, Downstream, Server, ServerConfig,
+    ServerMetrics, ServiceError, TcpConfig, client_stack, into_status, over_bus, peer_address, tcp,
 };
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -331,7 +331,7 @@ impl Handler {
             }
             "extension" => request.extensions().get::<Marker>().is_some().to_string(),
             "address" => request.remote_addr().is_some().to_string(),
-            "peer" => PeerAddress::of(request).map_or("none".to_owned(), |peer| peer.ip().to_string()),
+            "peer" => peer_address(request).map_or("none".to_owned(), |peer| peer.ip().to_string()),
             "large" => "x".repeat(self.answer_bytes),
             "metadata" => request.metadata().get("x-caller").unwrap().to_str().unwrap().to_owned(),
             "deadline" => remaining_us(Deadline::of(request)),
