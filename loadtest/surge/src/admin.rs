@@ -28,6 +28,8 @@ pub struct Sample {
     pub rate_per_s: Option<f64>,
     /// Nobody is let in.
     pub frozen: bool,
+    /// Sessions that are open.
+    pub sessions: Option<u64>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -113,10 +115,12 @@ impl Sample {
             let value = |line: &str| line.rsplit_once(' ')?.1.parse::<f64>().ok();
             metrics.lines().filter(of_name).filter_map(value).sum()
         };
+        let sessions = "spillway_gateway_sessions_open";
         let rate = sum("spillway_control_room_rate");
         Self {
             rate_per_s: (rate < UNBOUNDED_PER_S).then_some(rate),
             frozen: sum("spillway_control_room_frozen") > 0.0,
+            sessions: metrics.contains(sessions).then(|| sum(sessions) as u64),
         }
     }
 }
@@ -130,9 +134,11 @@ mod tests {
         let text = "# HELP spillway_control_room_rate Sign-ups a second that there is room for.\n\
             spillway_control_room_rate 120.5\nspillway_control_room_rate_other 7\n\
             spillway_control_room_frozen 0\nspillway_control_room_rate 0\nspillway_control_room_frozen 0\n";
-        assert_eq!(Sample::read(text), Sample { rate_per_s: Some(120.5), frozen: false });
+        assert_eq!(Sample::read(text), Sample { rate_per_s: Some(120.5), frozen: false, sessions: None });
         assert!(Sample::read("spillway_control_room_frozen 1\n").frozen);
         assert_eq!(Sample::read("spillway_control_room_rate 1000000\n").rate_per_s, None);
+        let sessions = "spillway_gateway_sessions_open 40\nspillway_gateway_sessions_open 2\n";
+        assert_eq!(Sample::read(sessions).sessions, Some(42));
     }
 
     #[test]

@@ -1,5 +1,10 @@
 //! The command line.
 
+mod asked;
+mod compare;
+mod folders;
+mod search;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,11 +12,15 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use spillway_types::random_bytes;
 
+pub use asked::{AskedError, AskedOptions};
+pub use compare::CompareOptions;
+pub use folders::{Continued, MergeOptions, ResumeError, ResumeOptions};
+pub use search::{SearchOptions, Steady};
+
 use crate::curve::Column;
 use crate::profile::Profile;
 use crate::room_million;
 use crate::run;
-use crate::run_folder::RunFolder;
 use crate::simulate;
 use crate::slo;
 
@@ -31,8 +40,8 @@ struct Arguments {
 }
 
 const EXIT_CODES: &str = "\
-Exit status: 0 pass; 1 wrong usage; 2 target unreachable; 3 an objective was missed; 5 the generator was overloaded, so \
-the run says nothing; 7 messages were lost, repeated or changed; 130 interrupted (the report is still written).";
+Exit status: 0 pass; 1 wrong usage; 2 target unreachable; 3 an objective was missed; 4 a gate ended the run; 5 the generator was \
+overloaded, so the run says nothing; 6 part of what was to be merged is missing; 7 messages were lost, repeated or changed; 130 interrupted (the report is still written).";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -46,6 +55,14 @@ enum Command {
         #[arg(default_value = "target/surge/latest")]
         folder: PathBuf,
     },
+    /// Add up runs that took place beside each other, losing nothing
+    Merge(MergeOptions),
+    /// Continue a run that was killed, from its last complete second
+    Resume(ResumeOptions),
+    /// Say whether B is faster or slower than A, and how sure that is
+    Compare(CompareOptions),
+    /// Find the highest rate at which the gates hold
+    Search(Box<SearchOptions>),
 }
 
 /// What a simulation is told.
@@ -131,6 +148,20 @@ pub struct RunOptions {
     /// Where run folders go
     #[arg(long, value_name = "FOLDER", default_value = "target/surge")]
     pub out: PathBuf,
+
+    #[command(flatten)]
+    pub asked: AskedOptions,
+    /// Show nothing while the run goes on
+    #[arg(long)]
+    pub quiet: bool,
+    /// As it was typed, for the run's folder.
+    #[arg(skip)]
+    pub command_line: Vec<OsString>,
+    #[arg(skip)]
+    pub continued: Option<Continued>,
+    /// Instead of a profile.
+    #[arg(skip)]
+    pub steady: Option<Steady>,
 }
 
 /// A quarter of the peak: so that people wait in the days around 15 January, and the room is empty again by the end of the month.
@@ -166,7 +197,8 @@ fn positive(text: &str) -> Result<f64, String> {
 
 /// Runs what the command line says; `arguments` begin with the name of the program.
 pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> slo::ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let command_line: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = match Arguments::try_parse_from(&command_line) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Nothing can be done about a closed terminal.
@@ -174,12 +206,36 @@ pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> slo::ExitCod
             return if error.use_stderr() { slo::ExitCode::Usage } else { slo::ExitCode::Pass };
         }
     };
+    let typed = |mut options: RunOptions| {
+        options.command_line = command_line.iter().skip(1).cloned().collect();
+        options
+    };
     match arguments.command {
-        Some(Command::Report { folder }) => report(folder),
+        Some(Command::Report { folder }) => folders::report(folder),
+        Some(Command::Merge(options)) => folders::merge(&options),
+        Some(Command::Resume(options)) => resume(&options).await,
+        Some(Command::Compare(options)) => compare::compare(&options),
+        Some(Command::Search(options)) => search::search(&options).await,
         Some(Command::Simulate(options)) => play(move || simulate::simulate(&options)).await,
-        Some(Command::Run(options)) => run(&options).await,
-        None => run(&arguments.run).await,
+        Some(Command::Run(options)) => run(&typed(*options)).await,
+        None => run(&typed(arguments.run)).await,
     }
+}
+
+async fn resume(options: &ResumeOptions) -> slo::ExitCode {
+    let (manifest, continued) = match folders::continued(&options.folder) {
+        Ok(found) => found,
+        Err(error) => return folders::failed(error),
+    };
+    let typed = ["surge".to_owned()].into_iter().chain(manifest.arguments.iter().cloned());
+    let options = match Arguments::try_parse_from(typed) {
+        Ok(Arguments { command: None, run }) => run,
+        Ok(Arguments { command: Some(Command::Run(options)), .. }) => *options,
+        Ok(_) | Err(_) => return folders::failed(ResumeError::Arguments(options.folder.clone())),
+    };
+    let command_line = manifest.arguments.iter().map(OsString::from).collect();
+    let (seed, peak_rate) = (Some(manifest.seed), manifest.peak_rate);
+    run(&RunOptions { seed, peak_rate, command_line, continued: Some(continued), ..options }).await
 }
 
 async fn run(options: &RunOptions) -> slo::ExitCode {
@@ -209,20 +265,5 @@ where
             slo::ExitCode::Usage
         }
         Err(stopped) => std::panic::resume_unwind(stopped.into_panic()),
-    }
-}
-
-fn report(folder: PathBuf) -> slo::ExitCode {
-    let folder = RunFolder::open(folder);
-    let written = folder.read().and_then(|(summary, rows)| folder.write_report(&summary, &rows));
-    match written {
-        Ok(()) => {
-            println!("{}", folder.report().display());
-            slo::ExitCode::Pass
-        }
-        Err(error) => {
-            eprintln!("error: {:#}", anyhow::Error::new(error));
-            slo::ExitCode::Usage
-        }
     }
 }

@@ -66,6 +66,21 @@ pub struct Counts {
     pub foreign: u64,
 }
 
+impl Counts {
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Counts) {
+        self.sent += other.sent;
+        self.acked += other.acked;
+        self.delivered += other.delivered;
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.corrupted += other.corrupted;
+        self.unexpected += other.unexpected;
+        self.foreign += other.foreign;
+    }
+}
+
 /// What a delivery was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {

@@ -3,10 +3,13 @@
 //! Figures are cumulative where the kernel's are; the difference of two samples is the cost of the time between them.
 //! Only Linux has `/proc`; elsewhere every read fails and the run goes on without these figures.
 
+mod sources;
+
 use std::path::PathBuf;
 use std::{fs, io, process};
 
 use serde::{Deserialize, Serialize};
+pub use sources::{Observed, Observer, Source, SourceError};
 
 /// `USER_HZ`: the kernel reports CPU time to programs in hundredths of a second on every architecture it has for
 /// servers, whatever its own tick is.

@@ -1,7 +1,8 @@
-//! What a person sees while a run goes on: a panel in a terminal, a plain line every second or two elsewhere.
+//! What a person sees while a run goes on: a panel in a terminal, a plain line every two seconds elsewhere or where the panel does not fit.
 //!
 //! Rendering is a function of a snapshot; only [`Progress`] knows of a terminal.
 
+mod dashboard;
 mod panel;
 
 use std::io::{self, IsTerminal, Write};
@@ -9,10 +10,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use panel::{line, panel};
-
-/// Narrower than this, a panel would wrap and could not be redrawn in place.
-const PANEL_COLUMNS_MIN: u16 = 56;
+pub use dashboard::Dashboard;
+pub use panel::line;
+use ratatui::buffer::Buffer;
+use ratatui::widgets::Widget;
 
 /// A few times a second is smooth enough and costs the run nothing.
 const REDRAW_EVERY: Duration = Duration::from_millis(250);
@@ -38,7 +39,11 @@ pub struct Snapshot {
     pub code_cost: f64,
     pub refused: u64,
     pub failed: u64,
+    pub sign_ups_in_flight: u64,
+    pub sends_in_flight: u64,
+    pub existing_p50_ms: Option<f64>,
     pub existing_p99_ms: Option<f64>,
+    pub existing_p999_ms: Option<f64>,
     pub existing_p99_before_ms: Option<f64>,
     pub existing_success_ratio: Option<f64>,
     pub acked: u64,
@@ -47,6 +52,18 @@ pub struct Snapshot {
     pub on_their_way: u64,
     pub duplicated: u64,
     pub lag_p99_ms: Option<f64>,
+    /// Gates that were asked for.
+    pub gates: Vec<GateNow>,
+}
+
+/// How a gate stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GateNow {
+    pub text: String,
+    /// As people read it.
+    pub value: Option<String>,
+    /// `None` while nothing was seen, and of figures that are known only at the end.
+    pub holds: Option<bool>,
 }
 
 /// How the waiting room stands.
@@ -79,15 +96,20 @@ pub enum Style {
         colour: bool,
     },
     Lines,
+    /// Nothing at all.
+    Quiet,
 }
 
 impl Progress<io::Stderr> {
-    /// A panel when standard error is a terminal that is wide enough, else lines. Colour obeys `NO_COLOR`.
-    pub fn stderr() -> Self {
+    /// A panel when standard error is a terminal, else lines. Colour obeys `NO_COLOR`.
+    pub fn stderr(quiet: bool) -> Self {
         let out = io::stderr();
-        let wide = crossterm::terminal::size().is_ok_and(|(columns, _)| columns >= PANEL_COLUMNS_MIN);
         let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let style = if out.is_terminal() && wide { Style::Panel { colour } } else { Style::Lines };
+        let style = match quiet {
+            true => Style::Quiet,
+            false if out.is_terminal() => Style::Panel { colour },
+            false => Style::Lines,
+        };
         Self::new(out, style)
     }
 }
@@ -99,26 +121,43 @@ impl<W: Write> Progress<W> {
 
     /// Shows a snapshot unless the last one is fresh; call it as often as convenient.
     pub fn show(&mut self, snapshot: &Snapshot) -> io::Result<()> {
-        let every = match self.style {
-            Style::Panel { .. } => REDRAW_EVERY,
-            Style::Lines => LINE_EVERY,
+        // Looked at each time, because a person may make the window smaller.
+        let (columns, rows) = crossterm::terminal::size().unwrap_or((80, 24));
+        self.show_in(snapshot, columns, rows)
+    }
+
+    fn show_in(&mut self, snapshot: &Snapshot, columns: u16, rows: u16) -> io::Result<()> {
+        let panel = Dashboard(snapshot);
+        let area = match self.style {
+            Style::Quiet => return Ok(()),
+            Style::Lines => None,
+            Style::Panel { .. } => panel.area(columns, rows),
         };
+        let every = if area.is_some() { REDRAW_EVERY } else { LINE_EVERY };
         let now = Instant::now();
         if self.shown.is_some_and(|shown| now - shown < every) {
             return Ok(());
         }
         self.shown = Some(now);
-        match self.style {
-            Style::Lines => writeln!(self.out, "{}", line(snapshot)),
-            Style::Panel { colour } => {
-                let columns = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
-                self.draw(&panel(snapshot, columns, colour))
+        match (area, self.style) {
+            (Some(area), Style::Panel { colour }) => {
+                let mut buffer = Buffer::empty(area);
+                panel.render(area, &mut buffer);
+                self.draw(&dashboard::ansi_lines(&buffer, colour))
+            }
+            // The panel of a terminal that was larger before.
+            _ => {
+                self.erase()?;
+                writeln!(self.out, "{}", line(snapshot))
             }
         }
     }
 
     /// Writes a line that stays, above the panel.
     pub fn say(&mut self, text: &str) -> io::Result<()> {
+        if self.style == Style::Quiet {
+            return Ok(());
+        }
         self.erase()?;
         writeln!(self.out, "{text}")
     }
@@ -169,14 +208,39 @@ mod tests {
     async fn a_panel_replaces_itself_and_what_is_said_stays_above() {
         let mut out = Vec::new();
         let mut progress = Progress::new(&mut out, Style::Panel { colour: false });
-        progress.show(&Snapshot::default()).unwrap();
+        progress.show_in(&Snapshot::default(), 80, 24).unwrap();
         let lines = progress.drawn;
         time::advance(REDRAW_EVERY).await;
-        progress.show(&Snapshot::default()).unwrap();
+        progress.show_in(&Snapshot::default(), 80, 24).unwrap();
         progress.say("the server was restarted").unwrap();
         let text = String::from_utf8(out).unwrap();
         let up = format!("\x1b[{lines}A\r\x1b[J");
         assert_eq!(text.matches(&up).count(), 2);
         assert!(text.ends_with(&format!("{up}the server was restarted\n")), "{text:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_terminal_that_became_too_small_gets_lines() {
+        let mut out = Vec::new();
+        let mut progress = Progress::new(&mut out, Style::Panel { colour: true });
+        progress.show_in(&Snapshot::default(), 80, 24).unwrap();
+        let lines = progress.drawn;
+        time::advance(LINE_EVERY).await;
+        progress.show_in(&Snapshot::default(), 30, 24).unwrap();
+        time::advance(REDRAW_EVERY).await;
+        progress.show_in(&Snapshot::default(), 80, 5).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let (_, after) = text.split_once(&format!("\x1b[{lines}A\r\x1b[J")).unwrap();
+        assert!(after.lines().count() == 1 && after.contains("| sign-ups 0/s of 0/s"), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn quiet_is_quiet() {
+        let mut out = Vec::new();
+        let mut progress = Progress::new(&mut out, Style::Quiet);
+        progress.show(&Snapshot::default()).unwrap();
+        progress.say("something").unwrap();
+        progress.finish().unwrap();
+        assert!(out.is_empty());
     }
 }

@@ -6,12 +6,14 @@
 mod axis;
 mod chart;
 mod charts;
+mod faults;
 mod header;
 mod room;
 mod scale;
+mod scatter;
 mod simulation;
 mod tables;
-mod text;
+pub(crate) mod text;
 
 #[cfg(test)]
 pub(crate) mod example;
@@ -36,8 +38,11 @@ pub fn render(summary: &Summary, rows: &[Row]) -> String {
         charts::sign_ups(summary, rows),
         charts::waiting_room(summary, rows),
         charts::existing_users(summary, rows),
+        charts::against_load(rows),
+        faults::faults(summary),
         charts::sign_up_response(summary, rows),
         section("Refusals and failures", tables::REASONS_NOTE, &tables::reasons(summary)),
+        faults::amplification(summary),
         section("Message ledger", tables::LEDGER_NOTE, &tables::ledger(summary)),
         section("Latency by operation", tables::LATENCY_NOTE, &tables::latency(summary)),
         charts::server(summary, rows),
@@ -84,6 +89,8 @@ mod tests {
         }
         assert!(page.contains("<h1>Existing users did not notice.</h1>"));
         assert!(page.contains(">15 Jan<"));
+        assert!(page.contains("<h2>Faults</h2>") && page.contains("class=\"fault\""));
+        assert!(page.contains("<h2>Latency against load</h2>") && page.contains("class=\"dot\""));
         assert!(page.contains("<h2>Waiting room</h2>") && page.contains("still wait, with a place"));
         assert!(!page.contains("NaN") && !page.contains("inf"));
     }

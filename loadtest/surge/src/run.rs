@@ -23,10 +23,14 @@ use tokio::time::Instant;
 
 use crate::admin::{Admin, AdminError};
 use crate::carrier::Carrier;
+use crate::cli::AskedError;
 use crate::cli::RunOptions;
 use crate::codes::{CodeStream, CodesError, Phones};
-use crate::curve::{HourlyError, Replay, signal_2021};
+use crate::curve::{Curve, HourlyError, Replay, signal_2021};
+use crate::faults::Fault;
+use crate::gates::{GateFile, Rule};
 use crate::ledger::Ledger;
+use crate::observe::Observer;
 use crate::population::Population;
 use crate::profile::{Brownout, Profile, pumping};
 use crate::progress::Progress;
@@ -35,8 +39,11 @@ use crate::run_folder::{RunFolder, RunFolderError};
 use crate::server::{ServerError, ServerProcess};
 use crate::slo::ExitCode;
 use crate::stats::{Phase, Stats};
+use crate::summary::Summary;
 use crate::target::{Target, TargetError, check_loopback};
 use crate::workload::{Habits, Stage, World, is_reachable};
+
+pub(crate) use conclusion::{generator, server};
 
 pub(crate) const BEFORE: &str = "before";
 pub(crate) const SURGE: &str = "surge";
@@ -76,6 +83,8 @@ pub enum RunError {
     OwnServerNeeded,
     #[error(transparent)]
     Admin(#[from] AdminError),
+    #[error(transparent)]
+    Asked(#[from] AskedError),
     #[error("cannot listen as a provider of codes")]
     Carrier(#[source] io::Error),
     #[error("the operating system gives no more threads")]
@@ -102,6 +111,13 @@ pub(crate) struct Run {
     pub(crate) admin: Admin,
     /// The provider of codes, when it is this process.
     pub(crate) carrier: Option<Carrier>,
+    /// Gates that were asked for, beside those that every run has unless `default_gates` is false.
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) default_gates: bool,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) observer: Observer,
+    /// Resident memory and sessions of the service before anybody was brought in.
+    pub(crate) empty: Option<(u64, u64)>,
     pub(crate) world: Arc<World>,
     pub(crate) progress: Progress<io::Stderr>,
     /// Everybody's tasks; aborted when the run is dropped.
@@ -127,7 +143,19 @@ pub(crate) struct Plan {
 ///
 /// When the run could not take place.
 pub async fn run(options: &RunOptions) -> Result<ExitCode, RunError> {
-    let started = SystemClock.now();
+    let (summary, folder) = measure(options).await?;
+    conclusion::print(&summary, &folder);
+    Ok(summary.exit_code)
+}
+
+/// Runs and writes the run folder.
+///
+/// # Errors
+///
+/// When the run could not take place.
+pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunError> {
+    let asked = options.asked.read()?;
+    let started = options.continued.as_ref().map_or_else(|| SystemClock.now(), |continued| continued.started);
     if options.profile.plays_provider() && !options.target.is_empty() {
         return Err(RunError::OwnServerNeeded);
     }
@@ -143,7 +171,10 @@ pub async fn run(options: &RunOptions) -> Result<ExitCode, RunError> {
     for address in &options.codes {
         check_loopback(address, options.i_own_this_target)?;
     }
-    let folder = RunFolder::create(&options.out, started, options.profile.name())?;
+    let folder = match &options.continued {
+        Some(continued) => RunFolder::open(&continued.folder),
+        None => RunFolder::create(&options.out, started, options.profile.name())?,
+    };
     let (phones, mut tasks) = (Phones::default(), JoinSet::new());
     let carrier = match options.profile.plays_provider() {
         true => Some(play_provider(&phones, &mut tasks).await?),
@@ -159,12 +190,12 @@ pub async fn run(options: &RunOptions) -> Result<ExitCode, RunError> {
         let (pids, admin) = (options.server_pid.clone(), options.admin.clone());
         Target { public: options.target.join(","), codes: options.codes.clone(), admin, pids }
     };
-    let run = Run::new(options.clone(), started, target, carrier, phones, tasks).await?;
-    let code = run.go(&folder).await?;
+    let run = Run::new(options.clone(), started, target, carrier, phones, tasks, asked).await?;
+    let summary = run.go(&folder).await?;
     if let Some(server) = own_server {
         stop(server).await;
     }
-    Ok(code)
+    Ok((summary, folder))
 }
 
 async fn play_provider(phones: &Phones, tasks: &mut JoinSet<()>) -> Result<Carrier, RunError> {
@@ -193,6 +224,7 @@ impl Run {
         carrier: Option<Carrier>,
         phones: Phones,
         mut tasks: JoinSet<()>,
+        asked: GateFile,
     ) -> Result<Self, RunError> {
         let seed = options.seed();
         let admin = Admin::new(target.admin.iter().map(String::as_str))?;
@@ -223,34 +255,68 @@ impl Run {
             sending: AtomicUsize::new(0),
             finishing: AtomicUsize::new(0),
         };
+        let observer = Observer::new(&target.pids, &options.asked.observe);
+        tasks.spawn(observer.clone().watch());
         let interrupted = interruptions(&mut tasks)?;
-        let (world, progress) = (Arc::new(world), Progress::stderr());
-        Ok(Self { options, seed, started, target, admin, carrier, world, progress, tasks, interrupted })
+        let (world, progress) = (Arc::new(world), Progress::stderr(options.quiet));
+        let GateFile { defaults: default_gates, rules, faults } = asked;
+        Ok(Self {
+            options,
+            seed,
+            started,
+            target,
+            admin,
+            carrier,
+            rules,
+            default_gates,
+            faults,
+            observer,
+            empty: None,
+            world,
+            progress,
+            tasks,
+            interrupted,
+        })
     }
 
-    async fn go(mut self, folder: &RunFolder) -> Result<ExitCode, RunError> {
+    /// The parts of the measured part, by planned time.
+    fn phases(&self) -> [Phase; 3] {
+        let calm = Duration::from_secs(self.options.calm);
+        let parts = [(BEFORE, Duration::ZERO), (SURGE, calm), (SETTLING, calm + self.options.surge())];
+        parts.map(|(name, from)| Phase { name, from })
+    }
+
+    async fn go(mut self, folder: &RunFolder) -> Result<Summary, RunError> {
         let what = match self.options.profile {
             Profile::Signal2021 => "January 2021",
             other => other.name(),
         };
         self.say(&format!("surge: {what} against {}, seed {}", self.target.public, self.seed));
         room::open(&self).await?;
+        self.empty = self.memory_and_sessions();
         let people = people::sign_up(&mut self).await?;
         let plan = self.plan().await?;
         room::pace(&mut self, &plan).await?;
-        let measured = arrivals::replay(&mut self, &plan, &people).await;
+        if self.options.continued.is_none() {
+            folder.write_manifest(&conclusion::manifest(&self, &plan))?;
+        }
+        let measured = arrivals::replay(&mut self, &plan, &people, folder).await;
         room::let_go(&self).await;
         let measured = measured?;
         let (summary, rows) = conclusion::conclude(&self, &plan, measured);
         // The panel is done: a terminal that went away no longer matters.
         self.progress.finish().ok();
         folder.write(&summary, &rows)?;
-        conclusion::print(&summary, folder);
-        Ok(summary.exit_code)
+        Ok(summary)
     }
 
     async fn plan(&mut self) -> Result<Plan, RunError> {
         let length = self.options.surge();
+        if let Some(steady) = self.options.steady {
+            let replay = Replay::of(Curve::constant(steady.sign_ups_per_s, length)?);
+            let peak_per_s = steady.sign_ups_per_s;
+            return Ok(Plan { replay, probed_per_s: None, peak_per_s, admit_per_s: None, brownout: None });
+        }
         if self.options.profile == Profile::Pumping {
             let replay = pumping(length)?;
             let peak_per_s = replay.curve.peak_per_s();
@@ -280,6 +346,12 @@ impl Run {
         let replay = scaled(self.options.column(), length, peak_per_s)?;
         let admit_per_s = self.options.admit().map(|share| share * peak_per_s);
         Ok(Plan { replay, probed_per_s, peak_per_s, admit_per_s, brownout: None })
+    }
+
+    /// What the service has at this moment, where both can be seen.
+    fn memory_and_sessions(&self) -> Option<(u64, u64)> {
+        let sessions = self.observer.observed(1, self.admin.seen().and_then(|said| said.sessions)).sessions?;
+        Some((self.observer.process()?.rss_bytes, sessions))
     }
 
     pub(crate) fn say(&mut self, text: &str) {

@@ -18,11 +18,19 @@ pub mod figure {
     pub const LEDGER_LOST: &str = "ledger.lost";
     pub const LEDGER_DUPLICATED: &str = "ledger.duplicated";
     pub const LEDGER_CORRUPTED: &str = "ledger.corrupted";
+    pub const LEDGER_REORDERED: &str = "ledger.reordered";
+    pub const LEDGER_ACKED: &str = "ledger.acked";
+    pub const LEDGER_DELIVERED: &str = "ledger.delivered";
     pub const EXISTING_SUCCESS_RATIO: &str = "existing.send_success_ratio";
     pub const EXISTING_P99_MS: &str = "existing.send_p99_ms";
     pub const EXISTING_P99_BEFORE_MS: &str = "existing.send_p99_ms_before_surge";
     pub const SIGN_UP_SUCCESS_RATIO: &str = "sign_up.success_ratio";
     pub const GENERATOR_LAG_P99_MS: &str = "generator.lag_p99_ms";
+    pub const GENERATOR_STEAL_RATIO: &str = "generator.steal_ratio";
+    pub const SERVER_CPU_US_PER_OP: &str = "server.cpu_us_per_op";
+    pub const SERVER_BYTES_PER_SESSION: &str = "server.bytes_per_session";
+    /// From the first fault that did harm until sends were again as before; the longest of them.
+    pub const FAULT_RECOVERY_MS: &str = "fault.recovery_ms";
     pub const ROOM_OVERTAKING_MS: &str = "room.overtaking_ms";
     pub const ROOM_PLACES_LOST: &str = "room.places_lost";
     pub const ROOM_ESTIMATE_MAPE_RATIO: &str = "room.estimate_mape_ratio";
@@ -56,6 +64,48 @@ pub enum Comparison {
     AtLeast,
     #[serde(rename = "<=")]
     AtMost,
+    #[serde(rename = "<")]
+    Below,
+    #[serde(rename = ">")]
+    Above,
+    #[serde(rename = "!=")]
+    NotEqual,
+}
+
+impl Comparison {
+    pub fn holds(self, observed: f64, threshold: f64) -> bool {
+        match self {
+            Self::Equal => observed == threshold,
+            Self::AtLeast => observed >= threshold,
+            Self::AtMost => observed <= threshold,
+            Self::Below => observed < threshold,
+            Self::Above => observed > threshold,
+            Self::NotEqual => observed != threshold,
+        }
+    }
+
+    pub const fn sign(self) -> &'static str {
+        match self {
+            Self::Equal => "=",
+            Self::AtLeast => "≥",
+            Self::AtMost => "≤",
+            Self::Below => "<",
+            Self::Above => ">",
+            Self::NotEqual => "≠",
+        }
+    }
+}
+
+/// What a figure is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    Ms,
+    Us,
+    Ratio,
+    PerSecond,
+    Count,
+    Bytes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,6 +140,23 @@ pub struct GateResult {
     pub observed: Option<f64>,
     pub pass: bool,
     pub means: String,
+    /// Where the figure's name does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
+    /// What to do when it was missed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
+}
+
+impl GateResult {
+    pub fn unit(&self) -> Unit {
+        match self.unit {
+            Some(unit) => unit,
+            None if self.figure.ends_with("_ratio") => Unit::Ratio,
+            None if self.figure.ends_with("_ms") => Unit::Ms,
+            None => Unit::Count,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +192,13 @@ pub struct Judgement {
     pub verdict: Verdict,
     pub exit_code: ExitCode,
     pub gates: Vec<GateResult>,
+}
+
+impl Judgement {
+    /// Whether every gate on the generator passed.
+    pub fn is_generator_well(&self) -> bool {
+        self.gates.iter().filter(|gate| gate.kind == Kind::Generator).all(|gate| gate.pass)
+    }
 }
 
 const fn gate(
@@ -179,6 +253,39 @@ pub fn default_gates() -> Vec<Gate> {
             "the load was sent when it was planned",
         ),
     ]
+}
+
+/// Those that are judged whatever else is wanted: losses, and the generator's health.
+pub fn least_gates() -> Vec<Gate> {
+    default_gates().into_iter().filter(|gate| gate.kind != Kind::Objective).collect()
+}
+
+/// The gate of a generator whose machine tells how much of it was given to others.
+///
+/// At 2 % a pause of the hypervisor is in one of fifty answers, and so in every p99.
+pub fn steal_gate() -> Gate {
+    gate(
+        figure::GENERATOR_STEAL_RATIO,
+        Kind::Generator,
+        Comparison::AtMost,
+        Threshold::Fixed(0.02),
+        "the host left this machine its processors",
+    )
+}
+
+/// What somebody can do about a gate of the generator that was missed.
+fn advice(figure: &str) -> Option<String> {
+    let text = match figure {
+        figure::GENERATOR_LAG_P99_MS => {
+            "The load tool itself came too late. Run it on a machine of its own (--target), lower the rate (--peak, --sends), or end \
+             what else runs on this machine"
+        }
+        figure::GENERATOR_STEAL_RATIO => {
+            "The hypervisor gave this machine's processors to others. Repeat the run when the host is quieter, or on dedicated processors"
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
 }
 
 /// What is known of a waiting room, and so can be judged.
@@ -296,20 +403,35 @@ pub fn pumping_gates() -> Vec<Gate> {
     ]
 }
 
+/// How a run ended, and what was asked of it beside its own gates.
+#[derive(Clone, Debug, Default)]
+pub struct Ending {
+    /// By the user.
+    pub interrupted: bool,
+    /// By a gate.
+    pub aborted: bool,
+    /// What came of the gates that a user wrote.
+    pub asked: Vec<GateResult>,
+}
+
 /// Compares every gate and draws the conclusion.
 ///
 /// One code is returned, so the facts that no other result can excuse come first: an interrupted run is incomplete
 /// whatever it saw; a lost or repeated message is a fact even when the generator was late; a late generator makes
-/// latencies and ratios meaningless; only then does a missed objective say something about the service.
-pub fn judge(gates: &[Gate], observed: &Observations, interrupted: bool) -> Judgement {
-    let gates: Vec<_> = gates.iter().map(|gate| gate.compare(observed)).collect();
+/// latencies and ratios meaningless; only then does a missed objective say something about the service, and an objective that ended the run
+/// is told apart from one that was missed at the end.
+pub fn judge(gates: &[Gate], observed: &Observations, ending: Ending) -> Judgement {
+    let mut gates: Vec<_> = gates.iter().map(|gate| gate.compare(observed)).collect();
+    gates.extend(ending.asked);
     let missed = |kind| gates.iter().any(|gate| gate.kind == kind && !gate.pass);
-    let (verdict, exit_code) = if interrupted {
+    let (verdict, exit_code) = if ending.interrupted {
         (Verdict::Interrupted, ExitCode::Interrupted)
     } else if missed(Kind::Integrity) {
         (Verdict::Fail, ExitCode::Integrity)
     } else if missed(Kind::Generator) {
         (Verdict::Invalid, ExitCode::GeneratorOverloaded)
+    } else if ending.aborted {
+        (Verdict::Fail, ExitCode::Aborted)
     } else if missed(Kind::Objective) {
         (Verdict::Fail, ExitCode::ObjectiveMissed)
     } else {
@@ -327,11 +449,9 @@ impl Gate {
             }
         };
         let observed = figures.get(self.figure);
-        let pass = observed.zip(threshold).is_some_and(|(observed, threshold)| match self.comparison {
-            Comparison::Equal => observed == threshold,
-            Comparison::AtLeast => observed >= threshold,
-            Comparison::AtMost => observed <= threshold,
-        });
+        let pass = observed
+            .zip(threshold)
+            .is_some_and(|(observed, threshold)| self.comparison.holds(observed, threshold));
         GateResult {
             figure: self.figure.to_owned(),
             kind: self.kind,
@@ -340,6 +460,8 @@ impl Gate {
             observed,
             pass,
             means: self.means.to_owned(),
+            unit: None,
+            advice: (!pass).then(|| advice(self.figure)).flatten(),
         }
     }
 }
@@ -367,7 +489,7 @@ mod tests {
         for (figure, value) in change {
             figures.set(figure, Some(*value));
         }
-        judge(&default_gates(), &figures, interrupted).exit_code
+        judge(&default_gates(), &figures, Ending { interrupted, ..Ending::default() }).exit_code
     }
 
     #[test]
@@ -394,6 +516,24 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_a_gate_ended_is_told_apart_and_stolen_time_makes_it_invalid() {
+        let aborted = || Ending { aborted: true, ..Ending::default() };
+        assert_eq!(judge(&default_gates(), &good(), aborted()).exit_code, ExitCode::Aborted);
+        let mut figures = good();
+        figures.set(figure::GENERATOR_STEAL_RATIO, Some(0.021));
+        let gates = [default_gates(), vec![steal_gate()]].concat();
+        let judgement = judge(&gates, &figures, aborted());
+        assert_eq!(
+            (judgement.verdict, judgement.exit_code),
+            (Verdict::Invalid, ExitCode::GeneratorOverloaded)
+        );
+        let advice = judgement.gates.last().unwrap().advice.as_deref().unwrap();
+        assert!(advice.contains("dedicated processors"), "{advice}");
+        figures.set(figure::GENERATOR_STEAL_RATIO, Some(0.02));
+        assert_eq!(judge(&gates, &figures, Ending::default()).exit_code, ExitCode::Pass);
+    }
+
+    #[test]
     fn what_cannot_be_known_of_a_room_is_not_judged() {
         let of = |estimates, seats| room_gates(Judgeable { estimates, seats }).len();
         assert_eq!([of(false, false), of(true, false), of(false, true), of(true, true)], [2, 4, 3, 5]);
@@ -401,11 +541,11 @@ mod tests {
 
     #[test]
     fn what_was_not_observed_does_not_pass() {
-        let judgement = judge(&default_gates(), &Observations::default(), false);
+        let judgement = judge(&default_gates(), &Observations::default(), Ending::default());
         assert!(judgement.gates.iter().all(|gate| !gate.pass));
         let mut figures = good();
         figures.0.remove(figure::EXISTING_P99_BEFORE_MS);
-        let judgement = judge(&default_gates(), &figures, false);
+        let judgement = judge(&default_gates(), &figures, Ending::default());
         let failed: Vec<_> = judgement.gates.iter().filter(|gate| !gate.pass).collect();
         assert_eq!((failed.len(), failed[0].threshold), (1, None));
     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use latency::Latency;
+pub use latency::{Latency, Sparse};
 use shard::Shard;
 pub use shard::{Second, Totals};
 

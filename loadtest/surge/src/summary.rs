@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::events::Event;
+use crate::faults::Recovery;
 use crate::ledger::Counts;
 use crate::slo::{ExitCode, GateResult, Verdict};
 use crate::stats::{Latency, Operation, Totals};
@@ -39,6 +41,12 @@ pub struct Summary {
     pub operations: BTreeMap<String, OperationSummary>,
     pub generator: Generator,
     pub server: Server,
+    /// What faults of `--at` did to existing users.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Recovery>,
+    /// What was done to the service, and when the run was continued or ended by a gate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Event>,
     /// What the run was told, in the words of the command line.
     pub configuration: BTreeMap<String, String>,
     pub versions: Versions,
@@ -160,6 +168,19 @@ pub struct Server {
     /// User and system time over the measured phases for each operation that succeeded in them.
     pub cpu_us_per_op: Option<f64>,
     pub rss_peak_bytes: Option<u64>,
+    /// Highest proportional set size: memory that is shared with others counts in part.
+    #[serde(default)]
+    pub pss_peak_bytes: Option<u64>,
+    #[serde(default)]
+    pub descriptors_peak: Option<u64>,
+    /// Memory of TCP sockets of the whole machine, at most.
+    #[serde(default)]
+    pub tcp_peak_bytes: Option<u64>,
+    /// What a session more took, of resident memory; from the growth between the fewest and the most sessions.
+    #[serde(default)]
+    pub bytes_per_session: Option<f64>,
+    #[serde(default)]
+    pub sessions_peak: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

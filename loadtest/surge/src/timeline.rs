@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::observe::{HostSample, ProcessSample};
+use crate::observe::{HostSample, Observed, ProcessSample};
 use crate::stats::{Operation, Second};
 
 /// One second of the run.
@@ -30,6 +30,8 @@ pub struct Row {
     pub delivered: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ProcessSample>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Observed>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generator: Option<ProcessSample>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,9 +69,78 @@ pub struct OperationRow {
     pub failed: u64,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub waiting: u64,
+    /// Why operations were refused or failed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reasons: BTreeMap<String, u64>,
     pub response_p50_ms: Option<f64>,
     pub response_p99_ms: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_p999_ms: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_p99_ms: Option<f64>,
     pub lag_p99_ms: Option<f64>,
+}
+
+impl OperationRow {
+    /// Later percentiles stand for both: what is late is a handful, and the histograms have all of it.
+    fn add(&mut self, other: Self) {
+        self.offered += other.offered;
+        self.ok += other.ok;
+        self.refused += other.refused;
+        self.failed += other.failed;
+        self.waiting += other.waiting;
+        for (reason, count) in other.reasons {
+            *self.reasons.entry(reason).or_default() += count;
+        }
+        self.response_p50_ms = other.response_p50_ms.or(self.response_p50_ms);
+        self.response_p99_ms = other.response_p99_ms.or(self.response_p99_ms);
+        self.response_p999_ms = other.response_p999_ms.or(self.response_p999_ms);
+        self.service_p99_ms = other.service_p99_ms.or(self.service_p99_ms);
+        self.lag_p99_ms = other.lag_p99_ms.or(self.lag_p99_ms);
+    }
+}
+
+impl From<&Second> for OperationRow {
+    fn from(second: &Second) -> Self {
+        let reasons = second.reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count));
+        Self {
+            offered: second.offered,
+            ok: second.ok,
+            refused: second.refused,
+            failed: second.failed,
+            waiting: second.waiting,
+            reasons: reasons.collect(),
+            response_p50_ms: second.response.quantile_ms(0.5),
+            response_p99_ms: second.response.quantile_ms(0.99),
+            response_p999_ms: second.response.quantile_ms(0.999),
+            service_p99_ms: second.service.quantile_ms(0.99),
+            lag_p99_ms: second.lag.quantile_ms(0.99),
+        }
+    }
+}
+
+impl Row {
+    /// Adds what was written of the same second later. Operations add up; of everything else the newer word counts.
+    pub fn add(&mut self, later: Row) {
+        for (operation, figures) in later.operations {
+            self.operations.entry(operation).or_default().add(figures);
+        }
+        if !later.phase.is_empty() {
+            self.phase = later.phase;
+        }
+        if later.planned_sign_ups != 0.0 {
+            self.planned_sign_ups = later.planned_sign_ups;
+        }
+        self.replayed = later.replayed.or(self.replayed.take());
+        self.room = later.room.or(self.room);
+        self.codes = self.codes.max(later.codes);
+        self.acked = self.acked.max(later.acked);
+        self.delivered = self.delivered.max(later.delivered);
+        self.server = later.server.or(self.server);
+        self.observed = later.observed.or(self.observed);
+        self.generator = later.generator.or(self.generator);
+        self.host = later.host.or(self.host);
+    }
 }
 
 const fn is_zero(count: &u64) -> bool {
@@ -90,16 +161,14 @@ impl Timeline {
     /// Adds what [`Stats::collect`](crate::stats::Stats::collect) returned.
     pub fn absorb(&mut self, collected: BTreeMap<(u64, Operation), Second>) {
         for ((second, operation), figures) in collected {
-            let row = self.row(second).operations.entry(operation.0.to_owned()).or_default();
-            row.offered += figures.offered;
-            row.ok += figures.ok;
-            row.refused += figures.refused;
-            row.failed += figures.failed;
-            row.waiting += figures.waiting;
-            row.response_p50_ms = figures.response.quantile_ms(0.5).or(row.response_p50_ms);
-            row.response_p99_ms = figures.response.quantile_ms(0.99).or(row.response_p99_ms);
-            row.lag_p99_ms = figures.lag.quantile_ms(0.99).or(row.lag_p99_ms);
+            self.add(second, operation, &figures);
         }
+    }
+
+    /// Adds what one operation did in a second.
+    pub fn add(&mut self, second: u64, operation: Operation, figures: &Second) {
+        let row = self.row(second).operations.entry(operation.0.to_owned()).or_default();
+        row.add(figures.into());
     }
 
     /// The newest second that is over, for live progress.

@@ -12,6 +12,7 @@ pub(super) struct Axis<'a, R> {
     moments: Vec<String>,
     ticks: Vec<Tick>,
     phases: Vec<Mark>,
+    events: Vec<Mark>,
 }
 
 impl<'a, R> Axis<'a, R> {
@@ -32,7 +33,13 @@ impl<'a, R> Axis<'a, R> {
             moments: shown().map(|(at, row)| moment(at, row)).collect(),
             ticks,
             phases,
+            events: Vec::new(),
         }
+    }
+
+    /// Moments at which something was done to the service.
+    pub(super) fn with_events(self, events: Vec<Mark>) -> Self {
+        Self { events, ..self }
     }
 
     pub(super) fn chart(&self, description: String, unit: &'static str, lines: Vec<Line>) -> Chart<'_> {
@@ -42,6 +49,7 @@ impl<'a, R> Axis<'a, R> {
             moments: &self.moments,
             ticks: &self.ticks,
             phases: &self.phases,
+            events: &self.events,
             mark: None,
             lines,
             area: None,

@@ -45,6 +45,7 @@ pub(super) struct Chart<'a> {
     pub(super) moments: &'a [String],
     pub(super) ticks: &'a [Tick],
     pub(super) phases: &'a [Mark],
+    pub(super) events: &'a [Mark],
     pub(super) mark: Option<Mark>,
     pub(super) lines: Vec<Line>,
     /// Drawn behind the lines on a scale of its own, unless it shares theirs.
@@ -153,6 +154,14 @@ impl Chart<'_> {
             let label = escape(&phase.label);
             *labels +=
                 &format!("<span class=\"phase\" style=\"left:{:.2}%\">{label}</span>", percent(phase.at));
+        }
+        for event in self.events.iter().filter(|event| event.at <= self.end()) {
+            let side = if event.at > self.end() * 0.7 { "fault left" } else { "fault" };
+            let label = escape(&event.label);
+            *labels += &format!(
+                "<span class=\"{side}\" style=\"left:{:.2}%\" title=\"{label}\"><b>{label}</b></span>",
+                percent(event.at)
+            );
         }
         if let Some(mark) = &self.mark {
             // To the side of the mark that has room.

@@ -3,6 +3,7 @@
 use super::axis::Axis;
 use super::chart::{Chart, Line, Mark};
 use super::scale::{Combine, date_in_words, day_in_words, time_ticks};
+use super::scatter;
 use super::section;
 use super::text::{count, maybe_millis, mebibytes, millis, money, number, percent};
 use crate::observe::ProcessSample;
@@ -16,7 +17,9 @@ fn axis<'a>(summary: &Summary, rows: &'a [Row]) -> Axis<'a, Row> {
         None => format!("{} s · {}", row.second, row.phase),
     };
     let phases = summary.phases.iter().map(|phase| Mark { at: phase.from_s, label: phase.name.clone() });
+    let events = summary.events.iter().map(|event| Mark { at: event.at_s, label: event.label.clone() });
     Axis::new(rows, time_ticks(rows), phases.collect(), |_, row| row.second as f64, moment)
+        .with_events(events.collect())
 }
 
 impl Axis<'_, Row> {
@@ -207,10 +210,14 @@ fn story_of(room: &RoomSummary) -> String {
 
 pub(super) fn existing_users(summary: &Summary, rows: &[Row]) -> String {
     let axis = axis(summary, rows);
-    let lines = vec![
+    let mut lines = vec![
         axis.of(EXISTING_SEND, "p99", "one", Combine::Highest, |row| row.response_p99_ms),
         axis.of(EXISTING_SEND, "p50", "three", Combine::Highest, |row| row.response_p50_ms),
     ];
+    let extreme = axis.of(EXISTING_SEND, "p99.9", "two", Combine::Highest, |row| row.response_p999_ms);
+    if extreme.values.iter().any(Option::is_some) {
+        lines.insert(0, extreme);
+    }
     let description = format!(
         "Milliseconds from planned send to acknowledgement; p99 {} during the surge, {} before it.",
         maybe_millis(summary.existing.send_p99_ms),
@@ -218,9 +225,52 @@ pub(super) fn existing_users(summary: &Summary, rows: &[Row]) -> String {
     );
     let area = Line { label: "sign-up curve, not to scale".into(), ..axis.planned() };
     let chart = Chart { area: Some(area), ..axis.chart(description, "send to acknowledgement, ms", lines) };
+    let flow = vec![
+        axis.of(EXISTING_SEND, "offered", "halo", Combine::Mean, |row| Some(row.offered as f64)),
+        axis.of(EXISTING_SEND, "acknowledged", "one", Combine::Mean, |row| Some(row.ok as f64)),
+    ];
+    let trouble = vec![
+        axis.of(EXISTING_SEND, "failed", "two", Combine::Mean, |row| Some(row.failed as f64)),
+        axis.of(EXISTING_SEND, "refused", "three", Combine::Mean, |row| Some(row.refused as f64)),
+    ];
+    let pair = format!(
+        "<div class=\"pair\">{}{}</div>",
+        axis.chart(
+            "Sends that were due, and sends that were acknowledged.".to_owned(),
+            "sends per second",
+            flow
+        )
+        .html(),
+        axis.chart("Sends that failed or were refused.".to_owned(), "sends per second", trouble).html()
+    );
     let note =
         "How long existing users waited for a message to be safe, while newcomers arrived behind them.";
-    section("Existing users", note, &chart.html())
+    section("Existing users", note, &(chart.html() + &pair))
+}
+
+/// Nothing where the run is too short to see anything.
+pub(super) fn against_load(rows: &[Row]) -> String {
+    let total = |row: &Row| row.operations.values().map(|seen| seen.offered).sum::<u64>() as f64;
+    let dots_of = |operation: Operation| -> Vec<scatter::Dot> {
+        let dot = |row: &Row| Some((total(row), row.operations.get(operation.0)?.response_p99_ms?));
+        rows.iter().filter_map(dot).collect()
+    };
+    let charts: Vec<_> = [(EXISTING_SEND, "existing users' send p99, ms"), (SIGN_UP, "sign-up p99, ms")]
+        .into_iter()
+        .filter_map(|(operation, unit)| {
+            let dots = dots_of(operation);
+            scatter::html(&dots, "calls offered per second", unit, &scatter::in_words(&dots))
+        })
+        .collect();
+    if charts.is_empty() {
+        return String::new();
+    }
+    section(
+        "Latency against load",
+        "Each dot is a second: how much was asked of the service in it, and how long answers took. Where the line bends upwards, the service \
+         has reached what it can take.",
+        &format!("<div class=\"pair\">{}</div>", charts.concat()),
+    )
 }
 
 pub(super) fn sign_up_response(summary: &Summary, rows: &[Row]) -> String {
@@ -260,8 +310,24 @@ pub(super) fn server(summary: &Summary, rows: &[Row]) -> String {
         .server
         .rss_peak_bytes
         .map_or_else(String::new, |bytes| format!(" {} at most.", mebibytes(bytes)));
+    let server = &summary.server;
+    let fact = |name: &str, value: Option<String>| {
+        value.map_or_else(String::new, |value| format!("<div><dt>{name}</dt><dd>{value}</dd></div>"))
+    };
+    let facts = [
+        fact("CPU an operation", server.cpu_us_per_op.map(|us| format!("{} µs", number(us)))),
+        fact("memory, at most", server.rss_peak_bytes.map(mebibytes)),
+        fact("of it its own (PSS)", server.pss_peak_bytes.map(mebibytes)),
+        fact(
+            "a session more",
+            server.bytes_per_session.map(|bytes| format!("{} KiB", number(bytes / 1_024.0))),
+        ),
+        fact("descriptors, at most", server.descriptors_peak.map(count)),
+        fact("TCP memory, machine", server.tcp_peak_bytes.map(mebibytes)),
+    ]
+    .concat();
     let body = format!(
-        "<div class=\"pair\">{}{}</div>",
+        "<dl class=\"ledger\">{facts}</dl><div class=\"pair\">{}{}</div>",
         axis.chart(format!("Processors that the server kept busy.{cost}"), "processors busy", vec![cpu])
             .html(),
         axis.chart(format!("Resident memory of the server.{peak}"), "resident memory, MiB", vec![memory])

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::curve::{Column, SIGNAL_2021, signal_2021};
+use crate::events::{Event, EventKind};
+use crate::faults::Recovery;
 use crate::ledger::Counts;
+use crate::manifest::Manifest;
 use crate::observe::{HostSample, ProcessSample};
-use crate::slo::{Judgeable, Observations, default_gates, figure, headline, judge, room_gates};
+use crate::slo::{Ending, Judgeable, Observations, default_gates, figure, headline, judge, room_gates};
 use crate::summary::{
     Codes, EXISTING_SEND, Existing, Generator, OperationSummary, Peak, Percentiles, PhaseSummary,
     RoomSummary, SCHEMA_VERSION, SIGN_UP, Server, Summary, Versions,
@@ -22,6 +25,32 @@ const RATE: f64 = 150.0;
 /// A passed run of January 2021 in a minute.
 pub(crate) fn run() -> (Summary, Vec<Row>) {
     (summary(), rows())
+}
+
+/// What the same run was told.
+pub(crate) fn manifest() -> Manifest {
+    let summary = summary();
+    Manifest {
+        schema_version: SCHEMA_VERSION,
+        profile: summary.profile,
+        seed: summary.seed,
+        started_ms: 1_610_722_800_000,
+        started_utc: summary.started_utc,
+        planned_s: 72.0,
+        phases: summary.phases,
+        peak: summary.peak,
+        peak_rate: Some(593.0),
+        existing_users: 2_000,
+        code_cost: 0.05,
+        default_gates: true,
+        gates: Vec::new(),
+        faults: Vec::new(),
+        arguments: Vec::new(),
+        configuration: summary.configuration,
+        versions: summary.versions,
+        own_server_pid: None,
+        merged_from: Vec::new(),
+    }
 }
 
 fn rows() -> Vec<Row> {
@@ -123,7 +152,7 @@ fn summary() -> Summary {
         .set(figure::ROOM_OVER_ADMISSION_RATIO, Some(0.004));
     let mut gates = default_gates();
     gates.extend(room_gates(Judgeable { estimates: true, seats: true }));
-    let judgement = judge(&gates, &observed, false);
+    let judgement = judge(&gates, &observed, Ending::default());
     let configuration = [
         ("peak", "0.8 of the probed capacity"),
         ("duration", "60 s of January, 12 s before, 8 s after"),
@@ -166,7 +195,32 @@ fn summary() -> Summary {
             cpu_us: Some(38_000_000),
             steal_ratio: Some(0.000_45),
         },
-        server: Server { cpu_us_per_op: Some(84.2), rss_peak_bytes: Some(187 << 20) },
+        server: Server {
+            cpu_us_per_op: Some(84.2),
+            rss_peak_bytes: Some(187 << 20),
+            pss_peak_bytes: Some(181 << 20),
+            descriptors_peak: Some(2_730),
+            tcp_peak_bytes: Some(3 << 20),
+            bytes_per_session: Some(38_400.0),
+            sessions_peak: Some(2_410),
+        },
+        faults: vec![Recovery {
+            at_s: 40.2,
+            label: "kill -9 a gateway".to_owned(),
+            outcome: "done".to_owned(),
+            usual_p99_ms: Some(7.1),
+            worst_p99_ms: Some(1_840.0),
+            recovered_after_s: Some(3.8),
+            failed: 112,
+            refused: 4,
+        }],
+        events: vec![Event {
+            at_s: 40.2,
+            kind: EventKind::Fault,
+            label: "kill -9 a gateway".to_owned(),
+            took_s: Some(0.1),
+            outcome: "done".to_owned(),
+        }],
         configuration: configuration.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         versions: Versions {
             surge: "0.1.0".to_owned(),

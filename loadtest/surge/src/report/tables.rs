@@ -1,7 +1,8 @@
 //! The tables of the report.
 
-use super::text::{count, escape, maybe_millis, number, percent, words};
-use crate::slo::{Comparison, GateResult};
+use super::text::{count, escape, maybe_millis, words};
+use crate::outputs::markdown;
+use crate::slo::GateResult;
 use crate::summary::Summary;
 
 pub(super) const REASONS_NOTE: &str =
@@ -17,25 +18,19 @@ pub(super) fn gate_table(gates: &[GateResult]) -> String {
 }
 
 fn gate(gate: &GateResult) -> String {
-    let sign = match gate.comparison {
-        Comparison::Equal => "=",
-        Comparison::AtLeast => "≥",
-        Comparison::AtMost => "≤",
-    };
-    let value = |value: Option<f64>| match value {
-        None => "not measured".to_owned(),
-        Some(value) if gate.figure.ends_with("_ratio") => percent(value),
-        Some(value) if gate.figure.ends_with("_ms") => maybe_millis(Some(value)),
-        Some(value) => number(value),
-    };
+    let sign = gate.comparison.sign();
+    let value = |value: Option<f64>| markdown::value(gate, value);
     let (class, mark) = if gate.pass { ("good", "✓") } else { ("bad", "✗") };
     let spoken = if gate.pass { "passed" } else { "missed" };
     let means = escape(&gate.means);
+    let advice = gate.advice.as_deref();
+    let advice = advice
+        .map_or_else(String::new, |advice| format!("<small class=\"warn\">{}.</small>", escape(advice)));
     let mut letters = means.chars();
     let means =
         letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect());
     format!(
-        "<tr><td class=\"{class}\" aria-label=\"{spoken}\">{mark}</td><td>{means}<small>{}</small></td>\
+        "<tr><td class=\"{class}\" aria-label=\"{spoken}\">{mark}</td><td>{means}<small>{}</small>{advice}</td>\
          <td class=\"n\">{sign} {}</td><td class=\"n {class}\">{}</td></tr>",
         escape(&gate.figure),
         value(gate.threshold),

@@ -6,7 +6,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// `182,004`
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -19,7 +19,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// Three significant digits, grouped: `0.42`, `7.3`, `812`, `12,400`.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
     if size >= 99.95 {
         let rounded = count(size.round() as u64);
@@ -35,12 +35,12 @@ pub(super) fn millis(ms: f64) -> String {
     if ms >= 10_000.0 { format!("{} s", number(ms / 1_000.0)) } else { format!("{} ms", number(ms)) }
 }
 
-pub(super) fn maybe_millis(ms: Option<f64>) -> String {
+pub(crate) fn maybe_millis(ms: Option<f64>) -> String {
     ms.map_or_else(|| "–".to_owned(), millis)
 }
 
 /// `99.98 %`, and never a rounded-up 100 %.
-pub(super) fn percent(ratio: f64) -> String {
+pub(crate) fn percent(ratio: f64) -> String {
     let percent = if ratio < 1.0 { (ratio * 100_000.0).floor() / 1_000.0 } else { ratio * 100.0 };
     let text = format!("{percent:.3}");
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))

@@ -6,17 +6,22 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::recorder::Recorder;
-use super::{BEFORE, Plan, QUIET_MAX, Run, RunError, SETTLE_MAX, SETTLING, SURGE, brownout, probe};
+use super::recorder::{Finished, Recorder};
+use super::{Plan, QUIET_MAX, Run, RunError, SETTLE_MAX, brownout, probe};
 use crate::curve::Curve;
+use crate::events::{Event, EventKind};
+use crate::faults::{self, Surroundings};
+use crate::gates::Watch;
+use crate::journal::Journal;
 use crate::pacer::{Due, Pacer};
 use crate::profile::{Comer, Profile, comer};
 use crate::room::{Room, SecondInRoom, Visit};
+use crate::run_folder::RunFolder;
 use crate::schedule::{Arrivals, Schedule, merge};
-use crate::stats::{Phase, Stats};
+use crate::stats::Stats;
 use crate::timeline::Row;
 use crate::workload::{ExistingUser, Newcomer, Stage, pump};
 
@@ -38,6 +43,10 @@ pub(super) struct Measured {
     pub(super) codes: u64,
     pub(super) length: Duration,
     pub(super) interrupted: bool,
+    /// By a gate.
+    pub(super) aborted: bool,
+    pub(super) watches: Vec<Watch>,
+    pub(super) events: Vec<Event>,
 }
 
 /// Offers what the plan says, whatever becomes of it.
@@ -45,12 +54,16 @@ pub(super) async fn replay(
     run: &mut Run,
     plan: &Plan,
     people: &Arc<[ExistingUser]>,
+    folder: &RunFolder,
 ) -> Result<Measured, RunError> {
     let calm = Duration::from_secs(run.options.calm);
     let surge_ends = calm + run.options.surge();
-    let started = Instant::now();
-    let phases = [(BEFORE, Duration::ZERO), (SURGE, calm), (SETTLING, surge_ends)];
-    let stats = Stats::new(started, phases.map(|(name, from)| Phase { name, from }).to_vec());
+    let journal = Journal::open(folder.path(), run.started)?;
+    // A run that is continued begins where the complete part ends.
+    let from = run.options.continued.as_ref().map_or(Duration::ZERO, |continued| continued.from);
+    let now = Instant::now();
+    let started = now.checked_sub(from).unwrap_or(now);
+    let stats = Stats::new(started, run.phases().to_vec());
     run.world.stats.store(stats.clone());
     run.world.room.store(Room::new(started));
     let codes_before = run.world.phones.arrived();
@@ -65,12 +78,14 @@ pub(super) async fn replay(
         Profile::Pumping => Arrivals::Uniform,
         _ => Arrivals::Poisson,
     };
-    let schedule = merge([
+    let schedules = merge([
         Schedule::new(Who::Existing, Arc::new(sends), Arrivals::Poisson, run.seed),
         Schedule::new(Who::Newcomer, Arc::new(newcomers), newcomers_come, run.seed ^ 1),
     ]);
+    let schedule = schedules.filter(move |arrival| arrival.at >= from);
     let mut pacer = Pacer::start(started, schedule).map_err(RunError::Thread)?;
-    let mut recorder = Recorder::new(run, plan, stats.clone(), calm, codes_before);
+    let mut recorder = Recorder::new(run, plan, stats.clone(), calm, codes_before, journal);
+    let mut faults = begin_faults(run, started, from, folder);
     let mut journeys = JoinSet::new();
     let mut interrupted = run.interrupted.clone();
     loop {
@@ -79,8 +94,15 @@ pub(super) async fn replay(
                 Some(due) => start(run, people, &mut journeys, due),
                 None => break,
             },
-            () = recorder.tick() => recorder.show(run),
+            () = recorder.tick() => {
+                recorder.show(run);
+                if recorder.is_aborted() {
+                    pacer.stop_handle().stop();
+                    break;
+                }
+            }
             Some(_) = journeys.join_next(), if !journeys.is_empty() => {}
+            Some(done) = faults.join_next(), if !faults.is_empty() => happened(run, &mut recorder, done),
             _ = interrupted.wait_for(|interrupted| *interrupted) => {
                 pacer.stop_handle().stop();
                 break;
@@ -88,11 +110,48 @@ pub(super) async fn replay(
         }
     }
     settle(run, &mut recorder, &mut journeys).await;
+    while let Some(done) = faults.try_join_next() {
+        happened(run, &mut recorder, done);
+    }
     let length = started.elapsed();
     let codes = run.world.phones.arrived() - codes_before;
     let visits = run.world.room().ended();
-    let (rows, room) = recorder.finish(run, &visits);
-    Ok(Measured { stats, rows, visits, room, codes, length, interrupted: run.is_interrupted() })
+    let Finished { rows, room, watches, events, aborted } = recorder.finish(run, &visits)?;
+    let interrupted = run.is_interrupted();
+    Ok(Measured { stats, rows, visits, room, codes, length, interrupted, aborted, watches, events })
+}
+
+/// Each fault waits for its time. Those of the part that is not repeated have been.
+fn begin_faults(run: &Run, started: Instant, from: Duration, folder: &RunFolder) -> JoinSet<Event> {
+    let mut faults = JoinSet::new();
+    let surroundings = Surroundings {
+        pids: run.target.pids.clone(),
+        target: run.target.public.clone(),
+        folder: folder.path().display().to_string(),
+    };
+    for fault in run.faults.iter().filter(|fault| fault.at >= from).cloned() {
+        let surroundings = surroundings.clone();
+        faults.spawn(async move {
+            tokio::time::sleep_until(started + fault.at).await;
+            let begun = Instant::now();
+            let outcome = faults::run(&fault, &surroundings).await;
+            Event {
+                at_s: (begun - started).as_secs_f64(),
+                kind: EventKind::Fault,
+                label: fault.label,
+                took_s: Some(begun.elapsed().as_secs_f64()),
+                outcome,
+            }
+        });
+    }
+    faults
+}
+
+fn happened(run: &mut Run, recorder: &mut Recorder, done: Result<Event, JoinError>) {
+    if let Ok(event) = done {
+        run.say(&format!("{:.1} s: {} ({})", event.at_s, event.label, event.outcome));
+        recorder.event(event);
+    }
 }
 
 fn start(run: &Run, people: &Arc<[ExistingUser]>, journeys: &mut JoinSet<bool>, due: Due<Who>) {

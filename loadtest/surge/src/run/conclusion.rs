@@ -8,14 +8,20 @@ use spillway_api::Reason;
 
 use super::arrivals::Measured;
 use super::{BEFORE, Plan, Run, SURGE, brownout};
+use crate::faults::recoveries;
+use crate::gates::Rule;
+use crate::manifest::Manifest;
+use crate::outputs::markdown;
 use crate::profile::{PUMPED_PREFIX, Profile};
+use crate::recording::{Figures, Recording};
+use crate::retold::slowest_ms;
 use crate::room::RoomFigures;
 use crate::run_folder::RunFolder;
 use crate::slo::{
-    Gate, GateResult, Judgeable, Kind, Observations, Verdict, brownout_gates, default_gates, figure,
-    headline, judge, pumping_gates, room_gates,
+    Ending, Gate, Judgeable, Observations, Verdict, brownout_gates, default_gates, figure, headline, judge,
+    least_gates, pumping_gates, room_gates, steal_gate,
 };
-use crate::stats::Stats;
+use crate::stats::{Operation, Stats};
 use crate::summary::{
     Codes, EXISTING_SEND, Existing, Generator, OperationSummary, Peak, PhaseSummary, RoomSummary,
     SCHEMA_VERSION, SIGN_UP, Server, Summary, Versions,
@@ -29,7 +35,8 @@ const ESTIMATES_LEAST: u64 = 100;
 
 pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, Vec<Row>) {
     let counts = run.world.ledger.counts();
-    let existing = existing(run, &measured.stats);
+    let all = Figured { stats: &measured.stats, earlier: earlier(run) };
+    let existing = existing(run, &all);
     let lag_p99_ms = measured.stats.lag().quantile_ms(0.99);
     let room = room(&measured);
     let codes = codes(run, &measured);
@@ -41,22 +48,41 @@ pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, 
         .set(figure::EXISTING_SUCCESS_RATIO, existing.send_success_ratio)
         .set(figure::EXISTING_P99_MS, existing.send_p99_ms)
         .set(figure::EXISTING_P99_BEFORE_MS, existing.send_p99_ms_before_surge)
-        .set(figure::SIGN_UP_SUCCESS_RATIO, measured.stats.totals_in(SIGN_UP, SURGE).success_ratio())
+        .set(figure::SIGN_UP_SUCCESS_RATIO, all.of_phase(SIGN_UP, SURGE).success_ratio())
         .set(figure::GENERATOR_LAG_P99_MS, lag_p99_ms)
         .set(figure::CODES_PER_ACCOUNT, codes.per_account);
-    let mut gates = default_gates();
+    let mut gates = if run.default_gates { default_gates() } else { least_gates() };
+    let steal_ratio = generator(true, lag_p99_ms, &measured.rows).steal_ratio;
+    observed.set(figure::GENERATOR_STEAL_RATIO, steal_ratio);
+    if steal_ratio.is_some() {
+        gates.push(steal_gate());
+    }
     if let Some(room) = &room {
         observe_room(&mut observed, room);
-        gates.extend(room_gates(judgeable(room)));
+        if run.default_gates {
+            gates.extend(room_gates(judgeable(room)));
+        }
     }
-    gates.extend(of_profile(run, plan, &measured, &mut observed));
-    let judgement = judge(&gates, &observed, measured.interrupted);
-    let Measured { stats, rows, length, .. } = measured;
-    let operations: BTreeMap<_, _> = stats
-        .operations()
-        .into_iter()
-        .map(|operation| (operation.0.to_owned(), OperationSummary::from(&stats.totals(operation))))
-        .collect();
+    let of_profile = of_profile(run, plan, &measured, &mut observed);
+    if run.default_gates {
+        gates.extend(of_profile);
+    }
+    let operations = all.operations();
+    let bytes_per_session = bytes_per_session(run, &measured.rows);
+    let server = Server { bytes_per_session, ..server(&operations, &measured.rows) };
+    let faults = recoveries(&measured.events, &measured.rows, EXISTING_SEND.0);
+    observed
+        .set(figure::LEDGER_REORDERED, Some(counts.reordered as f64))
+        .set(figure::LEDGER_ACKED, Some(counts.acked as f64))
+        .set(figure::LEDGER_DELIVERED, Some(counts.delivered as f64))
+        .set(figure::SERVER_CPU_US_PER_OP, server.cpu_us_per_op)
+        .set(figure::SERVER_BYTES_PER_SESSION, server.bytes_per_session)
+        .set(figure::FAULT_RECOVERY_MS, slowest_ms(&faults));
+    let asked = measured.watches.iter().map(|watch| watch.result(&observed)).collect();
+    let ending = Ending { interrupted: measured.interrupted, aborted: measured.aborted, asked };
+    let judgement = judge(&gates, &observed, ending);
+    let phases = phases(run, plan);
+    let Measured { stats, rows, length, events, .. } = measured;
     let finished = stats.totals(SIGN_UP).ok;
     let room = room.map(|room| summary_of(&room, plan, finished, &rows));
     let summary = Summary {
@@ -68,14 +94,16 @@ pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, 
         seed: run.seed,
         started_utc: utc::rfc3339(run.started),
         duration_s: length.as_secs_f64(),
-        phases: phases(run, plan, &stats),
+        phases,
         peak: peak(run, plan, &rows),
         existing,
         ledger: counts,
         room,
         codes,
-        generator: generator(&judgement.gates, lag_p99_ms, &rows),
-        server: server(&operations, &rows),
+        generator: generator(judgement.is_generator_well(), lag_p99_ms, &rows),
+        server,
+        faults,
+        events,
         operations,
         gates: judgement.gates,
         configuration: configuration(run, plan),
@@ -179,15 +207,18 @@ pub(super) fn print(summary: &Summary, folder: &RunFolder) {
     let counts = &summary.ledger;
     println!();
     for gate in &summary.gates {
-        let number =
-            |value: Option<f64>| value.map_or("not observed".to_owned(), |value| format!("{value:.4}"));
         println!(
-            "  {} {:<36} {} (observed {})",
+            "  {} {:<36} {} ({}, wanted {} {})",
             if gate.pass { "pass" } else { "FAIL" },
             gate.figure,
             gate.means,
-            number(gate.observed),
+            markdown::value(gate, gate.observed),
+            gate.comparison.sign(),
+            markdown::value(gate, gate.threshold),
         );
+        if let Some(advice) = &gate.advice {
+            println!("       {advice}.");
+        }
     }
     println!(
         "\n  {} acked, {} delivered, {} lost, {} duplicated, {} reordered",
@@ -198,6 +229,9 @@ pub(super) fn print(summary: &Summary, folder: &RunFolder) {
             "  waiting room: {} came, {} let in, {} at once; {} got their account, {} still wait with their place, {} failed",
             room.entered, room.admitted, room.at_once, room.finished, room.still_waiting, room.failed
         );
+    }
+    for fault in &summary.faults {
+        println!("  fault at {:.1} s, {}: {}", fault.at_s, fault.label, fault.in_words());
     }
     let codes = &summary.codes;
     println!(
@@ -215,8 +249,8 @@ pub(super) fn print(summary: &Summary, folder: &RunFolder) {
     println!("\n{verdict}: {}", summary.headline);
 }
 
-fn existing(run: &Run, stats: &Stats) -> Existing {
-    let (before, surge) = (stats.totals_in(EXISTING_SEND, BEFORE), stats.totals_in(EXISTING_SEND, SURGE));
+fn existing(run: &Run, all: &Figured<'_>) -> Existing {
+    let (before, surge) = (all.of_phase(EXISTING_SEND, BEFORE), all.of_phase(EXISTING_SEND, SURGE));
     Existing {
         users: u64::from(run.options.existing),
         send_success_ratio: surge.success_ratio(),
@@ -225,10 +259,67 @@ fn existing(run: &Run, stats: &Stats) -> Existing {
     }
 }
 
-fn phases(run: &Run, plan: &Plan, stats: &Stats) -> Vec<PhaseSummary> {
+/// What this process saw, and what it continues.
+struct Figured<'a> {
+    stats: &'a Stats,
+    earlier: Option<&'a Recording>,
+}
+
+fn earlier(run: &Run) -> Option<&Recording> {
+    run.options.continued.as_ref().map(|continued| &*continued.earlier)
+}
+
+impl Figured<'_> {
+    fn of_phase(&self, operation: Operation, phase: &str) -> Figures {
+        let before = |earlier: &Recording| earlier.figures(operation.0, |row| row.phase == phase);
+        let mut figures = self.earlier.map(before).unwrap_or_default();
+        figures.add_totals(&self.stats.totals_in(operation, phase));
+        figures
+    }
+
+    fn operations(&self) -> BTreeMap<String, OperationSummary> {
+        let before = |earlier: &Recording| {
+            let operations = earlier.operations().into_iter();
+            operations.map(|operation| (operation.clone(), earlier.figures(&operation, |_| true))).collect()
+        };
+        let mut all: BTreeMap<String, Figures> = self.earlier.map(before).unwrap_or_default();
+        for operation in self.stats.operations() {
+            all.entry(operation.0.to_owned()).or_default().add_totals(&self.stats.totals(operation));
+        }
+        all.iter().map(|(operation, figures)| (operation.clone(), figures.into())).collect()
+    }
+}
+
+/// What a run is about to be told, for its folder.
+pub(super) fn manifest(run: &Run, plan: &Plan) -> Manifest {
+    let text = |argument: &std::ffi::OsString| argument.to_string_lossy().into_owned();
+    Manifest {
+        schema_version: SCHEMA_VERSION,
+        profile: run.options.profile.name().to_owned(),
+        seed: run.seed,
+        started_ms: run.started.as_millis(),
+        started_utc: utc::rfc3339(run.started),
+        planned_s: (Duration::from_secs(run.options.calm) + run.options.surge()).as_secs_f64(),
+        phases: phases(run, plan),
+        peak: peak(run, plan, &[]),
+        peak_rate: plan.brownout.map(|brownout| brownout.full_per_s).or(Some(plan.peak_per_s)),
+        existing_users: u64::from(run.options.existing),
+        code_cost: run.options.code_cost,
+        default_gates: run.default_gates,
+        gates: run.rules.iter().map(Rule::check).collect(),
+        faults: run.faults.clone(),
+        arguments: run.options.command_line.iter().map(text).collect(),
+        configuration: configuration(run, plan),
+        versions: versions(run),
+        own_server_pid: run.target.pids.first().copied().filter(|_| run.options.target.is_empty()),
+        merged_from: Vec::new(),
+    }
+}
+
+fn phases(run: &Run, plan: &Plan) -> Vec<PhaseSummary> {
     let phase =
         |name: &str, from: Duration| PhaseSummary { name: name.to_owned(), from_s: from.as_secs_f64() };
-    let mut phases: Vec<_> = stats.phases().iter().map(|of| phase(of.name, of.from)).collect();
+    let mut phases: Vec<_> = run.phases().into_iter().map(|of| phase(of.name, of.from)).collect();
     if let Some(brownout) = plan.brownout {
         let calm = Duration::from_secs(run.options.calm);
         phases.push(phase("provider at a tenth", calm + brownout.fails_at()));
@@ -248,11 +339,11 @@ fn peak(run: &Run, plan: &Plan, rows: &[Row]) -> Peak {
     }
 }
 
-fn generator(gates: &[GateResult], lag_p99_ms: Option<f64>, rows: &[Row]) -> Generator {
+pub(crate) fn generator(valid: bool, lag_p99_ms: Option<f64>, rows: &[Row]) -> Generator {
     let own = |row: &Row| row.generator.map(|sample| sample.cpu_us);
     let host = |row: &Row| row.host;
     Generator {
-        valid: gates.iter().filter(|gate| gate.kind == Kind::Generator).all(|gate| gate.pass),
+        valid,
         lag_p99_ms,
         cpu_us: rows.iter().find_map(own).zip(rows.iter().rev().find_map(own)).map(|(from, to)| to - from),
         steal_ratio: rows
@@ -263,9 +354,16 @@ fn generator(gates: &[GateResult], lag_p99_ms: Option<f64>, rows: &[Row]) -> Gen
     }
 }
 
-fn server(operations: &BTreeMap<String, OperationSummary>, rows: &[Row]) -> Server {
+/// What the server took: of the rows that saw it.
+pub(crate) fn server(operations: &BTreeMap<String, OperationSummary>, rows: &[Row]) -> Server {
     let samples = || rows.iter().filter_map(|row| row.server);
-    let cpu_us = samples().next().zip(samples().next_back()).map(|(from, to)| to.cpu_us - from.cpu_us);
+    let observed = || rows.iter().filter_map(|row| row.observed);
+    // Added up over its rises: a server that was started again begins at 0.
+    let mut cpu_us = None;
+    for pair in samples().collect::<Vec<_>>().windows(2) {
+        let [from, to] = pair else { continue };
+        *cpu_us.get_or_insert(0) += to.cpu_us.saturating_sub(from.cpu_us);
+    }
     // The steps of a sign-up are its operations; the sign-up as a whole would count them twice, and the wait for a
     // code and the arrival of a message are not asked of the server.
     let whole = [SIGN_UP, FINISH_SIGN_UP, PUMP, RECEIVE_CODE, DELIVER];
@@ -275,9 +373,26 @@ fn server(operations: &BTreeMap<String, OperationSummary>, rows: &[Row]) -> Serv
         .map(|(_, operation)| operation.ok)
         .sum();
     Server {
-        cpu_us_per_op: cpu_us.filter(|_| ok > 0).map(|cpu_us| cpu_us as f64 / ok as f64),
+        cpu_us_per_op: cpu_us.filter(|_| ok > 0).map(|cpu_us: u64| cpu_us as f64 / ok as f64),
         rss_peak_bytes: samples().map(|sample| sample.rss_peak_bytes).max(),
+        pss_peak_bytes: observed().filter_map(|seen| seen.pss_bytes).max(),
+        descriptors_peak: samples().map(|sample| sample.descriptors).max().filter(|count| *count > 0),
+        tcp_peak_bytes: observed().filter_map(|seen| seen.tcp_bytes).max(),
+        bytes_per_session: None,
+        sessions_peak: observed().filter_map(|seen| seen.sessions).max(),
     }
+}
+
+/// Fewer sessions than these do not show beside what a service takes anyway.
+const SESSIONS_LEAST: u64 = 50;
+
+/// What existing users' sessions took of the service's memory, their accounts included: the growth since nobody was there.
+fn bytes_per_session(run: &Run, rows: &[Row]) -> Option<f64> {
+    let (empty_bytes, empty_sessions) = run.empty?;
+    let first = rows.first()?;
+    let sessions = first.observed?.sessions?.checked_sub(empty_sessions)?;
+    let bytes = first.server?.rss_bytes.checked_sub(empty_bytes)?;
+    (sessions >= SESSIONS_LEAST).then(|| bytes as f64 / sessions as f64)
 }
 
 fn configuration(run: &Run, plan: &Plan) -> BTreeMap<String, String> {

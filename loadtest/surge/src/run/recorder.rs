@@ -1,5 +1,6 @@
 //! Second by second: what happened, for the report and for whoever watches.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,17 +8,30 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::{BEFORE, Plan, Run, SETTLING, SURGE};
 use crate::curve::Replay;
+use crate::events::{Event, EventKind};
+use crate::gates::{Kind, Seen, Watch};
+use crate::journal::Journal;
 use crate::observe::Proc;
 use crate::profile::Profile;
 use crate::progress::{InRoom, Snapshot};
 use crate::room::{SecondInRoom, Visit, by_second};
-use crate::stats::{Stats, Totals};
+use crate::run_folder::RunFolderError;
+use crate::stats::{Latency, Operation, Second, Stats, Totals};
 use crate::summary::{EXISTING_SEND, SIGN_UP};
 use crate::timeline::{OperationRow, RoomRow, Row, Timeline};
 
 const TICK: Duration = Duration::from_millis(250);
 /// Points of the little curve in the progress panel.
 const CURVE_POINTS: u32 = 48;
+
+/// What a recorder leaves.
+pub(super) struct Finished {
+    pub(super) rows: Vec<Row>,
+    pub(super) room: Vec<SecondInRoom>,
+    pub(super) watches: Vec<Watch>,
+    pub(super) events: Vec<Event>,
+    pub(super) aborted: bool,
+}
 
 pub(super) struct Recorder {
     stats: Arc<Stats>,
@@ -27,7 +41,6 @@ pub(super) struct Recorder {
     ticks: Interval,
     collected_second: u64,
     proc: Proc,
-    pids: Vec<u32>,
     curve: Vec<f64>,
     planned: Duration,
     codes_before: u64,
@@ -36,10 +49,27 @@ pub(super) struct Recorder {
     /// Turns that had come when they were last shown, and when that was.
     turns_shown: (u64, Instant),
     turns_per_s: f64,
+    journal: Journal,
+    watches: Vec<Watch>,
+    /// Set by the first gate that ends the run.
+    aborted: bool,
+    events: Vec<Event>,
+    /// What was acknowledged and delivered before the run was continued.
+    earlier: (u64, u64),
 }
 
+/// Seconds that are over, with what was recorded in them.
+type Collected = BTreeMap<(u64, Operation), Second>;
+
 impl Recorder {
-    pub(super) fn new(run: &Run, plan: &Plan, stats: Arc<Stats>, calm: Duration, codes_before: u64) -> Self {
+    pub(super) fn new(
+        run: &Run,
+        plan: &Plan,
+        stats: Arc<Stats>,
+        calm: Duration,
+        codes_before: u64,
+        journal: Journal,
+    ) -> Self {
         let mut ticks = interval_at(Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let planned = calm + run.options.surge();
@@ -53,7 +83,6 @@ impl Recorder {
             ticks,
             collected_second: 0,
             proc: Proc::default(),
-            pids: run.target.pids.clone(),
             curve,
             planned,
             codes_before,
@@ -61,9 +90,46 @@ impl Recorder {
             profile: run.options.profile,
             turns_shown: (0, Instant::now()),
             turns_per_s: 0.0,
+            journal,
+            watches: run.rules.iter().cloned().map(Watch::new).collect(),
+            aborted: false,
+            events: Vec::new(),
+            earlier: (0, 0),
         };
-        recorder.sample(run, 0);
+        let from = recorder.now_s();
+        recorder.collected_second = from;
+        if let Some(continued) = &run.options.continued {
+            let last = continued.earlier.rows().last();
+            recorder.earlier = last.map_or((0, 0), |row| (row.acked, row.delivered));
+            for row in continued.earlier.rows() {
+                recorder.timeline.row(row.second).add(row.clone());
+            }
+            recorder.events.extend(continued.earlier.events().iter().cloned());
+            recorder.event(Event {
+                at_s: from as f64,
+                kind: EventKind::Resumed,
+                label: "continued".to_owned(),
+                took_s: None,
+                outcome: String::new(),
+            });
+        }
+        let first = recorder.sample(run, from);
+        recorder.timeline.row(from).add(first);
         recorder
+    }
+
+    fn now_s(&self) -> u64 {
+        (Instant::now() - self.stats.started()).as_secs()
+    }
+
+    /// Whether a gate has ended the run.
+    pub(super) fn is_aborted(&self) -> bool {
+        self.aborted
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        self.journal.event(event.clone());
+        self.events.push(event);
     }
 
     /// Resolves a few times a second. Cancel-safe.
@@ -76,10 +142,8 @@ impl Recorder {
         let now = Instant::now();
         let second = (now - self.stats.started()).as_secs();
         if second > self.collected_second {
-            self.timeline.absorb(self.stats.collect(now));
-            for over in self.collected_second..second {
-                self.sample(run, over);
-            }
+            let collected = self.stats.collect(now);
+            self.keep(run, collected, self.collected_second..second);
             self.collected_second = second;
         }
         self.count_turns(run, now);
@@ -87,54 +151,121 @@ impl Recorder {
         run.progress.show(&snapshot).ok();
     }
 
-    /// The rows, with what `visits` were like in them.
-    pub(super) fn finish(mut self, run: &Run, visits: &[Visit]) -> (Vec<Row>, Vec<SecondInRoom>) {
-        self.timeline.absorb(self.stats.collect_all());
-        self.sample(run, (Instant::now() - self.stats.started()).as_secs());
-        let mut rows = self.timeline.into_rows();
-        let seconds = rows.last().map_or(0, |row| row.second as usize + 1);
-        let room = by_second(visits, seconds);
-        if visits.is_empty() {
-            return (rows, room);
+    /// Keeps what was collected: here, in the folder, and for the gates. `over` are the seconds that are new.
+    fn keep(&mut self, run: &Run, collected: Collected, over: std::ops::Range<u64>) {
+        let mut written: BTreeMap<u64, Row> = BTreeMap::new();
+        for ((second, operation), figures) in &collected {
+            let row = written.entry(*second).or_insert_with(|| Row { second: *second, ..Row::default() });
+            row.operations.insert(operation.0.to_owned(), figures.into());
         }
-        for row in &mut rows {
-            let Some(seen) = room.get(row.second as usize) else { continue };
-            row.room = Some(RoomRow {
-                entered: seen.entered,
-                turns: seen.turns,
-                waiting: seen.waiting,
-                told_s: seen.told_s,
-                waited_s: seen.waited_s,
-                ..row.room.unwrap_or_default()
-            });
+        for second in over.clone() {
+            let sampled = self.sample(run, second);
+            written.entry(second).or_insert_with(|| Row { second, ..Row::default() }).add(sampled);
         }
-        (rows, room)
+        for (second, row) in &written {
+            self.timeline.row(*second).add(row.clone());
+        }
+        self.judge(&collected, over);
+        self.journal.seconds(written.into_values().collect(), collected);
     }
 
-    fn sample(&mut self, run: &Run, second: u64) {
+    fn judge(&mut self, collected: &Collected, over: std::ops::Range<u64>) {
+        if self.watches.is_empty() {
+            return;
+        }
+        for ((second, operation), figures) in collected {
+            let add = |kind: Kind, latency: &mut Latency| match kind {
+                Kind::Response => latency.add(&figures.response),
+                Kind::Service => latency.add(&figures.service),
+                Kind::Lag => latency.add(&figures.lag),
+            };
+            let phase = phase(Duration::from_secs(*second), self.calm, self.planned);
+            let row = OperationRow::from(figures);
+            let seen = Seen { second: *second, phase, operation: operation.0, row: &row, add: &add };
+            self.watches.iter_mut().for_each(|watch| watch.add(&seen));
+        }
+        let mut ended_by = None;
+        for second in over {
+            let phase = phase(Duration::from_secs(second), self.calm, self.planned);
+            for watch in &mut self.watches {
+                if watch.close(second, phase) && !self.aborted {
+                    self.aborted = true;
+                    ended_by = Some((second, watch.rule().text.clone()));
+                }
+            }
+        }
+        if let Some((second, rule)) = ended_by {
+            self.event(Event {
+                at_s: second as f64,
+                kind: EventKind::Aborted,
+                label: "ended by a gate".to_owned(),
+                took_s: None,
+                outcome: rule,
+            });
+        }
+    }
+
+    /// Everything, with what `visits` to the room were like.
+    pub(super) fn finish(mut self, run: &Run, visits: &[Visit]) -> Result<Finished, RunFolderError> {
+        let now = self.now_s();
+        let collected = self.stats.collect_all();
+        self.keep(run, collected, self.collected_second..now + 1);
+        let seconds = self.timeline.last().map_or(0, |row| row.second as usize + 1);
+        let room = by_second(visits, seconds);
+        if !visits.is_empty() {
+            let mut late = Vec::new();
+            for (second, seen) in room.iter().enumerate() {
+                let kept = self.timeline.row(second as u64);
+                kept.room = Some(RoomRow {
+                    entered: seen.entered,
+                    turns: seen.turns,
+                    waiting: seen.waiting,
+                    told_s: seen.told_s,
+                    waited_s: seen.waited_s,
+                    ..kept.room.unwrap_or_default()
+                });
+                late.push(Row { second: second as u64, room: kept.room, ..Row::default() });
+            }
+            self.journal.seconds(late, BTreeMap::new());
+        }
+        self.journal.finish()?;
+        Ok(Finished {
+            rows: self.timeline.into_rows(),
+            room,
+            watches: self.watches,
+            events: self.events,
+            aborted: self.aborted,
+        })
+    }
+
+    /// What is known of a second beside its operations, at its end.
+    fn sample(&mut self, run: &Run, second: u64) -> Row {
         let from = Duration::from_secs(second);
         let in_surge = from.checked_sub(self.calm).filter(|at| *at < self.replay.curve.duration());
         let counts = run.world.ledger.counts();
-        let codes = run.world.phones.arrived() - self.codes_before;
         let room = run.admin.seen().map(|said| RoomRow {
             rate_per_s: said.rate_per_s,
             frozen: said.frozen,
             ..RoomRow::default()
         });
-        let row = self.timeline.row(second);
-        row.phase = phase(from, self.calm, self.planned).to_owned();
-        row.replayed = in_surge.and_then(|at| self.replay.hour_at(at)).map(|hour| hour.utc.clone());
-        row.planned_sign_ups = in_surge
-            .map_or(0.0, |at| self.replay.curve.count_between(at, at + Duration::from_secs(1)))
-            .round();
-        row.codes = codes;
-        row.room = room;
-        row.acked = counts.acked;
-        row.delivered = counts.delivered;
-        // Not on Linux, or the server is gone: the charts leave the gap.
-        row.server = self.proc.processes(&self.pids).ok();
-        row.generator = self.proc.own().ok();
-        row.host = self.proc.host().ok();
+        Row {
+            second,
+            phase: phase(from, self.calm, self.planned).to_owned(),
+            replayed: in_surge.and_then(|at| self.replay.hour_at(at)).map(|hour| hour.utc.clone()),
+            planned_sign_ups: in_surge
+                .map_or(0.0, |at| self.replay.curve.count_between(at, at + Duration::from_secs(1)))
+                .round(),
+            codes: run.world.phones.arrived() - self.codes_before,
+            room,
+            acked: self.earlier.0 + counts.acked,
+            delivered: self.earlier.1 + counts.delivered,
+            // Not on Linux, or the server is gone: the charts leave the gap.
+            server: run.observer.process(),
+            observed: Some(run.observer.observed(second, run.admin.seen().and_then(|said| said.sessions))),
+            generator: self.proc.own().ok(),
+            host: self.proc.host().ok(),
+            ..Row::default()
+        }
     }
 
     /// Over a second and more, because fewer come in a quarter of one than tell anything.
@@ -180,7 +311,11 @@ impl Recorder {
             code_cost: self.code_cost,
             refused: sign_up.refused + existing.refused,
             failed: sign_up.failed + existing.failed,
+            sign_ups_in_flight: in_flight(&sign_up),
+            sends_in_flight: in_flight(&existing),
+            existing_p50_ms: of(EXISTING_SEND.0).and_then(|row| row.response_p50_ms),
             existing_p99_ms: of(EXISTING_SEND.0).and_then(|row| row.response_p99_ms),
+            existing_p999_ms: of(EXISTING_SEND.0).and_then(|row| row.response_p999_ms),
             existing_p99_before_ms: p99(&self.stats.totals_in(EXISTING_SEND, BEFORE)),
             existing_success_ratio: existing.success_ratio(),
             acked: counts.acked,
@@ -188,8 +323,13 @@ impl Recorder {
             on_their_way: counts.lost,
             duplicated: counts.duplicated,
             lag_p99_ms: self.stats.lag().quantile_ms(0.99),
+            gates: self.watches.iter().map(Watch::now).collect(),
         }
     }
+}
+
+fn in_flight(totals: &Totals) -> u64 {
+    totals.offered.saturating_sub(totals.ok + totals.refused + totals.failed + totals.waiting)
 }
 
 fn phase(at: Duration, calm: Duration, planned: Duration) -> &'static str {

@@ -25,6 +25,10 @@ pub(super) async fn pace(run: &mut Run, plan: &Plan) -> Result<(), RunError> {
     if !is_ours(run) {
         return Ok(());
     }
+    // A search is about the service and not about its room, which stays open.
+    if run.options.steady.is_some() {
+        return Ok(());
+    }
     let Some(per_s) = plan.admit_per_s else { return Ok(order(run, "auto").await?) };
     order(run, &format!("{per_s:.3}")).await?;
     run.say(&format!("the waiting room lets in {per_s:.0} newcomers a second"));

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// 4 and 6 are reserved for an abort by a gate and for a lost worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "u8", try_from = "u8")]
 #[repr(u8)]
@@ -13,7 +12,11 @@ pub enum ExitCode {
     /// The target did not answer; nothing ran.
     Unreachable = 2,
     ObjectiveMissed = 3,
+    /// A gate ended the run.
+    Aborted = 4,
     GeneratorOverloaded = 5,
+    /// Some of what should have been merged is missing: a run that was killed, or has not ended.
+    Partial = 6,
     /// A message was lost, repeated or changed.
     Integrity = 7,
     /// By the user, as a shell reports SIGINT; the report is still written.
@@ -45,7 +48,9 @@ impl TryFrom<u8> for ExitCode {
             Self::Usage,
             Self::Unreachable,
             Self::ObjectiveMissed,
+            Self::Aborted,
             Self::GeneratorOverloaded,
+            Self::Partial,
             Self::Integrity,
             Self::Interrupted,
         ];

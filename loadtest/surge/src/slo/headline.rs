@@ -17,7 +17,16 @@ pub fn headline(judgement: &Judgement, still_waiting: u64) -> String {
         Verdict::Interrupted => {
             return "Stopped before the end; what follows covers the part that ran.".to_owned();
         }
-        Verdict::Invalid => return "The load was not sent on time, so this run proves nothing.".to_owned(),
+        Verdict::Invalid => {
+            let missed =
+                judgement.gates.iter().find(|gate| gate.kind == super::Kind::Generator && !gate.pass);
+            let stolen = missed.is_some_and(|gate| gate.figure == figure::GENERATOR_STEAL_RATIO);
+            return match stolen {
+                true => "The host gave this machine's processors to others, so this run proves nothing.",
+                false => "The load was not sent on time, so this run proves nothing.",
+            }
+            .to_owned();
+        }
         Verdict::Fail => {}
     }
     let missed = judgement.gates.iter().find(|gate| !gate.pass && gate.kind != super::Kind::Generator);
@@ -26,7 +35,10 @@ pub fn headline(judgement: &Judgement, still_waiting: u64) -> String {
 
 fn sentence(gate: &GateResult) -> String {
     let Some(observed) = gate.observed else {
-        return format!("Nothing was measured to show that {}.", gate.means);
+        return match gate.unit {
+            Some(_) => format!("Nothing was measured for the gate `{}`.", gate.figure),
+            None => format!("Nothing was measured to show that {}.", gate.means),
+        };
     };
     match gate.figure.as_str() {
         figure::LEDGER_LOST if observed == 1.0 => "One acknowledged message was lost.".to_owned(),
@@ -54,6 +66,7 @@ fn sentence(gate: &GateResult) -> String {
         figure::PUMPING_CODES_SENT => format!("{observed} codes went to a prefix that was pumped."),
         figure::PUMPING_HONEST_REFUSED_RATIO => "Honest people got no codes.".to_owned(),
         figure::SIGN_UP_SUCCESS_RATIO => "Existing users did not notice, but sign-ups failed.".to_owned(),
+        asked if gate.unit.is_some() => format!("The gate `{asked}` was missed."),
         _ => format!("Not so: {}.", gate.means),
     }
 }
@@ -61,7 +74,7 @@ fn sentence(gate: &GateResult) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slo::{Observations, default_gates, judge};
+    use crate::slo::{Ending, Observations, default_gates, judge};
 
     #[test]
     fn the_gravest_fact_makes_the_headline() {
@@ -71,17 +84,17 @@ mod tests {
             .set(figure::LEDGER_DUPLICATED, Some(2.0))
             .set(figure::LEDGER_CORRUPTED, Some(0.0))
             .set(figure::EXISTING_P99_MS, Some(1e6));
-        let judgement = judge(&default_gates(), &figures, false);
+        let judgement = judge(&default_gates(), &figures, Ending::default());
         assert_eq!(headline(&judgement, 0), "2 messages arrived more than once.");
         figures.set(figure::LEDGER_DUPLICATED, Some(0.0)).set(figure::GENERATOR_LAG_P99_MS, Some(0.0));
         assert_eq!(
-            headline(&judge(&default_gates(), &figures, false), 0),
+            headline(&judge(&default_gates(), &figures, Ending::default()), 0),
             "Nothing was measured to show that existing users' sends succeeded during the surge."
         );
     }
     #[test]
     fn who_still_waits_is_told_of_and_is_no_failure() {
-        let judgement = judge(&[], &Observations::default(), false);
+        let judgement = judge(&[], &Observations::default(), Ending::default());
         assert_eq!(judgement.verdict, Verdict::Pass);
         assert_eq!(headline(&judgement, 0), "Existing users did not notice.");
         assert_eq!(

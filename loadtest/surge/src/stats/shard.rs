@@ -50,7 +50,10 @@ pub struct Second {
     pub refused: u64,
     pub failed: u64,
     pub waiting: u64,
+    /// Why operations were refused or failed.
+    pub reasons: BTreeMap<Reason, u64>,
     pub response: Latency,
+    pub service: Latency,
     pub lag: Latency,
 }
 
@@ -61,7 +64,11 @@ impl Second {
         self.refused += other.refused;
         self.failed += other.failed;
         self.waiting += other.waiting;
+        for (reason, count) in &other.reasons {
+            *self.reasons.entry(reason).or_default() += count;
+        }
         self.response.add(&other.response);
+        self.service.add(&other.service);
         self.lag.add(&other.lag);
     }
 }
@@ -129,12 +136,19 @@ impl Shard {
         let second = recorded.second(second);
         match outcome {
             Outcome::Ok => second.ok += 1,
-            Outcome::Refused(_) => second.refused += 1,
-            Outcome::Failed(_) => second.failed += 1,
+            Outcome::Refused(reason) => {
+                second.refused += 1;
+                *second.reasons.entry(reason).or_default() += 1;
+            }
+            Outcome::Failed(reason) => {
+                second.failed += 1;
+                *second.reasons.entry(reason).or_default() += 1;
+            }
             Outcome::StillWaiting => second.waiting += 1,
         }
         if timed {
             second.response.record(response);
+            second.service.record(service);
         }
     }
 

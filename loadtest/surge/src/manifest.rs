@@ -1,0 +1,50 @@
+//! `run.json`: what a run was told, written before its load begins.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::faults::Fault;
+use crate::gates::{Check, ParseError, Rule};
+use crate::summary::{Peak, PhaseSummary, Versions};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub schema_version: u32,
+    pub profile: String,
+    pub seed: u64,
+    pub started_ms: u64,
+    pub started_utc: String,
+    /// Of the part with load.
+    pub planned_s: f64,
+    pub phases: Vec<PhaseSummary>,
+    /// What was found and planned; what was achieved is 0 here.
+    pub peak: Peak,
+    /// With this `--peak-rate` the same load is planned again; `None` when the profile needs none.
+    pub peak_rate: Option<f64>,
+    pub existing_users: u64,
+    pub code_cost: f64,
+    /// Whether the gates that every run has are judged.
+    pub default_gates: bool,
+    pub gates: Vec<Check>,
+    pub faults: Vec<Fault>,
+    /// The command line, without the name of the program.
+    pub arguments: Vec<String>,
+    pub configuration: BTreeMap<String, String>,
+    pub versions: Versions,
+    /// The service that was started for the run. It outlives a load tool that is killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_server_pid: Option<u32>,
+    /// Runs that this one was merged from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged_from: Vec<String>,
+}
+
+impl Manifest {
+    /// # Errors
+    ///
+    /// When a later version wrote one that this one does not know.
+    pub fn rules(&self) -> Result<Vec<Rule>, ParseError> {
+        self.gates.iter().map(|check| Rule::parse(&check.0)).collect()
+    }
+}
