@@ -12,7 +12,8 @@ use crate::manifest::Manifest;
 use crate::recording::Recording;
 use crate::run::{SURGE, generator, server};
 use crate::slo::{
-    Ending, ExitCode, GateResult, Observations, Verdict, default_gates, figure, headline, judge, least_gates, steal_gate,
+    Ending, ExitCode, GateResult, Observations, Verdict, default_gates, figure, headline, judge, least_gates,
+    steal_gate,
 };
 use crate::stats::Latency;
 use crate::summary::{Codes, EXISTING_SEND, Existing, OperationSummary, SCHEMA_VERSION, SIGN_UP, Summary};

@@ -9,8 +9,8 @@ use spillway_types::{Clock, SystemClock};
 
 use crate::cli::RunOptions;
 use crate::run_folder::{RunFolder, RunFolderError};
-use crate::slo::{Ending, 
-    Comparison, ExitCode, Gate, GateResult, Judgement, Kind, Observations, Threshold, Verdict, judge,
+use crate::slo::{
+    Comparison, Ending, ExitCode, Gate, GateResult, Judgement, Kind, Observations, Threshold, Verdict, judge,
 };
 use crate::summary::SCHEMA_VERSION;
 
@@ -96,7 +96,8 @@ fn outcome(people: u32, seed: u64) -> RoomMillion {
     let polls_max = scenario.polls_max;
     let world = World::run(scenario);
     let figures = Figures::of(&world);
-    let Judgement { verdict, exit_code, gates } = judge(&gates(polls_max), &observed(&figures), Ending::default());
+    let Judgement { verdict, exit_code, gates } =
+        judge(&gates(polls_max), &observed(&figures), Ending::default());
     let missed = gates.iter().find(|gate| !gate.pass);
     let headline = missed.map_or_else(
         || "Everybody had a place, in order, and was told the truth.".to_owned(),

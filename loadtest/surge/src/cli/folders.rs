@@ -149,6 +149,8 @@ pub(super) fn continued(folder: &Path) -> Result<(Manifest, Continued), ResumeEr
     if let Some(pid) = manifest.own_server_pid.filter(|pid| is_of(*pid, folder)) {
         return Err(ResumeError::OldServer(pid));
     }
+    // What was half written is cut off, or the next line would be written behind it; and so is a second that is repeated.
+    run.write_recording(&earlier, Timestamp::from_millis(manifest.started_ms))?;
     let continued = Continued {
         folder: folder.to_owned(),
         started: Timestamp::from_millis(manifest.started_ms),
