@@ -2,7 +2,7 @@
 //!
 //! The difference of a figure is compared with how much the figure varies by itself. That is found by the bootstrap: runs of a side, and blocks of
 //! seconds within them, are drawn again and again with replacement, and the figure is computed of each drawing. Blocks, because a slow second is
-//! seldom alone; runs, because two runs of one build differ by more than their seconds do. The interval is widened for few runs, as Student's t is,
+//! seldom alone; runs, because two runs of one build differ by more than their seconds do. The interval is widened for few runs or blocks, as Student's t is,
 //! and for several figures, so that all of them together are wrong in one comparison of twenty. A difference below the noise threshold is none,
 //! however sure it is.
 
@@ -110,7 +110,6 @@ pub(crate) fn difference(
         metric,
         Metric::Count { count: Count::ErrorRate | Count::SuccessRate | Count::RefusedRate, .. }
     );
-    let runs = (a.len(), b.len());
     let (mut a, mut b) = (Resampler::new(metric.clone(), a), Resampler::new(metric.clone(), b));
     let (whole_a, whole_b) = (a.whole(), b.whole());
     let change = |a: Option<f64>, b: Option<f64>| match (a?, b?) {
@@ -133,7 +132,7 @@ pub(crate) fn difference(
     let mut random = resample::random(settings.seed, name);
     let drawn: Vec<f64> =
         (0..settings.draws).filter_map(|_| change(a.draw(&mut random), b.draw(&mut random))).collect();
-    let half = half_width(&drawn, runs, figures, settings);
+    let half = half_width(&drawn, (a.units(), b.units()), figures, settings);
     let noise = if is_share { RATIO_NOISE } else { settings.noise.ln_1p() };
     let (low, high) = (seen - half, seen + half);
     let real = (low > 0.0 || high < 0.0) && seen.abs() > noise;
@@ -157,7 +156,7 @@ fn more_is_worse(metric: &Metric) -> bool {
 }
 
 /// Half of the interval, from the spread of what was drawn.
-fn half_width(drawn: &[f64], runs: (usize, usize), figures: usize, settings: Settings) -> f64 {
+fn half_width(drawn: &[f64], units: (usize, usize), figures: usize, settings: Settings) -> f64 {
     if drawn.len() < 2 {
         return f64::INFINITY;
     }
@@ -167,11 +166,11 @@ fn half_width(drawn: &[f64], runs: (usize, usize), figures: usize, settings: Set
     let tail = (1.0 - settings.confidence) / 2.0 / figures.max(1) as f64;
     let z = normal_quantile(1.0 - tail);
     // Of one run a side nothing is known about how runs differ; the noise threshold stands for it.
-    let freedom = (runs.0 + runs.1).checked_sub(2).filter(|freedom| *freedom > 0);
-    // Drawing R runs of R shows (R − 1) / R of how they vary.
-    let widen = |runs: usize| if runs > 1 { runs as f64 / (runs as f64 - 1.0) } else { 1.0 };
-    let few = widen(runs.0).max(widen(runs.1)).sqrt();
-    few * freedom.map_or(z, |freedom| student_quantile(z, freedom as f64)) * variance.sqrt()
+    let freedom = (units.0 + units.1).saturating_sub(2).max(1);
+    // Drawing N of N shows (N − 1) / N of how they vary.
+    let widen = |units: usize| if units > 1 { units as f64 / (units as f64 - 1.0) } else { 2.0 };
+    let few = widen(units.0).max(widen(units.1)).sqrt();
+    few * student_quantile(z, freedom as f64) * variance.sqrt()
 }
 
 /// Student's quantile from the normal one, by the Cornish-Fisher expansion (Abramowitz and Stegun 26.7.5).
@@ -240,7 +239,7 @@ mod tests {
         let mut mood = 0.0;
         (0..40)
             .map(|_| {
-                mood = 0.7 * mood + 0.05 * normal(random);
+                mood = 0.5 * mood + 0.05 * normal(random);
                 let mut latency = Latency::default();
                 for _ in 0..100 {
                     let ms = 10.0 * slower * (mood + 0.5 * normal(random)).exp();

@@ -300,7 +300,7 @@ mod tests {
         // Killed while it wrote the last row: its histograms are there already.
         let text = fs::read_to_string(&rows).unwrap();
         let cut = text.trim_end().rfind('\n').unwrap() + 20;
-        fs::write(&rows, &text[..cut]).unwrap();
+        fs::write(&rows, text.get(..cut).unwrap()).unwrap();
         let recording = Recording::read(folder.path()).unwrap();
         assert_eq!((recording.last_second(), recording.rows().len()), (Some(1), 2));
         let figures = recording.figures("send", |_| true);
@@ -310,7 +310,7 @@ mod tests {
         // Killed while it wrote histograms.
         write(folder.path(), &[]);
         let text = fs::read_to_string(&log).unwrap();
-        fs::write(&log, &text[..text.len() - 10]).unwrap();
+        fs::write(&log, text.get(..text.len() - 10).unwrap()).unwrap();
         assert_eq!(Recording::read(folder.path()).unwrap().last_second(), Some(1));
         // Damage in the middle is not the end of a run.
         let damaged = text.replacen("Tag=send.response,0.000", "Tag=send.response,x", 1);

@@ -166,7 +166,7 @@ async fn trial(
         steady: Some(steady),
         ..options.run.clone()
     };
-    let (summary, folder) = run::measure(&run).await?;
+    let (summary, folder) = Box::pin(run::measure(&run)).await?;
     let recording = folder.recording()?;
     let figures = recording.figures(operation(options), |row| row.phase == SURGE);
     let in_time = match limit {

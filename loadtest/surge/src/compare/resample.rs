@@ -9,7 +9,7 @@ use super::Second;
 use crate::gates::{Count, Metric, Statistic};
 
 /// Seconds that are drawn together. A pause of a collector, a sync or a compaction lasts a few.
-const BLOCK_S: usize = 4;
+const BLOCK_S: usize = 8;
 
 /// The runs of one side, ready to be drawn from.
 pub(super) struct Resampler {
@@ -59,6 +59,14 @@ impl Resampler {
         let runs = runs.into_iter().filter(|run: &Vec<Indexed>| !run.is_empty()).collect();
         let counts = vec![0; values.len()];
         Self { metric, values, runs, counts }
+    }
+
+    /// How many independent things are drawn: runs, or blocks where there is one run.
+    pub(super) fn units(&self) -> usize {
+        match self.runs.as_slice() {
+            [run] => run.len() / BLOCK_S,
+            runs => runs.len(),
+        }
     }
 
     /// The figure of everything, once.

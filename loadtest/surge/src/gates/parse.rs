@@ -233,7 +233,10 @@ fn quantile(text: &str) -> Option<f64> {
         return None;
     }
     let percent: f64 = match digits.len() {
-        3.. if !digits.contains('.') => format!("{}.{}", digits.get(..2)?, digits.get(2..)?).parse().ok()?,
+        // p999 is short for p99.9; p100 is no percentile.
+        3.. if digits.starts_with('9') && !digits.contains('.') => {
+            format!("{}.{}", digits.get(..2)?, digits.get(2..)?).parse().ok()?
+        }
         _ => digits.parse().ok()?,
     };
     (percent > 0.0 && percent < 100.0).then_some(percent / 100.0)
@@ -287,14 +290,14 @@ fn seconds(scanner: &Scanner<'_>, text: &str, at: Range<usize>) -> Result<u64, P
     }
 }
 
-/// `; did you mean `send`?`, if one of them is like it.
+/// ` (did you mean `send`?)`, if one of them is like it.
 pub(super) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     known
         .into_iter()
         .map(|name| (strsim::jaro_winkler(word, name), name))
         .filter(|(alike, _)| *alike >= ALIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map_or_else(String::new, |(_, name)| format!(", did you mean `{name}`?"))
+        .map_or_else(String::new, |(_, name)| format!(" (did you mean `{name}`?)"))
 }
 
 #[cfg(test)]
@@ -324,7 +327,8 @@ mod tests {
         assert_eq!(value("server.memory_per_session < 64KiB"), 65_536.0);
         assert_eq!(value("signup.rate >= 1_000/s"), 1_000.0);
         let quantile = |text| super::quantile(text);
-        assert_eq!([quantile("p50"), quantile("p99.9"), quantile("p100")], [Some(0.5), Some(0.999), None]);
+        assert_eq!([quantile("p50"), quantile("p100"), quantile("p0")], [Some(0.5), None, None]);
+        assert!((quantile("p99.9").unwrap() - 0.999).abs() < 1e-12);
         assert!((quantile("p999").unwrap() - 0.999).abs() < 1e-12);
     }
 
@@ -332,7 +336,7 @@ mod tests {
     fn errors_point_at_what_is_wrong_and_suggest_what_was_meant() {
         let of = |text: &str| super::rule(text).unwrap_err().to_string();
         let error = of("sned.response.p99 < 250ms");
-        assert!(error.starts_with("no operation is called `sned`, did you mean `send`?"), "{error}");
+        assert!(error.starts_with("no operation is called `sned` (did you mean `send`?)"), "{error}");
         assert!(error.ends_with("  sned.response.p99 < 250ms\n  ^^^^"), "{error}");
         let error = of("send.respnse.p99 < 250ms");
         assert!(error.contains("did you mean `response`?") && error.ends_with("       ^^^^^^^"), "{error}");
@@ -348,7 +352,7 @@ mod tests {
         ] {
             let error = super::rule(text).unwrap_err();
             assert!(error.message.contains(says), "{text}: {error}");
-            assert_eq!(&text[error.at.clone()], mark, "{text}: {error}");
+            assert_eq!(text.get(error.at.clone()).unwrap(), mark, "{text}: {error}");
         }
     }
 
