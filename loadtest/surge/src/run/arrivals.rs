@@ -1,5 +1,6 @@
 //! The measured part: calm, surge, and the time in which what is on its way arrives.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -10,22 +11,23 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::recorder::Recorder;
-use super::{BEFORE, Plan, QUIET_MAX, Run, RunError, SETTLE_MAX, SETTLING, SURGE, brownout, probe};
+use super::{AFTER, BEFORE, Plan, QUIET_MAX, Run, RunError, SETTLE_MAX, SETTLING, SURGE, brownout};
 use crate::curve::Curve;
+use crate::load::{FAN_OUT, Op, Work};
+use crate::offer::{OfferError, of_trace as of_trace_options};
 use crate::pacer::{Due, Pacer};
 use crate::profile::{Comer, Profile, comer};
 use crate::room::{Room, SecondInRoom, Visit};
-use crate::schedule::{Arrivals, Schedule, merge};
+use crate::schedule::{Arrival, Arrivals, Schedule, merge};
 use crate::stats::{Phase, Stats};
 use crate::timeline::Row;
-use crate::workload::{ExistingUser, Newcomer, Stage, pump};
+use crate::trace;
+use crate::workload::{ExistingUser, Newcomer, Order, Stage, away, pump};
 
-/// Who is due.
-#[derive(Clone, Copy, Debug)]
-enum Who {
-    Existing,
-    Newcomer,
-}
+type Planned = Box<dyn Iterator<Item = Arrival<Work>> + Send>;
+
+/// After answers were late, what is still on its way belongs to that time.
+const RECOVERING: Duration = Duration::from_secs(5);
 
 /// What the measured part left.
 pub(super) struct Measured {
@@ -47,10 +49,9 @@ pub(super) async fn replay(
     people: &Arc<[ExistingUser]>,
 ) -> Result<Measured, RunError> {
     let calm = Duration::from_secs(run.options.calm);
-    let surge_ends = calm + run.options.surge();
+    let surge_ends = calm + plan.load.duration();
     let started = Instant::now();
-    let phases = [(BEFORE, Duration::ZERO), (SURGE, calm), (SETTLING, surge_ends)];
-    let stats = Stats::new(started, phases.map(|(name, from)| Phase { name, from }).to_vec());
+    let stats = Stats::new(started, phases(plan, calm));
     run.world.stats.store(stats.clone());
     run.world.room.store(Room::new(started));
     let codes_before = run.world.phones.arrived();
@@ -58,17 +59,11 @@ pub(super) async fn replay(
         brownout::begin(run, brownout, started + calm)?;
     }
 
-    let sends = Curve::constant(run.options.sends, surge_ends)?;
-    let newcomers = plan.replay.curve.after(calm);
-    let newcomers_come = match run.options.profile {
-        // As many numbers as there are to pump, and not as many as chance has it.
-        Profile::Pumping => Arrivals::Uniform,
-        _ => Arrivals::Poisson,
-    };
-    let schedule = merge([
-        Schedule::new(Who::Existing, Arc::new(sends), Arrivals::Poisson, run.seed),
-        Schedule::new(Who::Newcomer, Arc::new(newcomers), newcomers_come, run.seed ^ 1),
-    ]);
+    if let Some(lateness) = &run.lateness {
+        let slow = plan.load.behaviour.after(calm).slow;
+        run.tasks.spawn(lateness.clone().follow(slow, started));
+    }
+    let schedule = planned(run, plan, calm, surge_ends)?;
     let mut pacer = Pacer::start(started, schedule).map_err(RunError::Thread)?;
     let mut recorder = Recorder::new(run, plan, stats.clone(), calm, codes_before);
     let mut journeys = JoinSet::new();
@@ -95,29 +90,145 @@ pub(super) async fn replay(
     Ok(Measured { stats, rows, visits, room, codes, length, interrupted: run.is_interrupted() })
 }
 
-fn start(run: &Run, people: &Arc<[ExistingUser]>, journeys: &mut JoinSet<bool>, due: Due<Who>) {
+fn phases(plan: &Plan, calm: Duration) -> Vec<Phase> {
+    let recovered = plan.load.behaviour.slow.iter().map(|slow| calm + slow.to + RECOVERING).max();
+    let mut phases = vec![(BEFORE, Duration::ZERO), (SURGE, calm)];
+    phases.extend(recovered.map(|from| (AFTER, from)));
+    phases.push((SETTLING, calm + plan.load.duration()));
+    phases.into_iter().map(|(name, from)| Phase { name, from }).collect()
+}
+
+/// The load after the calm, in which existing users do what they always do.
+fn planned(run: &Run, plan: &Plan, calm: Duration, ends: Duration) -> Result<Planned, RunError> {
+    let how = Arrivals::from(run.options.load.within);
+    let stream = |op, curve: Curve, how, seed| Schedule::new(Work::of(op), Arc::new(curve), how, seed);
+    let background = Curve::constant(run.options.sends, calm)?;
+    if let Some(path) = &run.options.load.trace {
+        let mut background = background;
+        // A trace that has messages has all of them.
+        if plan.sends_in_background {
+            background = Curve::constant(run.options.sends, ends)?;
+        }
+        let background: Planned = Box::new(stream(Op::Send, background, how, run.seed));
+        let replay: Planned = Box::new(of_trace(run, path, calm)?);
+        return Ok(Box::new(merge([background, replay])));
+    }
+    let mut schedules = Vec::new();
+    for (op, curve) in plan.load.curves() {
+        let (curve, how) = match op {
+            Op::Send => (background.clone().then(curve), how),
+            // As many numbers as there are to pump, and not as many as chance has it.
+            Op::SignUp if run.options.profile == Profile::Pumping => (curve.after(calm), Arrivals::Uniform),
+            // Everybody once, and not as chance has it.
+            Op::Reconnect | Op::Wake => (curve.after(calm), Arrivals::Uniform),
+            _ => (curve.after(calm), how),
+        };
+        let seed = if op == Op::SignUp { run.seed ^ 1 } else { run.seed.wrapping_add(op as u64) };
+        schedules.push(stream(op, curve, how, seed));
+    }
+    Ok(Box::new(merge(schedules)))
+}
+
+/// Of a file that was read before the run. Should it be another one by now, what can be read of it is played.
+fn of_trace(
+    run: &Run,
+    path: &Path,
+    calm: Duration,
+) -> Result<impl Iterator<Item = Arrival<Work>> + Send + use<>, RunError> {
+    let replay = trace::Replay::open(path, of_trace_options(&run.options)).map_err(OfferError::from)?;
+    Ok(replay.map_while(move |arrival| match arrival {
+        Ok(arrival) => Some(Arrival { at: arrival.at + calm, ..arrival }),
+        Err(error) => {
+            tracing::error!(error = %anyhow::Error::new(error), "the trace ends here");
+            None
+        }
+    }))
+}
+
+fn start(run: &Run, people: &Arc<[ExistingUser]>, journeys: &mut JoinSet<bool>, due: Due<Work>) {
     let world = run.world.clone();
-    match due.stream {
-        Who::Newcomer if run.options.profile == Profile::Pumping => match comer(due.index) {
+    let work = due.stream;
+    match work.op {
+        Op::SignUp if run.options.profile == Profile::Pumping => match comer(due.index) {
             Comer::Honest => newcomer(run, journeys, due),
             Comer::Pumper(number) => drop(journeys.spawn(pump(world, number, due.planned))),
             Comer::Nobody => {}
         },
-        Who::Newcomer => newcomer(run, journeys, due),
-        Who::Existing => {
-            let (from, to) = pair(run.seed, due.index, people.len());
+        Op::SignUp => newcomer(run, journeys, due),
+        Op::Send => {
+            let (from, to) = who(run, people, &due);
             let people = people.clone();
             journeys.spawn(async move {
-                people[from].send_to(&world, &people[to], due.planned).await;
+                people[from].send_to(&world, &people[to], due.planned, work.bytes).await;
                 true
             });
+        }
+        Op::FanOut => {
+            let (from, to) = who(run, people, &due);
+            for n in 0..FAN_OUT.min(people.len() - 1) {
+                // Others one after the other from the first, and never the writer.
+                let to = (from + 1 + (to + people.len() - from - 1 + n) % (people.len() - 1)) % people.len();
+                let (world, people) = (world.clone(), people.clone());
+                journeys.spawn(async move {
+                    people[from].send_to(&world, &people[to], due.planned, work.bytes).await;
+                    true
+                });
+            }
+        }
+        Op::Discover => {
+            let user = people[who(run, people, &due).0].clone();
+            journeys.spawn(async move {
+                user.discover(&world, due.planned).await;
+                true
+            });
+        }
+        Op::Reconnect => {
+            let user = work.user.unwrap_or_else(|| shuffled(run.seed, due.index, people.len() as u64));
+            people[user as usize % people.len()].order(Order::Lose { away: Duration::ZERO });
+        }
+        Op::Flap => {
+            let few = (people.len() as f64 * world.behaviour.flapping_share).ceil().max(2.0) as u64;
+            let user =
+                work.user.unwrap_or_else(|| shuffled(run.seed, due.index, few.min(people.len() as u64)));
+            people[user as usize % people.len()].order(Order::Lose { away: away(&world) });
+        }
+        Op::Wake => {
+            // The last ones are offline at first: see `people`.
+            let user = work.user.unwrap_or(people.len() as u64 - 1 - due.index % people.len() as u64);
+            people[user as usize % people.len()].order(Order::Come);
         }
     }
 }
 
-fn newcomer(run: &Run, journeys: &mut JoinSet<bool>, due: Due<Who>) {
+/// Who acts and with whom: as recorded, else as drawn. Nobody who is offline acts if somebody else can.
+fn who(run: &Run, people: &[ExistingUser], due: &Due<Work>) -> (usize, usize) {
+    let (drawn_from, drawn_to) = pair(run.seed, due.index, people.len());
+    let recorded = |index: Option<u64>| index.map(|index| (index % people.len() as u64) as usize);
+    let from = recorded(due.stream.user).unwrap_or_else(|| {
+        let online = (0..people.len()).map(|n| (drawn_from + n) % people.len());
+        online.into_iter().find(|n| people[*n].is_online()).unwrap_or(drawn_from)
+    });
+    let to = recorded(due.stream.peer).unwrap_or(drawn_to);
+    (from, if to == from { (from + 1) % people.len() } else { to })
+}
+
+/// The `n`th of a random order of `count` people, and again from its beginning when all had their turn: multiplication with a number that has no
+/// factor in common is a permutation.
+fn shuffled(seed: u64, n: u64, count: u64) -> u64 {
+    let mut step = (count as f64 * 0.618) as u64 | 1;
+    while greatest_common_divisor(step, count) != 1 {
+        step += 2;
+    }
+    (seed % count + n % count * (step % count)) % count
+}
+
+const fn greatest_common_divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+fn newcomer(run: &Run, journeys: &mut JoinSet<bool>, due: Due<Work>) {
     let world = run.world.clone();
-    let index = run.options.existing + probe::INDICES + due.index as u32;
+    let index = run.world.newcomers_from + due.index as u32;
     let newcomer = Newcomer { index, planned: due.planned, linger: world.habits.linger };
     journeys.spawn(newcomer.travel(world));
 }
@@ -159,6 +270,16 @@ async fn settle(run: &mut Run, recorder: &mut Recorder, journeys: &mut JoinSet<b
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everybody_has_a_turn_before_anybody_has_two() {
+        for count in [2, 3, 10, 300, 20_000] {
+            for round in 0..2 {
+                let turns = (0..count).map(|n| shuffled(7, round * count + n, count));
+                assert_eq!(turns.collect::<std::collections::HashSet<_>>().len() as u64, count);
+            }
+        }
+    }
 
     #[test]
     fn nobody_writes_to_themselves() {

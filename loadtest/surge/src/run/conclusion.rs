@@ -7,7 +7,8 @@ use std::time::Duration;
 use spillway_api::Reason;
 
 use super::arrivals::Measured;
-use super::{BEFORE, Plan, Run, SURGE, brownout};
+use super::{AFTER, BEFORE, Plan, Run, SURGE, brownout, gates, what_is_played};
+use crate::load::Op;
 use crate::profile::{PUMPED_PREFIX, Profile};
 use crate::room::RoomFigures;
 use crate::run_folder::RunFolder;
@@ -22,14 +23,14 @@ use crate::summary::{
 };
 use crate::timeline::Row;
 use crate::utc;
-use crate::workload::{CHECK_CODE, DELIVER, FINISH_SIGN_UP, PUMP, RECEIVE_CODE};
+use crate::workload::{BACK, BACKLOG, CHECK_CODE, DELIVER, FINISH_SIGN_UP, PUMP, RECEIVE_CODE};
 
 /// Waits that are compared with what was told are judged when there are so many.
 const ESTIMATES_LEAST: u64 = 100;
 
 pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, Vec<Row>) {
     let counts = run.world.ledger.counts();
-    let existing = existing(run, &measured.stats);
+    let existing = existing(run, plan, &measured.stats);
     let lag_p99_ms = measured.stats.lag().quantile_ms(0.99);
     let room = room(&measured);
     let codes = codes(run, &measured);
@@ -44,7 +45,8 @@ pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, 
         .set(figure::SIGN_UP_SUCCESS_RATIO, measured.stats.totals_in(SIGN_UP, SURGE).success_ratio())
         .set(figure::GENERATOR_LAG_P99_MS, lag_p99_ms)
         .set(figure::CODES_PER_ACCOUNT, codes.per_account);
-    let mut gates = default_gates();
+    gates::observe(&mut observed, &measured.stats, &run.world);
+    let mut gates = gates::for_load(default_gates(), &plan.load);
     if let Some(room) = &room {
         observe_room(&mut observed, room);
         gates.extend(room_gates(judgeable(room)));
@@ -64,7 +66,7 @@ pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, 
         verdict: judgement.verdict,
         exit_code: judgement.exit_code,
         headline: headline(&judgement, room.as_ref().map_or(0, |room| room.still_waiting)),
-        profile: run.options.profile.name().to_owned(),
+        profile: profile_name(run),
         seed: run.seed,
         started_utc: utc::rfc3339(run.started),
         duration_s: length.as_secs_f64(),
@@ -170,7 +172,7 @@ fn of_profile(run: &Run, plan: &Plan, measured: &Measured, observed: &mut Observ
                 .set(figure::PUMPING_ANSWERED_RATIO, stats.totals(PUMP).success_ratio());
             pumping_gates()
         }
-        Profile::Signal2021 | Profile::RoomMillion => Vec::new(),
+        Profile::Signal2021 | Profile::RoomMillion | Profile::Load(_) => Vec::new(),
     }
 }
 
@@ -215,8 +217,17 @@ pub(super) fn print(summary: &Summary, folder: &RunFolder) {
     println!("\n{verdict}: {}", summary.headline);
 }
 
-fn existing(run: &Run, stats: &Stats) -> Existing {
-    let (before, surge) = (stats.totals_in(EXISTING_SEND, BEFORE), stats.totals_in(EXISTING_SEND, SURGE));
+fn profile_name(run: &Run) -> String {
+    match run.options.load.trace {
+        Some(_) => what_is_played(&run.options),
+        None => run.options.profile.name().to_owned(),
+    }
+}
+
+fn existing(run: &Run, plan: &Plan, stats: &Stats) -> Existing {
+    // Late answers are late; whether the service comes back is the question then.
+    let judged = if plan.load.behaviour.slow.is_empty() { SURGE } else { AFTER };
+    let (before, surge) = (stats.totals_in(EXISTING_SEND, BEFORE), stats.totals_in(EXISTING_SEND, judged));
     Existing {
         users: u64::from(run.options.existing),
         send_success_ratio: surge.success_ratio(),
@@ -242,7 +253,7 @@ fn peak(run: &Run, plan: &Plan, rows: &[Row]) -> Peak {
     let completed = |row: &Row| row.operations.get(SIGN_UP.0).map_or(0, |operation| operation.ok);
     Peak {
         probed_sign_ups_per_s: plan.probed_per_s,
-        share_of_probed: plan.probed_per_s.map(|_| run.options.peak),
+        share_of_probed: plan.probed_per_s.map(|_| run.options.peak_share()),
         planned_sign_ups_per_s: plan.peak_per_s,
         achieved_sign_ups_per_s: rows.iter().map(completed).max().unwrap_or(0) as f64,
     }
@@ -268,7 +279,7 @@ fn server(operations: &BTreeMap<String, OperationSummary>, rows: &[Row]) -> Serv
     let cpu_us = samples().next().zip(samples().next_back()).map(|(from, to)| to.cpu_us - from.cpu_us);
     // The steps of a sign-up are its operations; the sign-up as a whole would count them twice, and the wait for a
     // code and the arrival of a message are not asked of the server.
-    let whole = [SIGN_UP, FINISH_SIGN_UP, PUMP, RECEIVE_CODE, DELIVER];
+    let whole = [SIGN_UP, FINISH_SIGN_UP, PUMP, RECEIVE_CODE, DELIVER, BACK, BACKLOG];
     let ok: u64 = operations
         .iter()
         .filter(|(name, _)| whole.iter().all(|operation| operation.0 != name.as_str()))
@@ -283,18 +294,21 @@ fn server(operations: &BTreeMap<String, OperationSummary>, rows: &[Row]) -> Serv
 fn configuration(run: &Run, plan: &Plan) -> BTreeMap<String, String> {
     let options = &run.options;
     let habits = &run.world.habits;
-    let peak = match (options.profile, options.peak_rate) {
+    let peak = match (&options.profile, options.peak_rate) {
+        _ if plan.load.curve(Op::SignUp).is_none() => "nobody new comes".to_owned(),
         (Profile::Pumping, _) => format!("{:.1} a second, all the time", plan.peak_per_s),
         (_, Some(rate)) => format!("{rate} sign-ups a second"),
-        (_, None) => format!("{} of the probed capacity", options.peak),
-    };
-    let duration = match options.profile {
-        Profile::Signal2021 => {
-            format!("January 2021 in {} s, after {} s of calm", options.seconds, options.calm)
+        (_, None) if plan.probed_per_s.is_some() => {
+            format!("{} of the probed capacity", options.peak_share())
         }
-        _ => format!("{} s, after {} s of calm", options.seconds, options.calm),
+        (_, None) => format!("{:.1} sign-ups a second", plan.peak_per_s),
     };
-    let curve = match (options.profile, plan.brownout) {
+    let seconds = plan.load.duration().as_secs_f64();
+    let what = what_is_played(options);
+    let duration = format!("{what} in {seconds:.0} s, after {} s of calm", options.calm);
+    let curve = match (&options.profile, plan.brownout) {
+        _ if options.load.trace.is_some() => "of the trace".to_owned(),
+        (Profile::Load(expression), _) => expression.text().to_owned(),
         (Profile::Pumping, _) => {
             format!("evenly, numbers {PUMPED_PREFIX}0000 and on, every twentieth is honest")
         }
@@ -326,7 +340,12 @@ fn configuration(run: &Run, plan: &Plan) -> BTreeMap<String, String> {
             ),
         ),
         ("payload", format!("{} bytes", habits.content_bytes)),
-        ("arrivals", "poisson".to_owned()),
+        ("arrivals", format!("{:?}", options.load.within).to_lowercase()),
+        ("behaviour", plan.load.behaviour.words().join("; ")),
+        (
+            "attempts",
+            gates::amplification(&run.world).map_or("none".to_owned(), |times| format!("{times:.3} for each call")),
+        ),
         ("connections", "one for each person".to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value))

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use super::{BEFORE, Plan, Run, SETTLING, SURGE};
+use super::{BEFORE, Plan, Run, SETTLING, SURGE, what_is_played};
 use crate::curve::Replay;
 use crate::observe::Proc;
-use crate::profile::Profile;
 use crate::progress::{InRoom, Snapshot};
 use crate::room::{SecondInRoom, Visit, by_second};
 use crate::stats::{Stats, Totals};
@@ -32,7 +31,7 @@ pub(super) struct Recorder {
     planned: Duration,
     codes_before: u64,
     code_cost: f64,
-    profile: Profile,
+    profile: String,
     /// Turns that had come when they were last shown, and when that was.
     turns_shown: (u64, Instant),
     turns_per_s: f64,
@@ -42,7 +41,7 @@ impl Recorder {
     pub(super) fn new(run: &Run, plan: &Plan, stats: Arc<Stats>, calm: Duration, codes_before: u64) -> Self {
         let mut ticks = interval_at(Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let planned = calm + run.options.surge();
+        let planned = calm + plan.load.duration();
         let whole = plan.replay.curve.after(calm);
         let curve = (0..CURVE_POINTS).map(|point| whole.rate_at(planned * point / CURVE_POINTS)).collect();
         let mut recorder = Self {
@@ -58,7 +57,7 @@ impl Recorder {
             planned,
             codes_before,
             code_cost: run.options.code_cost,
-            profile: run.options.profile,
+            profile: what_is_played(&run.options),
             turns_shown: (0, Instant::now()),
             turns_per_s: 0.0,
         };
@@ -167,7 +166,7 @@ impl Recorder {
         let of = |operation: &str| last.and_then(|row| row.operations.get(operation));
         let (sign_up, existing) = (self.stats.totals(SIGN_UP), self.stats.totals(EXISTING_SEND));
         Snapshot {
-            profile: self.profile.name().to_owned(),
+            profile: self.profile.clone(),
             phase: phase(elapsed, self.calm, self.planned).to_owned(),
             elapsed,
             planned: self.planned,

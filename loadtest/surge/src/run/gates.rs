@@ -1,0 +1,86 @@
+//! Gates of what a load has in it.
+
+use crate::load::{Load, Op};
+use crate::slo::{Comparison, Gate, Kind, Observations, Threshold, figure};
+use crate::stats::Stats;
+use crate::workload::{BACK, RECONNECT, World};
+
+pub(super) const BACK_P99_MS: &str = "back_online.p99_ms";
+pub(super) const BACK_COUNT: &str = "back_online.ok";
+pub(super) const AMPLIFICATION: &str = "retries.amplification";
+
+/// The bar for ten thousand streams that are lost at once is 10 s until 99 % are back (EMQX takes 16,000 to 20,000 connections a second).
+const BACK_WITHIN_MS: f64 = 10_000.0;
+/// With the client's budget a call costs 1.1 attempts in the long run, and five more at any time; people who send again come on top.
+const AMPLIFICATION_MAX: f64 = 4.0;
+
+/// Those of `gates` that this load can be judged by, and its own.
+pub(super) fn for_load(gates: Vec<Gate>, load: &Load) -> Vec<Gate> {
+    let has = |op| load.curve(op).is_some_and(|curve| curve.total() > 0.0);
+    let mut gates: Vec<_> = gates
+        .into_iter()
+        .filter(|gate| gate.figure != figure::SIGN_UP_SUCCESS_RATIO || has(Op::SignUp))
+        .collect();
+    let objective = |figure, comparison, threshold, means| Gate {
+        figure,
+        kind: Kind::Objective,
+        comparison,
+        threshold: Threshold::Fixed(threshold),
+        means,
+    };
+    if has(Op::Reconnect) || has(Op::Flap) || has(Op::Wake) {
+        gates.push(objective(
+            BACK_P99_MS,
+            Comparison::AtMost,
+            BACK_WITHIN_MS,
+            "who lost the connection, or came, was online within ten seconds",
+        ));
+        gates.push(objective(BACK_COUNT, Comparison::AtLeast, 1.0, "somebody came back"));
+    }
+    if load.behaviour.send_patience.is_some() {
+        gates.push(objective(
+            AMPLIFICATION,
+            Comparison::AtMost,
+            AMPLIFICATION_MAX,
+            "what was asked again did not multiply the load",
+        ));
+    }
+    gates
+}
+
+pub(super) fn observe(observed: &mut Observations, stats: &Stats, world: &World) {
+    let back = stats.totals(BACK);
+    observed
+        .set(BACK_P99_MS, back.response.quantile_ms(0.99))
+        .set(BACK_COUNT, (back.ok > 0 || stats.totals(RECONNECT).offered > 0).then_some(back.ok as f64))
+        .set(AMPLIFICATION, amplification(world));
+}
+
+/// Attempts over what people wanted to be done.
+pub(super) fn amplification(world: &World) -> Option<f64> {
+    let again = world.sent_again.load(std::sync::atomic::Ordering::Relaxed);
+    let wanted = world.meter.first_attempts().checked_sub(again).filter(|wanted| *wanted > 0)?;
+    Some(world.meter.attempts() as f64 / wanted as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::curve::Curve;
+    use crate::slo::default_gates;
+
+    #[test]
+    fn a_load_is_judged_by_what_is_in_it() {
+        let curve = || Curve::constant(1.0, Duration::from_secs(1)).unwrap();
+        let figures =
+            |load: &Load| for_load(default_gates(), load).iter().map(|gate| gate.figure).collect::<Vec<_>>();
+        let sends = figures(&Load::one(Op::Send, curve()));
+        assert!(!sends.contains(&figure::SIGN_UP_SUCCESS_RATIO) && !sends.contains(&BACK_P99_MS));
+        let both = figures(&Load::one(Op::SignUp, curve()).plus(&Load::one(Op::Wake, curve())));
+        assert!(both.contains(&figure::SIGN_UP_SUCCESS_RATIO) && both.contains(&BACK_P99_MS));
+        let none = Curve::constant(0.0, Duration::from_secs(1)).unwrap();
+        assert!(!figures(&Load::one(Op::Reconnect, none)).contains(&BACK_P99_MS));
+    }
+}
