@@ -51,7 +51,7 @@ enum Command {
     /// List the profiles, or show one
     Profiles(profiles::ProfilesOptions),
     /// Make traces, and look at them
-    Trace(trace::TraceOptions),
+    Trace(Box<trace::TraceOptions>),
     /// Write the report of an earlier run again
     Report {
         /// The run's folder

@@ -12,8 +12,8 @@ mod recorder;
 mod room;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -261,6 +261,7 @@ impl Run {
             stage: watch::Sender::new(Stage::Running),
             meter,
             sent_again: AtomicU64::new(0),
+            asked_until_recovery: OnceLock::new(),
             sending: AtomicUsize::new(0),
             finishing: AtomicUsize::new(0),
         };

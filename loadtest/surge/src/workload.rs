@@ -13,8 +13,8 @@ mod pumper;
 mod receive;
 mod sending;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -121,6 +121,8 @@ pub struct World {
     pub meter: Meter,
     /// Messages that people sent again, each of which the meter takes for a first attempt.
     pub sent_again: AtomicU64,
+    /// What people had wanted, and how often it had been asked for, when answers that were late on purpose were in time again.
+    pub asked_until_recovery: OnceLock<(u64, u64)>,
     /// Sends that have not been answered.
     pub sending: AtomicUsize,
     /// Sign-ups under way of those whose turn has come.

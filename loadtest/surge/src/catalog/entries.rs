@@ -212,6 +212,8 @@ pub static ENTRIES: [Entry; 23] = [
         parameters: &[
             parameter("share", Share(0.3), "of those offline who come"),
             parameter("within", time(60), "in which they come"),
+            parameter("before", time(10), "calm before it"),
+            parameter("after", time(20), "calm after it"),
             parameter("offline", Share(0.5), "of all who are offline at first"),
         ],
         share_of_capacity: ASIDE,

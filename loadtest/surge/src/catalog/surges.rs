@@ -84,9 +84,10 @@ pub(super) fn midnight(values: &Values<'_>, rates: &BaseRates) -> Made {
 
 pub(super) fn broadcast(values: &Values<'_>, rates: &BaseRates) -> Made {
     let (share, within) = (values.number("share"), values.time("within"));
-    let wakes = Curve::constant(0.0, seconds(10))?
+    let (before, after) = (values.time("before"), values.time("after"));
+    let wakes = Curve::constant(0.0, before)?
         .then_step(share / within.as_secs_f64() * rates.offline, within)?
-        .lasting(seconds(30) + within);
+        .lasting(before + within + after);
     let behaviour = Behaviour { offline_share: values.number("offline"), ..Behaviour::default() };
     Ok(Load::one(Op::Wake, wakes).with(behaviour))
 }

@@ -19,15 +19,16 @@ fn playable() -> impl Iterator<Item = &'static Entry> {
     ENTRIES.iter().filter(|entry| !entry.is_scene())
 }
 
-/// Every profile as text: multiples of the base rates at 25 moments.
+/// Every profile as text: multiples of the base rates in 25 equal parts of its time.
 fn drawn() -> String {
     let mut text = String::new();
     for entry in playable() {
         let load = load(entry);
         writeln!(text, "{} {}", entry.name, in_words(load.duration())).unwrap();
         for (op, curve) in load.curves() {
-            let at = |n: u32| load.duration() * n / 25 + load.duration() / 50;
-            let rates: Vec<_> = (0..25).map(|n| format!("{:.3}", curve.rate_at(at(n)))).collect();
+            let part = load.duration() / 25;
+            let mean = |n: u32| curve.count_between(part * n, part * (n + 1)) / part.as_secs_f64();
+            let rates: Vec<_> = (0..25).map(|n| format!("{:.3}", mean(n))).collect();
             writeln!(text, "  {op}: total {:.2}, peak {:.3}", curve.total(), curve.peak_per_s()).unwrap();
             writeln!(text, "    {}", rates.join(" ")).unwrap();
         }

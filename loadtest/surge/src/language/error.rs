@@ -42,7 +42,7 @@ pub(crate) fn meant<'a>(written: &str, known: impl IntoIterator<Item = &'a str>)
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(&written, name), name))
         // A third of the letters: `spik`, `refuges` and `rollingrestart` are recognised, `foo` is nothing.
-        .filter(|(distance, name)| distance * 3 <= name.len())
+        .filter(|(distance, name)| distance * 3 <= name.len().max(3))
         .min()
         .map(|(_, name)| name)
 }

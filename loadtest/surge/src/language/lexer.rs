@@ -109,13 +109,13 @@ fn number(text: &str, at: usize, rest: &str) -> Result<(Token, usize), SyntaxErr
         let token = if is_percent { Token::Percent(value / 100.0) } else { Token::Number(value) };
         return Ok((token, length + usize::from(is_percent)));
     }
-    if unit == "x" || unit == "×" {
+    if ["x", "X", "×"].contains(&unit) {
         return Ok((Token::Multiple(value), length + unit.len()));
     }
     let mut seconds = 0.0;
     let (mut value, mut unit) = (value, unit);
     loop {
-        let Some((_, of_one)) = UNITS.iter().find(|(name, _)| *name == unit) else {
+        let Some((_, of_one)) = UNITS.iter().find(|(name, _)| unit.eq_ignore_ascii_case(name)) else {
             let what = format!("`{unit}` is no unit of time: ms, s, m, h and d are");
             return Err(SyntaxError::new(text, at + length, unit.len(), what));
         };

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::recorder::Recorder;
-use super::{AFTER, BEFORE, Plan, QUIET_MAX, Run, RunError, SETTLE_MAX, SETTLING, SURGE, brownout};
+use super::{AFTER, BEFORE, Plan, QUIET_MAX, Run, RunError, SETTLE_MAX, SETTLING, SURGE, brownout, gates};
 use crate::curve::Curve;
 use crate::load::{FAN_OUT, Op, Work};
 use crate::offer::{OfferError, of_trace as of_trace_options};
@@ -61,7 +61,12 @@ pub(super) async fn replay(
 
     if let Some(lateness) = &run.lateness {
         let slow = plan.load.behaviour.after(calm).slow;
-        run.tasks.spawn(lateness.clone().follow(slow, started));
+        let (lateness, world) = (lateness.clone(), run.world.clone());
+        run.tasks.spawn(async move {
+            lateness.follow(slow, started).await;
+            tokio::time::sleep(RECOVERING).await;
+            gates::recovered(&world);
+        });
     }
     let schedule = planned(run, plan, calm, surge_ends)?;
     let mut pacer = Pacer::start(started, schedule).map_err(RunError::Thread)?;

@@ -344,7 +344,7 @@ fn configuration(run: &Run, plan: &Plan) -> BTreeMap<String, String> {
         ("behaviour", plan.load.behaviour.words().join("; ")),
         (
             "attempts",
-            gates::amplification(&run.world).map_or("none".to_owned(), |times| format!("{times:.3} for each call")),
+            gates::Asked::so_far(&run.world).amplification().map_or("none".to_owned(), |times| format!("{times:.3} for each call")),
         ),
         ("connections", "one for each person".to_owned()),
     ]
