@@ -21,6 +21,8 @@ use crate::curve::{Curve, CurveError};
 pub struct Load {
     curves: BTreeMap<Op, Curve>,
     duration: Duration,
+    /// Times, in order, of which nothing says how existing users write.
+    unsaid: Vec<(Duration, Duration)>,
     pub behaviour: Behaviour,
 }
 
@@ -50,11 +52,9 @@ impl BaseRates {
 
 impl Load {
     pub fn one(op: Op, curve: Curve) -> Self {
-        Self {
-            duration: curve.duration(),
-            curves: BTreeMap::from([(op, curve)]),
-            behaviour: Behaviour::default(),
-        }
+        let duration = curve.duration();
+        let unsaid = if op == Op::Send { Vec::new() } else { vec![(Duration::ZERO, duration)] };
+        Self { duration, unsaid, curves: BTreeMap::from([(op, curve)]), behaviour: Behaviour::default() }
     }
 
     pub fn with(mut self, behaviour: Behaviour) -> Self {
@@ -90,9 +90,11 @@ impl Load {
             let first = self.curve(op).cloned().unwrap_or_default().lasting(self.duration);
             first.then(&next.curve(op).cloned().unwrap_or_default()).lasting(self.duration + next.duration)
         };
+        let later = |(from, to): &(Duration, Duration)| (*from + self.duration, *to + self.duration);
         Self {
             curves: self.ops_with(next).map(|op| (op, curve(op))).collect(),
             duration: self.duration + next.duration,
+            unsaid: self.unsaid.iter().copied().chain(next.unsaid.iter().map(later)).collect(),
             behaviour: self.behaviour.clone().and(next.behaviour.after(self.duration)),
         }
     }
@@ -108,6 +110,7 @@ impl Load {
         Self {
             curves: self.ops_with(other).map(|op| (op, curve(op).lasting(duration))).collect(),
             duration,
+            unsaid: both(&self.unsaid_until(duration), &other.unsaid_until(duration)),
             behaviour: self.behaviour.clone().and(other.behaviour.clone()),
         }
     }
@@ -141,14 +144,32 @@ impl Load {
             .map(|(op, curve)| Ok((*op, curve.within(duration)?)))
             .collect::<Result<_, _>>()?;
         let factor = duration.as_secs_f64() / self.duration.as_secs_f64();
-        Ok(Self { curves, duration, behaviour: self.behaviour.clone().at_speed(factor) })
+        let scaled = |at: Duration| at.mul_f64(factor).min(duration);
+        let unsaid = self.unsaid.iter().map(|(from, to)| (scaled(*from), scaled(*to))).collect();
+        Ok(Self { curves, duration, unsaid, behaviour: self.behaviour.clone().at_speed(factor) })
     }
 
-    /// The same with this curve as one of its own, in place of any other.
-    pub fn with_curve(mut self, op: Op, curve: Curve) -> Self {
-        self.duration = self.duration.max(curve.duration());
-        self.curves.insert(op, curve);
-        self
+    /// With existing users writing at this rate wherever nothing says how they write.
+    ///
+    /// # Errors
+    ///
+    /// When that is no rate.
+    pub fn with_background(&self, per_s: f64) -> Result<Self, CurveError> {
+        let sends = self
+            .unsaid
+            .iter()
+            .filter(|(from, to)| to > from)
+            .try_fold(self.curve(Op::Send).cloned().unwrap_or_default(), |sends, (from, to)| {
+                Ok(sends.plus(&Curve::constant(per_s, *to - *from)?.after(*from)))
+            })?;
+        let mut load = Self { unsaid: Vec::new(), ..self.clone() };
+        load.curves.insert(Op::Send, sends.lasting(self.duration));
+        Ok(load)
+    }
+
+    fn unsaid_until(&self, end: Duration) -> Vec<(Duration, Duration)> {
+        let rest = (self.duration < end).then_some((self.duration, end));
+        self.unsaid.iter().copied().chain(rest).collect()
     }
 
     fn ops_with(&self, other: &Load) -> impl Iterator<Item = Op> {
@@ -157,6 +178,15 @@ impl Load {
         ops.dedup();
         ops.into_iter()
     }
+}
+
+/// Where both are.
+fn both(a: &[(Duration, Duration)], b: &[(Duration, Duration)]) -> Vec<(Duration, Duration)> {
+    let overlap = |a: &(Duration, Duration), b: &(Duration, Duration)| (a.0.max(b.0), a.1.min(b.1));
+    let mut both: Vec<_> = a.iter().flat_map(|a| b.iter().map(move |b| overlap(a, b))).collect();
+    both.retain(|(from, to)| to > from);
+    both.sort_unstable();
+    both
 }
 
 #[cfg(test)]
@@ -170,6 +200,24 @@ mod tests {
         fn any_load()(curves in prop::collection::btree_map(0..Op::ALL.len(), any_curve(), 1..4)) -> Load {
             curves.into_iter().fold(Load::default(), |load, (op, curve)| load.plus(&Load::one(Op::ALL[op], curve)))
         }
+    }
+
+    #[test]
+    fn existing_users_write_wherever_nothing_says_how() {
+        let plateau =
+            |op, per_s, seconds| Load::one(op, Curve::constant(per_s, Duration::from_secs(seconds)).unwrap());
+        let (comers, sends) = (plateau(Op::SignUp, 5.0, 10), plateau(Op::Send, 7.0, 4));
+        let total = |load: &Load| load.with_background(100.0).unwrap().curve(Op::Send).unwrap().total();
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-6;
+        assert!(near(total(&comers), 1_000.0));
+        assert!(near(total(&sends), 28.0));
+        assert!(near(total(&sends.then(&comers).then(&sends)), 28.0 + 1_000.0 + 28.0));
+        assert!(near(total(&comers.plus(&sends)), 28.0 + 600.0), "after the sends it is not said");
+        assert!(near(total(&comers.plus(&comers)), 1_000.0), "and once, whatever is added up");
+        let half = sends.then(&comers).within(Duration::from_secs(7)).unwrap();
+        assert!(near(total(&half), 14.0 + 500.0));
+        let silent = plateau(Op::Send, 0.0, 10);
+        assert!(near(total(&silent), 0.0), "silence can be said");
     }
 
     proptest! {

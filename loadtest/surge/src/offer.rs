@@ -102,7 +102,7 @@ impl Offer {
             if let (Format::Multiples, Some(op)) = (scanned.format, unknown) {
                 return Err(TraceError::NoBaseRate { path: path.clone(), op: op.name() }.into());
             }
-            let load = with_background(scanned.load()?, &rates)?;
+            let load = scanned.load()?.with_background(rates.send)?;
             return Ok(Self { load, rates, is_scaled: false, trace: Some(scanned) });
         }
         if let Some(expression) = options.profile.expression() {
@@ -129,7 +129,7 @@ impl Offer {
                 return Err(OfferError::Virtual(options.profile.name().to_owned()));
             }
         };
-        let load = with_background(Load::one(Op::SignUp, comers), &rates)?;
+        let load = Load::one(Op::SignUp, comers).with_background(rates.send)?;
         let is_scaled = options.profile != Profile::Pumping;
         Ok(Self { load, rates, is_scaled, trace: None })
     }
@@ -149,7 +149,7 @@ impl Offer {
             SignUps::Peak(peak) | SignUps::AssumedPeak(peak) => solve(peak, |base| Ok(at(base)?.0))?,
         };
         let (load, rates) = at(base)?;
-        Ok(Self { load: with_background(load, &rates)?, rates, is_scaled, trace: None })
+        Ok(Self { load: load.with_background(rates.send)?, rates, is_scaled, trace: None })
     }
 
     /// Whether existing users write because they always do, and not because a trace says so.
@@ -279,15 +279,6 @@ fn timed(options: &RunOptions, expression: &Expression, load: Load) -> Result<Lo
     }
 }
 
-/// Existing users go on with what they do, unless the load says what they do.
-fn with_background(load: Load, rates: &BaseRates) -> Result<Load, CurveError> {
-    if load.curve(Op::Send).is_some() {
-        return Ok(load);
-    }
-    let sends = Curve::constant(rates.send, load.duration())?;
-    Ok(load.with_curve(Op::Send, sends))
-}
-
 /// The base rate at which the highest second of sign-ups is `peak`, and whether there is one.
 fn solve(peak: f64, load: impl Fn(f64) -> Result<Load, OfferError>) -> Result<(f64, bool), OfferError> {
     let second = Duration::from_secs(1);
@@ -372,6 +363,8 @@ mod tests {
     fn existing_users_write_unless_the_load_says_otherwise() {
         assert_eq!(highest(&offer("--profile|10s@5|--sends|33"), Op::Send), 33.0);
         assert_eq!(highest(&offer("--profile|send(10s@5)|--sends|33"), Op::Send), 5.0);
+        let mixed = offer("--profile|send(10s@5) then 10s@1|--sends|33");
+        assert!((mixed.load.curve(Op::Send).unwrap().total() - 380.0).abs() < 1e-6);
         let storm = offer("--profile|reconnect-storm|--existing|200");
         assert!((storm.load.curve(Op::Reconnect).unwrap().total() - 200.0).abs() < 1e-6);
         let wakes = offer("--profile|broadcast|--existing|200");

@@ -157,7 +157,7 @@ impl Replay {
                 }
                 return Ok(Some((at_s, work)));
             }
-            if let Some(arrival) = self.from_bucket() {
+            if let Some(arrival) = self.next_of_bucket() {
                 return Ok(Some(arrival));
             }
             self.bucket = None;
@@ -234,7 +234,7 @@ impl Replay {
     }
 
     /// The earliest arrival that is left in the bucket.
-    fn from_bucket(&mut self) -> Option<(f64, Work)> {
+    fn next_of_bucket(&mut self) -> Option<(f64, Work)> {
         let bucket = self.bucket.as_mut()?;
         let mut earliest: Option<(f64, Op)> = None;
         for (op, expected) in &bucket.expected {
