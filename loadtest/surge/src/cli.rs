@@ -115,7 +115,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "PER_SECOND", value_parser = positive, allow_negative_numbers = true, conflicts_with = "peak")]
     pub peak_rate: Option<f64>,
     /// Newcomers that the waiting room lets in a second, as a share of the peak. Default: 0.25 for a service that is started for the run, for a
-    /// target whatever it does by itself. Of the profile signal-2021
+    /// target, and for other profiles and traces, whatever it does by itself
     #[arg(long, value_name = "SHARE", value_parser = positive, allow_negative_numbers = true)]
     pub admit: Option<f64>,
     /// What one code costs, in any currency
@@ -163,7 +163,10 @@ impl RunOptions {
     /// `None`: the room is left as it is.
     pub(crate) fn admit(&self) -> Option<f64> {
         let of_own = self.target.is_empty().then_some(ADMIT);
-        self.admit.or(of_own).filter(|_| self.profile == Profile::Signal2021)
+        let is_recorded = self.load.trace.is_some();
+        let is_month = self.profile == Profile::Signal2021 && !is_recorded;
+        let is_load = self.profile.expression().is_some() || is_recorded;
+        self.admit.filter(|_| is_month || is_load).or(of_own.filter(|_| is_month))
     }
 
     /// Of the profiles that are as long as they are told to be.

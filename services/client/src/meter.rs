@@ -38,9 +38,10 @@ mod tests {
     #[test]
     fn clones_count_together() {
         let meter = Meter::default();
-        meter.clone().attempt(0);
+        let same = meter.clone();
+        same.attempt(0);
         meter.attempt(1);
-        meter.clone().attempt(2);
+        same.attempt(2);
         assert_eq!((meter.first_attempts(), meter.attempts()), (1, 3));
     }
 }
