@@ -316,6 +316,10 @@ impl Run {
         let highest_second = comers.highest_mean_per_s(Duration::from_secs(1));
         let (replay, peak_per_s, brownout) = match (&self.options.profile, sign_ups) {
             _ if self.options.load.trace.is_some() => (Replay::of(comers), highest_second, None),
+            // As it was told, to the last digit.
+            (Profile::Signal2021, SignUps::Peak(peak)) => {
+                (scaled(self.options.column(), length, peak)?, peak, None)
+            }
             (Profile::Signal2021, _) => {
                 (scaled(self.options.column(), length, highest_second)?, highest_second, None)
             }
