@@ -3,7 +3,10 @@
 mod asked;
 mod compare;
 mod folders;
+pub(crate) mod load;
+mod profiles;
 mod search;
+mod trace;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,9 +18,11 @@ use spillway_types::random_bytes;
 pub use asked::{AskedError, AskedOptions};
 pub use compare::CompareOptions;
 pub use folders::{Continued, MergeOptions, ResumeError, ResumeOptions};
+pub use load::{BaseRate, Clip, LoadOptions, PlanOptions, ReplayOptions, Within};
 pub use search::{SearchOptions, Steady};
 
 use crate::curve::Column;
+use crate::language::Expression;
 use crate::profile::Profile;
 use crate::room_million;
 use crate::run;
@@ -49,6 +54,12 @@ enum Command {
     Run(Box<RunOptions>),
     /// Play overload scenarios in virtual time, ours beside other laws of admission
     Simulate(SimulateOptions),
+    /// Draw what a run would offer and say what it needs, without running it
+    Plan(Box<PlanOptions>),
+    /// List the profiles, or show one
+    Profiles(profiles::ProfilesOptions),
+    /// Make traces, and look at them
+    Trace(Box<trace::TraceOptions>),
     /// Write the report of an earlier run again
     Report {
         /// The run's folder
@@ -85,9 +96,11 @@ pub struct SimulateOptions {
 /// What a run is told.
 #[derive(Clone, Debug, Args)]
 pub struct RunOptions {
-    /// What to play
-    #[arg(long, value_enum, value_name = "NAME", default_value_t)]
+    /// What to play: a profile by name (`surge profiles` lists them), or a load such as "30s@50,1m@200 then spike(to=20x)"
+    #[arg(long, value_name = "PROFILE", default_value = crate::curve::SIGNAL_2021, hide_default_value = false)]
     pub profile: Profile,
+    #[command(flatten)]
+    pub load: LoadOptions,
     /// Service to test, such as http://127.0.0.1:7700, or its gateways. Without it, one is started for the run
     #[arg(long, value_name = "URL,…", value_delimiter = ',')]
     pub target: Vec<String>,
@@ -110,14 +123,15 @@ pub struct RunOptions {
     #[arg(long, value_name = "FILE")]
     pub server_binary: Option<PathBuf>,
 
-    /// Highest sign-up rate over one second, as a share of the capacity that the probe finds
-    #[arg(long, value_name = "SHARE", default_value_t = 0.8, value_parser = positive, allow_negative_numbers = true)]
-    pub peak: f64,
+    /// Highest sign-up rate over one second, as a share of the capacity that the probe finds. Default: 0.8, and 0.2 for profiles
+    /// that are not about newcomers
+    #[arg(long, value_name = "SHARE", value_parser = positive, allow_negative_numbers = true)]
+    pub peak: Option<f64>,
     /// Highest sign-up rate per second, instead of a share of a probed capacity
     #[arg(long, value_name = "PER_SECOND", value_parser = positive, allow_negative_numbers = true, conflicts_with = "peak")]
     pub peak_rate: Option<f64>,
     /// Newcomers that the waiting room lets in a second, as a share of the peak. Default: 0.25 for a service that is started for the run, for a
-    /// target whatever it does by itself. Of the profile signal-2021
+    /// target, and for other profiles and traces, whatever it does by itself
     #[arg(long, value_name = "SHARE", value_parser = positive, allow_negative_numbers = true)]
     pub admit: Option<f64>,
     /// What one code costs, in any currency
@@ -126,11 +140,12 @@ pub struct RunOptions {
     /// People of the profile room-million
     #[arg(long, value_name = "PEOPLE", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=4_000_000))]
     pub people: u32,
-    /// Seconds into which January 2021 is compressed
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=86_400))]
-    pub seconds: u64,
+    /// Seconds into which the load is compressed, at the same rates. Default: 60 for profiles of hours and days, and as long as
+    /// they are for others
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=86_400))]
+    pub seconds: Option<u64>,
     /// Seconds of ordinary life before it
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(3..=3_600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub calm: u64,
     /// Replay the figures as they were reported, with their cliff after 17 January, instead of reconciled ones
     #[arg(long)]
@@ -166,6 +181,9 @@ pub struct RunOptions {
 
 /// A quarter of the peak: so that people wait in the days around 15 January, and the room is empty again by the end of the month.
 const ADMIT: f64 = 0.25;
+const PEAK: f64 = 0.8;
+/// Into which a profile of hours and days is compressed.
+pub(crate) const SECONDS: u64 = 60;
 
 impl RunOptions {
     pub(crate) fn column(&self) -> Column {
@@ -175,11 +193,23 @@ impl RunOptions {
     /// `None`: the room is left as it is.
     pub(crate) fn admit(&self) -> Option<f64> {
         let of_own = self.target.is_empty().then_some(ADMIT);
-        self.admit.or(of_own).filter(|_| self.profile == Profile::Signal2021)
+        let is_recorded = self.load.trace.is_some();
+        // A search is about the service and not about its room, which stays open.
+        let is_month = self.profile == Profile::Signal2021 && !is_recorded && self.steady.is_none();
+        let is_load = self.profile.expression().is_some() || is_recorded;
+        self.admit.filter(|_| is_month || is_load).or(of_own.filter(|_| is_month))
     }
 
+    /// Of the profiles that are as long as they are told to be.
     pub(crate) fn surge(&self) -> Duration {
-        Duration::from_secs(self.seconds)
+        Duration::from_secs(self.seconds.unwrap_or(SECONDS))
+    }
+
+    /// Of the probed capacity.
+    pub(crate) fn peak_share(&self) -> f64 {
+        let entries = self.profile.expression().map(Expression::entries).unwrap_or_default();
+        let of_profile = entries.iter().map(|entry| entry.share_of_capacity).reduce(f64::max);
+        self.peak.or(of_profile).unwrap_or(PEAK)
     }
 
     pub(crate) fn seed(&self) -> u64 {
@@ -188,7 +218,7 @@ impl RunOptions {
     }
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(crate) fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
         _ => Err("must be a number above 0".to_owned()),
@@ -216,6 +246,9 @@ pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> slo::ExitCod
         Some(Command::Resume(options)) => resume(&options).await,
         Some(Command::Compare(options)) => compare::compare(&options),
         Some(Command::Search(options)) => search::search(&options).await,
+        Some(Command::Plan(options)) => load::plan(&options),
+        Some(Command::Profiles(options)) => profiles::show(&options),
+        Some(Command::Trace(options)) => trace::run(&options),
         Some(Command::Simulate(options)) => play(move || simulate::simulate(&options)).await,
         Some(Command::Run(options)) => run(&typed(*options)).await,
         None => run(&typed(arguments.run)).await,

@@ -3,6 +3,7 @@
 //! A curve is a list of segments, each with a rate that is constant or changes linearly. Both have a closed-form
 //! integral, so the k-th arrival of a schedule is computed and never accumulated from rounded gaps.
 
+mod algebra;
 mod hourly;
 mod signal_2021;
 

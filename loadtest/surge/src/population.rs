@@ -97,6 +97,11 @@ impl Population {
         }
     }
 
+    /// What draws how person `index` behaves.
+    pub(crate) fn manner(&self, index: u64) -> SmallRng {
+        self.random(index, 0x3A22)
+    }
+
     /// The key with which that device holds its place in a waiting room.
     pub fn device_secret(&self, index: u64) -> [u8; 32] {
         self.random(index, 0x5EC2).random()

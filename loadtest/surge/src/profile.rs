@@ -1,15 +1,17 @@
 //! What a run plays.
 
+use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::curve::{Curve, CurveError, Replay};
+use crate::language::{Expression, SyntaxError};
 
-/// The name of a profile is also that of its run folders.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+/// A profile by name, or a load that was written down.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Profile {
     /// January 2021: sign-ups by the hour, compressed
     #[default]
-    #[value(name = "signal-2021")]
     Signal2021,
     /// The provider of codes takes a tenth for a while; the load tool plays the provider
     ProviderBrownout,
@@ -17,6 +19,22 @@ pub enum Profile {
     Pumping,
     /// A million people at five gateways, of which one is killed; in virtual time, with the waiting room's own code
     RoomMillion,
+    /// What [`crate::language`] can say, the other profiles of [`crate::catalog`] among it
+    Load(Arc<Expression>),
+}
+
+impl FromStr for Profile {
+    type Err = SyntaxError;
+
+    fn from_str(text: &str) -> Result<Self, SyntaxError> {
+        let expression = Expression::parse(text)?;
+        let of_its_own = expression.alone().and_then(|entry| {
+            [Self::Signal2021, Self::ProviderBrownout, Self::Pumping, Self::RoomMillion]
+                .into_iter()
+                .find(|profile| profile.name() == entry.name)
+        });
+        Ok(of_its_own.unwrap_or_else(|| Self::Load(Arc::new(expression))))
+    }
 }
 
 /// What a provider of codes takes over a run.
@@ -31,17 +49,40 @@ pub struct Brownout {
 }
 
 impl Profile {
-    pub const fn name(self) -> &'static str {
+    /// As it was written.
+    pub fn name(&self) -> &str {
         match self {
             Self::Signal2021 => crate::curve::SIGNAL_2021,
             Self::ProviderBrownout => "provider-brownout",
             Self::Pumping => "pumping",
             Self::RoomMillion => "room-million",
+            Self::Load(expression) => expression.text(),
+        }
+    }
+
+    /// Fit for the name of a folder.
+    pub fn folder_name(&self) -> String {
+        let mut name = String::new();
+        for c in self.name().chars().take(FOLDER_NAME_MAX) {
+            match c {
+                'a'..='z' | 'A'..='Z' | '0'..='9' => name.push(c),
+                _ if !name.ends_with('-') => name.push('-'),
+                _ => {}
+            }
+        }
+        name.trim_matches('-').to_owned()
+    }
+
+    /// `None` for what is more than a load.
+    pub fn expression(&self) -> Option<&Expression> {
+        match self {
+            Self::Load(expression) => Some(expression),
+            _ => None,
         }
     }
 
     /// Whether the load tool plays the provider of codes, and so must start the service itself.
-    pub const fn plays_provider(self) -> bool {
+    pub const fn plays_provider(&self) -> bool {
         matches!(self, Self::ProviderBrownout | Self::Pumping)
     }
 }
@@ -70,6 +111,7 @@ impl Brownout {
     }
 }
 
+const FOLDER_NAME_MAX: usize = 48;
 const LOW: f64 = 0.1;
 const OFFERED: f64 = 0.5;
 
@@ -133,6 +175,20 @@ mod tests {
         for n in [0, 7, 999] {
             PhoneNumber::parse(&pumped_number(n)).unwrap();
         }
+    }
+
+    #[test]
+    fn names_and_loads_are_profiles() {
+        for name in ["signal-2021", "provider-brownout", "pumping", "room-million"] {
+            let profile: Profile = name.parse().unwrap();
+            assert!(profile.expression().is_none() && profile.name() == name, "{name}");
+            assert_eq!(profile.folder_name(), name);
+        }
+        let load: Profile = "30s@50 then spike(to=20x)".parse().unwrap();
+        assert!(load.expression().is_some());
+        assert_eq!(load.folder_name(), "30s-50-then-spike-to-20x");
+        assert!("signal-2021 x 2".parse::<Profile>().unwrap().expression().is_some());
+        assert!("spik".parse::<Profile>().is_err());
     }
 
     #[test]

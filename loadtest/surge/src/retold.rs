@@ -10,14 +10,14 @@ use crate::gates::{Kind, ParseError, Seen, Watch};
 use crate::ledger::Counts;
 use crate::manifest::Manifest;
 use crate::recording::Recording;
-use crate::run::{SURGE, generator, server};
+use crate::run::{AFTER, BEFORE, SURGE, generator, observe_sessions, of_sessions, server};
 use crate::slo::{
     Ending, ExitCode, GateResult, Observations, Verdict, default_gates, figure, headline, judge, least_gates,
-    steal_gate,
 };
 use crate::stats::Latency;
 use crate::summary::{Codes, EXISTING_SEND, Existing, OperationSummary, SCHEMA_VERSION, SIGN_UP, Summary};
 use crate::timeline::Row;
+use crate::workload::{BACK, RECONNECT};
 
 /// How the run ended, as far as its folder says.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +35,9 @@ pub fn summary(manifest: &Manifest, recording: &Recording, ended: &Ended) -> Res
     let rows: Vec<Row> = recording.rows().cloned().collect();
     let length_s = recording.last_second().map_or(0.0, |second| second as f64 + 1.0);
     let of_phase = |operation: &str, name: &str| recording.figures(operation, |row| row.phase == name);
-    let (before, surge) = (of_phase(EXISTING_SEND.0, crate::run::BEFORE), of_phase(EXISTING_SEND.0, SURGE));
+    // As at the end of a run: after answers were late on purpose, what follows is judged.
+    let judged = if manifest.phases.iter().any(|phase| phase.name == AFTER) { AFTER } else { SURGE };
+    let (before, surge) = (of_phase(EXISTING_SEND.0, BEFORE), of_phase(EXISTING_SEND.0, judged));
     let existing = Existing {
         users: manifest.existing_users,
         send_success_ratio: surge.success_ratio(),
@@ -94,8 +96,13 @@ pub fn summary(manifest: &Manifest, recording: &Recording, ended: &Ended) -> Res
         .set(figure::SERVER_CPU_US_PER_OP, server.cpu_us_per_op)
         .set(figure::FAULT_RECOVERY_MS, slowest_ms(&recoveries));
     let mut gates = if manifest.default_gates { default_gates() } else { least_gates() };
-    if observed.get(figure::GENERATOR_STEAL_RATIO).is_some() {
-        gates.push(steal_gate());
+    if manifest.peak.planned_sign_ups_per_s == 0.0 {
+        gates.retain(|gate| gate.figure != figure::SIGN_UP_SUCCESS_RATIO);
+    }
+    let reconnect = recording.figures(RECONNECT.0, |_| true);
+    if manifest.default_gates && reconnect.offered > 0 {
+        observe_sessions(&mut observed, &recording.figures(BACK.0, |_| true), &reconnect);
+        gates.extend(of_sessions());
     }
     // Who was killed has not proved anything yet; a gate is not missed because of that.
     gates.retain(|gate| whole || observed.get(gate.figure).is_some());

@@ -82,7 +82,7 @@ fn gates(polls_max: f64) -> Vec<Gate> {
 ///
 /// When the folder cannot be written.
 pub fn play(options: &RunOptions) -> Result<ExitCode, RunFolderError> {
-    let folder = RunFolder::create(&options.out, SystemClock.now(), options.profile.name())?;
+    let folder = RunFolder::create(&options.out, SystemClock.now(), &options.profile.folder_name())?;
     let seed = options.seed();
     eprintln!("surge: a waiting room of {} people in virtual time, seed {seed}", options.people);
     let outcome = outcome(options.people, seed);

@@ -3,6 +3,8 @@
 mod arrivals;
 mod brownout;
 mod conclusion;
+mod gates;
+mod late;
 mod own_server;
 mod people;
 mod probe;
@@ -10,12 +12,12 @@ mod recorder;
 mod room;
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use spillway_client::ClientConfig;
+use spillway_client::{ClientConfig, Meter};
 use spillway_types::{Clock, SystemClock, Timestamp};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -26,11 +28,14 @@ use crate::carrier::Carrier;
 use crate::cli::AskedError;
 use crate::cli::RunOptions;
 use crate::codes::{CodeStream, CodesError, Phones};
-use crate::curve::{Curve, HourlyError, Replay, signal_2021};
+use crate::curve::{HourlyError, Replay, signal_2021};
 use crate::faults::Fault;
 use crate::gates::{GateFile, Rule};
 use crate::ledger::Ledger;
+use crate::load::{Load, Op};
 use crate::observe::Observer;
+use crate::offer::{self, Offer, OfferError, SignUps};
+use crate::plan::Machine;
 use crate::population::Population;
 use crate::profile::{Brownout, Profile, pumping};
 use crate::progress::Progress;
@@ -44,11 +49,18 @@ use crate::target::{Target, TargetError, check_loopback};
 use crate::workload::{Habits, Stage, World, is_reachable};
 
 pub(crate) use conclusion::{generator, server};
+pub(crate) use gates::{observe_sessions, of_sessions};
 
 pub(crate) const BEFORE: &str = "before";
 pub(crate) const SURGE: &str = "surge";
+/// What a trial of a search plays.
+pub(crate) const STEADY: &str = "steady load";
+/// After answers were late on purpose: what is judged then is whether the service came back.
+pub(crate) const AFTER: &str = "after";
 pub(crate) const SETTLING: &str = "settling";
 
+/// After answers were late, what is still on its way belongs to that time.
+const RECOVERING: Duration = Duration::from_secs(5);
 /// How long what is on its way at the end may take to arrive.
 const SETTLE_MAX: Duration = Duration::from_secs(15);
 /// After that nobody sends, and what was acknowledged at the last moment has so long to arrive.
@@ -67,6 +79,8 @@ pub enum RunError {
     Server(#[from] ServerError),
     #[error(transparent)]
     Codes(#[from] CodesError),
+    #[error(transparent)]
+    Offer(#[from] OfferError),
     #[error("the curve cannot be replayed")]
     Curve(#[from] HourlyError),
     #[error("the curve cannot be scaled")]
@@ -87,6 +101,8 @@ pub enum RunError {
     Asked(#[from] AskedError),
     #[error("cannot listen as a provider of codes")]
     Carrier(#[source] io::Error),
+    #[error("cannot make answers late")]
+    Late(#[source] io::Error),
     #[error("the operating system gives no more threads")]
     Thread(#[source] io::Error),
     #[error("cannot listen for Ctrl-C")]
@@ -119,6 +135,8 @@ pub(crate) struct Run {
     /// Resident memory and sessions of the service before anybody was brought in.
     pub(crate) empty: Option<(u64, u64)>,
     pub(crate) world: Arc<World>,
+    /// How late answers are, where this process carries them.
+    lateness: Option<late::Lateness>,
     pub(crate) progress: Progress<io::Stderr>,
     /// Everybody's tasks; aborted when the run is dropped.
     pub(crate) tasks: JoinSet<()>,
@@ -128,6 +146,10 @@ pub(crate) struct Run {
 
 /// What is replayed.
 pub(crate) struct Plan {
+    pub(crate) load: Load,
+    /// Existing users write as they always do, because what is played does not say how.
+    pub(crate) sends_in_background: bool,
+    /// Its sign-ups, with the hours that they were recorded in.
     pub(crate) replay: Replay,
     pub(crate) probed_per_s: Option<f64>,
     /// Highest planned rate over one second.
@@ -137,18 +159,35 @@ pub(crate) struct Plan {
     pub(crate) brownout: Option<Brownout>,
 }
 
+impl Plan {
+    /// The parts of the measured part, by planned time.
+    fn phases(&self, calm: Duration) -> Vec<Phase> {
+        let recovered = self.load.behaviour.slow.iter().map(|slow| calm + slow.to + RECOVERING).max();
+        let mut phases = vec![(BEFORE, Duration::ZERO), (SURGE, calm)];
+        phases.extend(recovered.map(|from| (AFTER, from)));
+        phases.push((SETTLING, calm + self.load.duration()));
+        phases.into_iter().map(|(name, from)| Phase { name, from }).collect()
+    }
+}
+
 /// Runs, writes the run folder, and says how it went.
 ///
 /// # Errors
 ///
 /// When the run could not take place.
 pub async fn run(options: &RunOptions) -> Result<ExitCode, RunError> {
+    // Drawn once: a trace is planned with it before the run.
+    let options = &RunOptions { seed: Some(options.seed()), ..options.clone() };
+    if options.load.dry_run {
+        crate::cli::load::print(options, None, &mut io::stdout().lock())?;
+        return Ok(ExitCode::Pass);
+    }
     let (summary, folder) = measure(options).await?;
     conclusion::print(&summary, &folder);
     Ok(summary.exit_code)
 }
 
-/// Runs and writes the run folder.
+/// Runs and writes the run folder. The options have a seed.
 ///
 /// # Errors
 ///
@@ -171,9 +210,16 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
     for address in &options.codes {
         check_loopback(address, options.i_own_this_target)?;
     }
+    // Refused before anything is started, as far as it can be known.
+    if offer::is_to_be_probed(options)? {
+        offer::behaviour(options)?;
+    } else {
+        let offer = Offer::of(options, SignUps::without_probe(options))?;
+        offer.needs(options).check(&Machine::here()).map_err(OfferError::from)?;
+    }
     let folder = match &options.continued {
         Some(continued) => RunFolder::open(&continued.folder),
-        None => RunFolder::create(&options.out, started, options.profile.name())?,
+        None => RunFolder::create(&options.out, started, &folder_name(options))?,
     };
     let (phones, mut tasks) = (Phones::default(), JoinSet::new());
     let carrier = match options.profile.plays_provider() {
@@ -227,6 +273,13 @@ impl Run {
         asked: GateFile,
     ) -> Result<Self, RunError> {
         let seed = options.seed();
+        let behaviour = offer::behaviour(&options)?;
+        let mut address = target.public.clone();
+        let lateness = (!behaviour.slow.is_empty()).then(late::Lateness::default);
+        if let Some(lateness) = &lateness {
+            address = late::put_in_front(&address, lateness, &mut tasks).await.map_err(RunError::Late)?;
+        }
+        let meter = Meter::default();
         let admin = Admin::new(target.admin.iter().map(String::as_str))?;
         tasks.spawn(admin.clone().watch());
         for address in &target.codes {
@@ -238,11 +291,13 @@ impl Run {
             });
         }
         let world = World {
-            address: target.public.clone(),
-            client: ClientConfig::default(),
+            address,
+            client: ClientConfig { meter: Some(meter.clone()), ..ClientConfig::default() },
             population: Population::new(seed),
             existing: options.existing,
-            habits: habits(options.profile),
+            habits: habits(&options.profile),
+            behaviour,
+            newcomers_from: options.existing + probe::INDICES,
             phones,
             ledger: Ledger::new(seed ^ started.as_micros()),
             stats: ArcSwap::new(Stats::new(
@@ -252,6 +307,9 @@ impl Run {
             room: ArcSwap::new(Room::new(Instant::now())),
             room_required: AtomicBool::new(false),
             stage: watch::Sender::new(Stage::Running),
+            meter,
+            sent_again: AtomicU64::new(0),
+            asked_until_recovery: OnceLock::new(),
             sending: AtomicUsize::new(0),
             finishing: AtomicUsize::new(0),
         };
@@ -273,24 +331,15 @@ impl Run {
             observer,
             empty: None,
             world,
+            lateness,
             progress,
             tasks,
             interrupted,
         })
     }
 
-    /// The parts of the measured part, by planned time.
-    fn phases(&self) -> [Phase; 3] {
-        let calm = Duration::from_secs(self.options.calm);
-        let parts = [(BEFORE, Duration::ZERO), (SURGE, calm), (SETTLING, calm + self.options.surge())];
-        parts.map(|(name, from)| Phase { name, from })
-    }
-
     async fn go(mut self, folder: &RunFolder) -> Result<Summary, RunError> {
-        let what = match self.options.profile {
-            Profile::Signal2021 => "January 2021",
-            other => other.name(),
-        };
+        let what = what_is_played(&self.options);
         self.say(&format!("surge: {what} against {}, seed {}", self.target.public, self.seed));
         room::open(&self).await?;
         self.empty = self.memory_and_sessions();
@@ -312,40 +361,51 @@ impl Run {
 
     async fn plan(&mut self) -> Result<Plan, RunError> {
         let length = self.options.surge();
-        if let Some(steady) = self.options.steady {
-            let replay = Replay::of(Curve::constant(steady.sign_ups_per_s, length)?);
-            let peak_per_s = steady.sign_ups_per_s;
-            return Ok(Plan { replay, probed_per_s: None, peak_per_s, admit_per_s: None, brownout: None });
-        }
-        if self.options.profile == Profile::Pumping {
-            let replay = pumping(length)?;
-            let peak_per_s = replay.curve.peak_per_s();
-            return Ok(Plan { replay, probed_per_s: None, peak_per_s, admit_per_s: None, brownout: None });
-        }
-        let probed_per_s = match self.options.peak_rate {
-            Some(_) => None,
-            None => Some(probe::capacity(self).await?),
+        let probed_per_s = match offer::is_to_be_probed(&self.options)? {
+            true => Some(probe::capacity(self).await?),
+            false => None,
         };
-        let peak_per_s = match (self.options.peak_rate, probed_per_s) {
-            (Some(rate), _) => rate,
-            (None, Some(probed)) => probed * self.options.peak,
-            (None, None) => unreachable!("either a rate is given or the capacity was probed"),
+        let sign_ups = match probed_per_s {
+            Some(probed) => SignUps::Peak(probed * self.options.peak_share()),
+            None => SignUps::without_probe(&self.options),
         };
-        if self.options.profile == Profile::ProviderBrownout {
-            let brownout = Brownout::new(peak_per_s, length);
-            let replay = brownout.newcomers()?;
-            let peak_per_s = replay.curve.peak_per_s();
-            return Ok(Plan {
-                replay,
-                probed_per_s,
-                peak_per_s,
-                admit_per_s: None,
-                brownout: Some(brownout),
-            });
-        }
-        let replay = scaled(self.options.column(), length, peak_per_s)?;
+        let offer = Offer::of(&self.options, sign_ups)?;
+        offer.needs(&self.options).check(&Machine::here()).map_err(OfferError::from)?;
+        let comers = offer.load.curve(Op::SignUp).cloned().unwrap_or_default();
+        let highest_second = comers.highest_mean_per_s(Duration::from_secs(1));
+        let (replay, peak_per_s, brownout) = match (&self.options.profile, sign_ups) {
+            _ if self.options.steady.is_some() || self.options.load.trace.is_some() => {
+                (Replay::of(comers), highest_second, None)
+            }
+            // As it was told, to the last digit.
+            (Profile::Signal2021, SignUps::Peak(peak)) => {
+                (scaled(self.options.column(), length, peak)?, peak, None)
+            }
+            (Profile::Signal2021, _) => {
+                (scaled(self.options.column(), length, highest_second)?, highest_second, None)
+            }
+            (Profile::ProviderBrownout, SignUps::Peak(full_per_s) | SignUps::Base(full_per_s)) => {
+                let brownout = Brownout::new(full_per_s, length);
+                (Replay::of(comers), highest_second, Some(brownout))
+            }
+            (Profile::Pumping, _) => {
+                let replay = pumping(length)?;
+                let peak_per_s = replay.curve.peak_per_s();
+                (replay, peak_per_s, None)
+            }
+            _ => (Replay::of(comers), highest_second, None),
+        };
         let admit_per_s = self.options.admit().map(|share| share * peak_per_s);
-        Ok(Plan { replay, probed_per_s, peak_per_s, admit_per_s, brownout: None })
+        let sends_in_background = offer.sends_in_background();
+        Ok(Plan {
+            load: offer.load,
+            sends_in_background,
+            replay,
+            probed_per_s,
+            peak_per_s,
+            admit_per_s,
+            brownout,
+        })
     }
 
     /// What the service has at this moment, where both can be seen.
@@ -364,7 +424,28 @@ impl Run {
     }
 }
 
-fn habits(profile: Profile) -> Habits {
+fn what_is_played(options: &RunOptions) -> String {
+    match (&options.load.trace, &options.profile) {
+        _ if options.steady.is_some() => STEADY.to_owned(),
+        (Some(path), _) => format!("the trace {}", path.display()),
+        (None, Profile::Signal2021) => "January 2021".to_owned(),
+        (None, other) => other.name().to_owned(),
+    }
+}
+
+/// Of the run: the profile, or the name of the trace without what it ends with.
+fn folder_name(options: &RunOptions) -> String {
+    if options.steady.is_some() {
+        return STEADY.replace(' ', "-");
+    }
+    let trace = options.load.trace.as_deref().and_then(|path| path.file_name()?.to_str());
+    match trace.and_then(|name| name.split('.').next()) {
+        Some(name) => format!("trace-{}", name.replace(|c: char| !c.is_ascii_alphanumeric(), "-")),
+        None => options.profile.folder_name(),
+    }
+}
+
+fn habits(profile: &Profile) -> Habits {
     match profile {
         // As often as the settings of the profile allow a second code: see `own_server`.
         Profile::ProviderBrownout => Habits { resend_after: Duration::from_secs(10), ..Habits::default() },

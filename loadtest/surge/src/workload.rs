@@ -3,31 +3,34 @@
 //! Everybody has a connection of their own, as phones do. Nobody's work waits for anybody else's answer: each
 //! planned arrival is a task.
 
+mod comeback;
 mod door;
 mod existing;
+mod manner;
 mod newcomer;
 mod outcome;
 mod pumper;
 mod receive;
 mod sending;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use spillway_api::Reason;
-use spillway_client::{CallError, ClientConfig};
+use spillway_client::{CallError, ClientConfig, Meter};
 use spillway_types::{Clock, SystemClock, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-pub use existing::{ExistingUser, sign_up_existing};
+pub use existing::{ExistingUser, Life, Order, away, sign_up_existing};
 pub use newcomer::{Newcomer, sign_up};
 pub use pumper::pump;
 
 use crate::codes::Phones;
 use crate::ledger::Ledger;
+use crate::load::Behaviour;
 use crate::population::Population;
 use crate::room::Room;
 use crate::stats::{Operation, Stats};
@@ -41,6 +44,8 @@ pub const START_VERIFICATION: Operation = Operation("start_verification");
 pub const RECEIVE_CODE: Operation = Operation("receive_code");
 pub const RESEND_CODE: Operation = Operation("resend_code");
 pub const CHECK_CODE: Operation = Operation("check_code");
+/// A code that was mistyped.
+pub const WRONG_CODE: Operation = Operation("wrong_code");
 pub const CREATE_ACCOUNT: Operation = Operation("create_account");
 pub const DISCOVER: Operation = Operation("discover_contacts");
 pub const OPEN_SESSION: Operation = Operation("open_session");
@@ -52,6 +57,12 @@ pub const PUMP: Operation = Operation("pump");
 pub const REPLY: Operation = Operation("reply");
 /// From the moment a message was sent to its arrival at a device that is online.
 pub const DELIVER: Operation = Operation("deliver");
+/// One try of somebody who lost the connection, or was offline, to have a session.
+pub const RECONNECT: Operation = Operation("reconnect");
+/// From the loss, or from opening the app, to the session, with all tries and pauses.
+pub const BACK: Operation = Operation("back_online");
+/// From an open session to the end of what had been kept for it.
+pub const BACKLOG: Operation = Operation("backlog");
 
 /// What stays the same for a whole run.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +104,9 @@ pub struct World {
     /// People below this index are existing users.
     pub existing: u32,
     pub habits: Habits,
+    pub behaviour: Behaviour,
+    /// People below this index are existing users and those of the probe, who do not behave as the load says.
+    pub newcomers_from: u32,
     pub phones: Phones,
     pub ledger: Ledger,
     /// Replaced between the parts of a run, so that set-up and probe are not in the figures.
@@ -103,6 +117,12 @@ pub struct World {
     pub room_required: AtomicBool,
     /// Only ever goes on.
     pub stage: watch::Sender<Stage>,
+    /// Counts calls and their repetitions by the client.
+    pub meter: Meter,
+    /// Messages that people sent again, each of which the meter takes for a first attempt.
+    pub sent_again: AtomicU64,
+    /// What people had wanted, and how often it had been asked for, when answers that were late on purpose were in time again.
+    pub asked_until_recovery: OnceLock<(u64, u64)>,
     /// Sends that have not been answered.
     pub sending: AtomicUsize,
     /// Sign-ups under way of those whose turn has come.
@@ -166,6 +186,11 @@ impl World {
     fn moment(&self, sent_at: Timestamp) -> Instant {
         let now = Instant::now();
         now.checked_sub(SystemClock.now().since(sent_at)).unwrap_or(now)
+    }
+
+    /// A phone that connects when it has something to say.
+    fn connect_lazily(&self) -> Result<spillway_client::Client, spillway_client::ConnectError> {
+        spillway_client::Client::lazy(&self.address, self.client.clone())
     }
 
     /// Connects one person's phone.

@@ -98,6 +98,9 @@ impl Client {
             if let Some(identity) = identity {
                 identity.authorize(request.metadata_mut());
             }
+            if let Some(meter) = &self.config.meter {
+                meter.attempt(tries);
+            }
             let (error, told) = match attempt(request).await {
                 Ok(response) => {
                     self.cooperation.succeeded();

@@ -10,6 +10,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::addresses::Addresses;
 use crate::attest::Attest;
 use crate::cooperation::Cooperation;
+use crate::meter::Meter;
 
 /// The largest answer a client reads: a page of deliveries arrives one frame each, so one envelope and its frame.
 const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
@@ -25,6 +26,8 @@ pub struct ClientConfig {
     pub retry: RetryPolicy,
     /// For services that ask who a device is when its turn has come. `None`: nothing is said.
     pub attest: Option<Attest>,
+    /// Counts this client's attempts, for those who want to know. `None`: nobody does.
+    pub meter: Option<Meter>,
 }
 
 impl Default for ClientConfig {
@@ -35,6 +38,7 @@ impl Default for ClientConfig {
             keep_alive_interval: Duration::from_secs(30),
             retry: RetryPolicy::default(),
             attest: None,
+            meter: None,
         }
     }
 }

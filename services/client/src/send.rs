@@ -88,6 +88,9 @@ impl Client {
         let mut request = tonic::Request::new(message);
         request.set_timeout(deadline.saturating_duration_since(Instant::now()));
         identity.authorize(request.metadata_mut());
+        if let Some(meter) = &self.config.meter {
+            meter.attempt(0);
+        }
         let response = self.keys().fetch(request).await.map_err(|status| self.failed(status).0)?;
         self.cooperation.learn(response.metadata());
         identity.learn(response.metadata());

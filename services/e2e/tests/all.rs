@@ -31,6 +31,8 @@ mod all {
     mod load;
     mod multi_device;
     mod overload;
+    /// The load tool with other loads than January, and with traces.
+    mod profiles;
     mod raw;
     mod reflection;
     mod room;

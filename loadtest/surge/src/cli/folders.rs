@@ -11,6 +11,7 @@ use crate::ledger::Counts;
 use crate::manifest::Manifest;
 use crate::recording::Recording;
 use crate::retold::{self, Ended};
+use crate::run::STEADY;
 use crate::run_folder::{RunFolder, RunFolderError};
 use crate::slo::ExitCode;
 use crate::utc;
@@ -48,6 +49,8 @@ pub enum ResumeError {
     Folder(#[from] RunFolderError),
     #[error("the run in {} came to its end: `surge report` shows it", .0.display())]
     Ended(PathBuf),
+    #[error("this was a trial of a search, which is not continued: search again")]
+    Trial,
     #[error("a merged run cannot be continued: its load came from several load tools")]
     Merged,
     #[error("nothing is left of the run in {}: its last complete second is the last with load, so `surge report` tells all of it", .0.display())]
@@ -141,6 +144,9 @@ pub(super) fn continued(folder: &Path) -> Result<(Manifest, Continued), ResumeEr
     }
     if !manifest.merged_from.is_empty() {
         return Err(ResumeError::Merged);
+    }
+    if manifest.profile == STEADY {
+        return Err(ResumeError::Trial);
     }
     let from = earlier.last_second().map_or(0, |second| second + 1);
     if from as f64 >= manifest.planned_s {

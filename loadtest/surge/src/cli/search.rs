@@ -7,6 +7,8 @@ use clap::{Args, ValueEnum};
 
 use super::{RunOptions, positive};
 use crate::gates::{Kind, Metric, Rule};
+use crate::offer::OfferError;
+use crate::profile::Profile;
 use crate::run::{self, RunError, SURGE};
 use crate::run_folder::{RunFolder, RunFolderError};
 use crate::search::{self, Bounds, Ending, Found, Purpose, TrialVerdict};
@@ -61,6 +63,8 @@ enum SearchError {
     Run(#[from] RunError),
     #[error(transparent)]
     Folder(#[from] RunFolderError),
+    #[error("a search offers one rate after another: leave out --profile, --trace and --dry-run")]
+    Steady,
     #[error("--min {min} is above --max {max}")]
     Bounds { min: f64, max: f64 },
 }
@@ -91,6 +95,12 @@ pub(super) async fn search(options: &SearchOptions) -> ExitCode {
 async fn found(options: &SearchOptions) -> Result<(Found, PathBuf), SearchError> {
     if options.min > options.max {
         return Err(SearchError::Bounds { min: options.min, max: options.max });
+    }
+    if options.run.profile != Profile::default()
+        || options.run.load.trace.is_some()
+        || options.run.load.dry_run
+    {
+        return Err(SearchError::Steady);
     }
     let bounds = Bounds {
         min_per_s: options.min,
@@ -158,7 +168,7 @@ async fn trial(
     };
     let seconds = if purpose == Purpose::Confirm { options.confirm } else { options.trial };
     let run = RunOptions {
-        seconds,
+        seconds: Some(seconds),
         // Enough to say what is usual.
         calm: 3,
         seed: Some(seed),
@@ -166,7 +176,20 @@ async fn trial(
         steady: Some(steady),
         ..options.run.clone()
     };
-    let (summary, folder) = Box::pin(run::measure(&run)).await?;
+    let (summary, folder) = match Box::pin(run::measure(&run)).await {
+        // Of such a rate nothing is known of the service.
+        Err(RunError::Offer(OfferError::NotEnough(error))) => {
+            println!("         {error}");
+            return Ok(search::Trial {
+                rate_per_s: rate,
+                verdict: TrialVerdict::Invalid,
+                goodput_per_s: 0.0,
+                p99_ms: None,
+                folder: String::new(),
+            });
+        }
+        measured => measured?,
+    };
     let recording = folder.recording()?;
     let figures = recording.figures(operation(options), |row| row.phase == SURGE);
     let in_time = match limit {

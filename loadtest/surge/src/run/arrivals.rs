@@ -1,5 +1,6 @@
 //! The measured part: calm, surge, and the time in which what is on its way arrives.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -10,27 +11,25 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::recorder::{Finished, Recorder};
-use super::{Plan, QUIET_MAX, Run, RunError, SETTLE_MAX, brownout, probe};
+use super::{Plan, QUIET_MAX, RECOVERING, Run, RunError, SETTLE_MAX, brownout, gates};
 use crate::curve::Curve;
 use crate::events::{Event, EventKind};
 use crate::faults::{self, Surroundings};
 use crate::gates::Watch;
 use crate::journal::Journal;
+use crate::load::{FAN_OUT, Op, Work};
+use crate::offer::{OfferError, of_trace as of_trace_options};
 use crate::pacer::{Due, Pacer};
 use crate::profile::{Comer, Profile, comer};
 use crate::room::{Room, SecondInRoom, Visit};
 use crate::run_folder::RunFolder;
-use crate::schedule::{Arrivals, Schedule, merge};
+use crate::schedule::{Arrival, Arrivals, Schedule, merge};
 use crate::stats::Stats;
 use crate::timeline::Row;
-use crate::workload::{ExistingUser, Newcomer, Stage, pump};
+use crate::trace;
+use crate::workload::{ExistingUser, Newcomer, Order, Stage, away, pump};
 
-/// Who is due.
-#[derive(Clone, Copy, Debug)]
-enum Who {
-    Existing,
-    Newcomer,
-}
+type Planned = Box<dyn Iterator<Item = Arrival<Work>> + Send>;
 
 /// What the measured part left.
 pub(super) struct Measured {
@@ -57,13 +56,13 @@ pub(super) async fn replay(
     folder: &RunFolder,
 ) -> Result<Measured, RunError> {
     let calm = Duration::from_secs(run.options.calm);
-    let surge_ends = calm + run.options.surge();
+    let surge_ends = calm + plan.load.duration();
     let journal = Journal::open(folder.path(), run.started)?;
     // A run that is continued begins where the complete part ends.
     let from = run.options.continued.as_ref().map_or(Duration::ZERO, |continued| continued.from);
     let now = Instant::now();
     let started = now.checked_sub(from).unwrap_or(now);
-    let stats = Stats::new(started, run.phases().to_vec());
+    let stats = Stats::new(started, plan.phases(calm));
     run.world.stats.store(stats.clone());
     run.world.room.store(Room::new(started));
     let codes_before = run.world.phones.arrived();
@@ -71,18 +70,16 @@ pub(super) async fn replay(
         brownout::begin(run, brownout, started + calm)?;
     }
 
-    let sends = Curve::constant(run.options.sends, surge_ends)?;
-    let newcomers = plan.replay.curve.after(calm);
-    let newcomers_come = match run.options.profile {
-        // As many numbers as there are to pump, and not as many as chance has it.
-        Profile::Pumping => Arrivals::Uniform,
-        _ => Arrivals::Poisson,
-    };
-    let schedules = merge([
-        Schedule::new(Who::Existing, Arc::new(sends), Arrivals::Poisson, run.seed),
-        Schedule::new(Who::Newcomer, Arc::new(newcomers), newcomers_come, run.seed ^ 1),
-    ]);
-    let schedule = schedules.filter(move |arrival| arrival.at >= from);
+    if let Some(lateness) = &run.lateness {
+        let slow = plan.load.behaviour.after(calm).slow;
+        let (lateness, world) = (lateness.clone(), run.world.clone());
+        run.tasks.spawn(async move {
+            lateness.follow(slow, started).await;
+            tokio::time::sleep(RECOVERING).await;
+            gates::recovered(&world);
+        });
+    }
+    let schedule = planned(run, plan, calm, surge_ends)?.filter(move |arrival| arrival.at >= from);
     let mut pacer = Pacer::start(started, schedule).map_err(RunError::Thread)?;
     let mut recorder = Recorder::new(run, plan, stats.clone(), calm, codes_before, journal);
     let mut faults = begin_faults(run, started, from, folder);
@@ -154,29 +151,137 @@ fn happened(run: &mut Run, recorder: &mut Recorder, done: Result<Event, JoinErro
     }
 }
 
-fn start(run: &Run, people: &Arc<[ExistingUser]>, journeys: &mut JoinSet<bool>, due: Due<Who>) {
+/// The load after the calm, in which existing users do what they always do.
+fn planned(run: &Run, plan: &Plan, calm: Duration, ends: Duration) -> Result<Planned, RunError> {
+    let how = Arrivals::from(run.options.load.within);
+    let stream = |op, curve: Curve, how, seed| Schedule::new(Work::of(op), Arc::new(curve), how, seed);
+    let background = Curve::constant(run.options.sends, calm)?;
+    if let Some(path) = &run.options.load.trace {
+        let mut background = background;
+        // A trace that has messages has all of them.
+        if plan.sends_in_background {
+            background = Curve::constant(run.options.sends, ends)?;
+        }
+        let background: Planned = Box::new(stream(Op::Send, background, how, run.seed));
+        let replay: Planned = Box::new(of_trace(run, path, calm)?);
+        return Ok(Box::new(merge([background, replay])));
+    }
+    let mut schedules = Vec::new();
+    for (op, curve) in plan.load.curves() {
+        let (curve, how) = match op {
+            Op::Send => (background.clone().then(curve), how),
+            // As many numbers as there are to pump, and not as many as chance has it.
+            Op::SignUp if run.options.profile == Profile::Pumping => (curve.after(calm), Arrivals::Uniform),
+            // Everybody once, and not as chance has it.
+            Op::Reconnect | Op::Wake => (curve.after(calm), Arrivals::Uniform),
+            _ => (curve.after(calm), how),
+        };
+        let seed = if op == Op::SignUp { run.seed ^ 1 } else { run.seed.wrapping_add(op as u64) };
+        schedules.push(stream(op, curve, how, seed));
+    }
+    Ok(Box::new(merge(schedules)))
+}
+
+/// Of a file that was read before the run. Should it be another one by now, what can be read of it is played.
+fn of_trace(
+    run: &Run,
+    path: &Path,
+    calm: Duration,
+) -> Result<impl Iterator<Item = Arrival<Work>> + Send + use<>, RunError> {
+    let replay = trace::Replay::open(path, of_trace_options(&run.options)).map_err(OfferError::from)?;
+    Ok(replay.map_while(move |arrival| match arrival {
+        Ok(arrival) => Some(Arrival { at: arrival.at + calm, ..arrival }),
+        Err(error) => {
+            tracing::error!(error = %anyhow::Error::new(error), "the trace ends here");
+            None
+        }
+    }))
+}
+
+fn start(run: &Run, people: &Arc<[ExistingUser]>, journeys: &mut JoinSet<bool>, due: Due<Work>) {
     let world = run.world.clone();
-    match due.stream {
-        Who::Newcomer if run.options.profile == Profile::Pumping => match comer(due.index) {
+    let work = due.stream;
+    match work.op {
+        Op::SignUp if run.options.profile == Profile::Pumping => match comer(due.index) {
             Comer::Honest => newcomer(run, journeys, due),
             Comer::Pumper(number) => drop(journeys.spawn(pump(world, number, due.planned))),
             Comer::Nobody => {}
         },
-        Who::Newcomer => newcomer(run, journeys, due),
-        Who::Existing => {
-            let (from, to) = pair(run.seed, due.index, people.len());
+        Op::SignUp => newcomer(run, journeys, due),
+        Op::Send => {
+            let (from, to) = who(run, people, &due);
             let people = people.clone();
             journeys.spawn(async move {
-                people[from].send_to(&world, &people[to], due.planned).await;
+                people[from].send_to(&world, &people[to], due.planned, work.bytes).await;
                 true
             });
+        }
+        Op::FanOut => {
+            let (from, to) = who(run, people, &due);
+            for n in 0..FAN_OUT.min(people.len() - 1) {
+                // Others one after the other from the first, and never the writer.
+                let to = (from + 1 + (to + people.len() - from - 1 + n) % (people.len() - 1)) % people.len();
+                let (world, people) = (world.clone(), people.clone());
+                journeys.spawn(async move {
+                    people[from].send_to(&world, &people[to], due.planned, work.bytes).await;
+                    true
+                });
+            }
+        }
+        Op::Discover => {
+            let user = people[who(run, people, &due).0].clone();
+            journeys.spawn(async move {
+                user.discover(&world, due.planned).await;
+                true
+            });
+        }
+        Op::Reconnect => {
+            let user = work.user.unwrap_or_else(|| shuffled(run.seed, due.index, people.len() as u64));
+            people[user as usize % people.len()].order(Order::Lose { away: Duration::ZERO });
+        }
+        Op::Flap => {
+            let few = (people.len() as f64 * world.behaviour.flapping_share).ceil().max(2.0) as u64;
+            let user =
+                work.user.unwrap_or_else(|| shuffled(run.seed, due.index, few.min(people.len() as u64)));
+            people[user as usize % people.len()].order(Order::Lose { away: away(&world) });
+        }
+        Op::Wake => {
+            // The last ones are offline at first: see `people`.
+            let user = work.user.unwrap_or(people.len() as u64 - 1 - due.index % people.len() as u64);
+            people[user as usize % people.len()].order(Order::Come);
         }
     }
 }
 
-fn newcomer(run: &Run, journeys: &mut JoinSet<bool>, due: Due<Who>) {
+/// Who acts and with whom: as recorded, else as drawn. Nobody who is offline acts if somebody else can.
+fn who(run: &Run, people: &[ExistingUser], due: &Due<Work>) -> (usize, usize) {
+    let (drawn_from, drawn_to) = pair(run.seed, due.index, people.len());
+    let recorded = |index: Option<u64>| index.map(|index| (index % people.len() as u64) as usize);
+    let from = recorded(due.stream.user).unwrap_or_else(|| {
+        let online = (0..people.len()).map(|n| (drawn_from + n) % people.len());
+        online.into_iter().find(|n| people[*n].is_online()).unwrap_or(drawn_from)
+    });
+    let to = recorded(due.stream.peer).unwrap_or(drawn_to);
+    (from, if to == from { (from + 1) % people.len() } else { to })
+}
+
+/// The `n`th of a random order of `count` people, and again from its beginning when all had their turn: multiplication with a number that has no
+/// factor in common is a permutation.
+fn shuffled(seed: u64, n: u64, count: u64) -> u64 {
+    let mut step = (count as f64 * 0.618) as u64 | 1;
+    while greatest_common_divisor(step, count) != 1 {
+        step += 2;
+    }
+    (seed % count + n % count * (step % count)) % count
+}
+
+const fn greatest_common_divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+fn newcomer(run: &Run, journeys: &mut JoinSet<bool>, due: Due<Work>) {
     let world = run.world.clone();
-    let index = run.options.existing + probe::INDICES + due.index as u32;
+    let index = run.world.newcomers_from + due.index as u32;
     let newcomer = Newcomer { index, planned: due.planned, linger: world.habits.linger };
     journeys.spawn(newcomer.travel(world));
 }
@@ -218,6 +323,16 @@ async fn settle(run: &mut Run, recorder: &mut Recorder, journeys: &mut JoinSet<b
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everybody_has_a_turn_before_anybody_has_two() {
+        for count in [2, 3, 10, 300, 20_000] {
+            for round in 0..2 {
+                let turns = (0..count).map(|n| shuffled(7, round * count + n, count));
+                assert_eq!(turns.collect::<std::collections::HashSet<_>>().len() as u64, count);
+            }
+        }
+    }
 
     #[test]
     fn nobody_writes_to_themselves() {

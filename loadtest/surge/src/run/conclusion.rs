@@ -7,9 +7,10 @@ use std::time::Duration;
 use spillway_api::Reason;
 
 use super::arrivals::Measured;
-use super::{BEFORE, Plan, Run, SURGE, brownout};
+use super::{AFTER, BEFORE, Plan, Run, STEADY, SURGE, brownout, gates, what_is_played};
 use crate::faults::recoveries;
 use crate::gates::Rule;
+use crate::load::Op;
 use crate::manifest::Manifest;
 use crate::outputs::markdown;
 use crate::profile::{PUMPED_PREFIX, Profile};
@@ -19,7 +20,7 @@ use crate::room::RoomFigures;
 use crate::run_folder::RunFolder;
 use crate::slo::{
     Ending, Gate, Judgeable, Observations, Verdict, brownout_gates, default_gates, figure, headline, judge,
-    least_gates, pumping_gates, room_gates, steal_gate,
+    least_gates, pumping_gates, room_gates, steal_warning,
 };
 use crate::stats::{Operation, Stats};
 use crate::summary::{
@@ -28,7 +29,7 @@ use crate::summary::{
 };
 use crate::timeline::Row;
 use crate::utc;
-use crate::workload::{CHECK_CODE, DELIVER, FINISH_SIGN_UP, PUMP, RECEIVE_CODE};
+use crate::workload::{BACK, BACKLOG, CHECK_CODE, DELIVER, FINISH_SIGN_UP, PUMP, RECEIVE_CODE};
 
 /// Waits that are compared with what was told are judged when there are so many.
 const ESTIMATES_LEAST: u64 = 100;
@@ -36,7 +37,7 @@ const ESTIMATES_LEAST: u64 = 100;
 pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, Vec<Row>) {
     let counts = run.world.ledger.counts();
     let all = Figured { stats: &measured.stats, earlier: earlier(run) };
-    let existing = existing(run, &all);
+    let existing = existing(run, plan, &all);
     let lag_p99_ms = measured.stats.lag().quantile_ms(0.99);
     let room = room(&measured);
     let codes = codes(run, &measured);
@@ -51,12 +52,12 @@ pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, 
         .set(figure::SIGN_UP_SUCCESS_RATIO, all.of_phase(SIGN_UP, SURGE).success_ratio())
         .set(figure::GENERATOR_LAG_P99_MS, lag_p99_ms)
         .set(figure::CODES_PER_ACCOUNT, codes.per_account);
-    let mut gates = if run.default_gates { default_gates() } else { least_gates() };
-    let steal_ratio = generator(true, lag_p99_ms, &measured.rows).steal_ratio;
-    observed.set(figure::GENERATOR_STEAL_RATIO, steal_ratio);
-    if steal_ratio.is_some() {
-        gates.push(steal_gate());
-    }
+    observed.set(figure::GENERATOR_STEAL_RATIO, generator(true, lag_p99_ms, &measured.rows).steal_ratio);
+    gates::observe(&mut observed, &all, &run.world);
+    let mut gates = match run.default_gates {
+        true => gates::for_load(default_gates(), &plan.load),
+        false => least_gates(),
+    };
     if let Some(room) = &room {
         observe_room(&mut observed, room);
         if run.default_gates {
@@ -90,7 +91,7 @@ pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, 
         verdict: judgement.verdict,
         exit_code: judgement.exit_code,
         headline: headline(&judgement, room.as_ref().map_or(0, |room| room.still_waiting)),
-        profile: run.options.profile.name().to_owned(),
+        profile: profile_name(run),
         seed: run.seed,
         started_utc: utc::rfc3339(run.started),
         duration_s: length.as_secs_f64(),
@@ -198,7 +199,7 @@ fn of_profile(run: &Run, plan: &Plan, measured: &Measured, observed: &mut Observ
                 .set(figure::PUMPING_ANSWERED_RATIO, stats.totals(PUMP).success_ratio());
             pumping_gates()
         }
-        Profile::Signal2021 | Profile::RoomMillion => Vec::new(),
+        Profile::Signal2021 | Profile::RoomMillion | Profile::Load(_) => Vec::new(),
     }
 }
 
@@ -233,6 +234,9 @@ pub(super) fn print(summary: &Summary, folder: &RunFolder) {
     for fault in &summary.faults {
         println!("  fault at {:.1} s, {}: {}", fault.at_s, fault.label, fault.in_words());
     }
+    if let Some(warning) = summary.generator.steal_ratio.and_then(steal_warning) {
+        println!("  warning: {warning}");
+    }
     let codes = &summary.codes;
     println!(
         "  {} codes for {} accounts, {:.2} spent at {} each",
@@ -249,8 +253,18 @@ pub(super) fn print(summary: &Summary, folder: &RunFolder) {
     println!("\n{verdict}: {}", summary.headline);
 }
 
-fn existing(run: &Run, all: &Figured<'_>) -> Existing {
-    let (before, surge) = (all.of_phase(EXISTING_SEND, BEFORE), all.of_phase(EXISTING_SEND, SURGE));
+fn profile_name(run: &Run) -> String {
+    match run.options.load.trace {
+        _ if run.options.steady.is_some() => STEADY.to_owned(),
+        Some(_) => what_is_played(&run.options),
+        None => run.options.profile.name().to_owned(),
+    }
+}
+
+fn existing(run: &Run, plan: &Plan, all: &Figured<'_>) -> Existing {
+    // Late answers are late; whether the service comes back is the question then.
+    let judged = if plan.load.behaviour.slow.is_empty() { SURGE } else { AFTER };
+    let (before, surge) = (all.of_phase(EXISTING_SEND, BEFORE), all.of_phase(EXISTING_SEND, judged));
     Existing {
         users: u64::from(run.options.existing),
         send_success_ratio: surge.success_ratio(),
@@ -260,7 +274,7 @@ fn existing(run: &Run, all: &Figured<'_>) -> Existing {
 }
 
 /// What this process saw, and what it continues.
-struct Figured<'a> {
+pub(super) struct Figured<'a> {
     stats: &'a Stats,
     earlier: Option<&'a Recording>,
 }
@@ -270,6 +284,14 @@ fn earlier(run: &Run) -> Option<&Recording> {
 }
 
 impl Figured<'_> {
+    /// Of the whole measured part.
+    pub(super) fn of(&self, operation: Operation) -> Figures {
+        let before = |earlier: &Recording| earlier.figures(operation.0, |_| true);
+        let mut figures = self.earlier.map(before).unwrap_or_default();
+        figures.add_totals(&self.stats.totals(operation));
+        figures
+    }
+
     fn of_phase(&self, operation: Operation, phase: &str) -> Figures {
         let before = |earlier: &Recording| earlier.figures(operation.0, |row| row.phase == phase);
         let mut figures = self.earlier.map(before).unwrap_or_default();
@@ -295,11 +317,11 @@ pub(super) fn manifest(run: &Run, plan: &Plan) -> Manifest {
     let text = |argument: &std::ffi::OsString| argument.to_string_lossy().into_owned();
     Manifest {
         schema_version: SCHEMA_VERSION,
-        profile: run.options.profile.name().to_owned(),
+        profile: profile_name(run),
         seed: run.seed,
         started_ms: run.started.as_millis(),
         started_utc: utc::rfc3339(run.started),
-        planned_s: (Duration::from_secs(run.options.calm) + run.options.surge()).as_secs_f64(),
+        planned_s: (Duration::from_secs(run.options.calm) + plan.load.duration()).as_secs_f64(),
         phases: phases(run, plan),
         peak: peak(run, plan, &[]),
         peak_rate: plan.brownout.map(|brownout| brownout.full_per_s).or(Some(plan.peak_per_s)),
@@ -319,9 +341,9 @@ pub(super) fn manifest(run: &Run, plan: &Plan) -> Manifest {
 fn phases(run: &Run, plan: &Plan) -> Vec<PhaseSummary> {
     let phase =
         |name: &str, from: Duration| PhaseSummary { name: name.to_owned(), from_s: from.as_secs_f64() };
-    let mut phases: Vec<_> = run.phases().into_iter().map(|of| phase(of.name, of.from)).collect();
+    let calm = Duration::from_secs(run.options.calm);
+    let mut phases: Vec<_> = plan.phases(calm).into_iter().map(|of| phase(of.name, of.from)).collect();
     if let Some(brownout) = plan.brownout {
-        let calm = Duration::from_secs(run.options.calm);
         phases.push(phase("provider at a tenth", calm + brownout.fails_at()));
         phases.push(phase("provider back", calm + brownout.is_back_at()));
     }
@@ -333,7 +355,7 @@ fn peak(run: &Run, plan: &Plan, rows: &[Row]) -> Peak {
     let completed = |row: &Row| row.operations.get(SIGN_UP.0).map_or(0, |operation| operation.ok);
     Peak {
         probed_sign_ups_per_s: plan.probed_per_s,
-        share_of_probed: plan.probed_per_s.map(|_| run.options.peak),
+        share_of_probed: plan.probed_per_s.map(|_| run.options.peak_share()),
         planned_sign_ups_per_s: plan.peak_per_s,
         achieved_sign_ups_per_s: rows.iter().map(completed).max().unwrap_or(0) as f64,
     }
@@ -366,7 +388,7 @@ pub(crate) fn server(operations: &BTreeMap<String, OperationSummary>, rows: &[Ro
     }
     // The steps of a sign-up are its operations; the sign-up as a whole would count them twice, and the wait for a
     // code and the arrival of a message are not asked of the server.
-    let whole = [SIGN_UP, FINISH_SIGN_UP, PUMP, RECEIVE_CODE, DELIVER];
+    let whole = [SIGN_UP, FINISH_SIGN_UP, PUMP, RECEIVE_CODE, DELIVER, BACK, BACKLOG];
     let ok: u64 = operations
         .iter()
         .filter(|(name, _)| whole.iter().all(|operation| operation.0 != name.as_str()))
@@ -398,18 +420,22 @@ fn bytes_per_session(run: &Run, rows: &[Row]) -> Option<f64> {
 fn configuration(run: &Run, plan: &Plan) -> BTreeMap<String, String> {
     let options = &run.options;
     let habits = &run.world.habits;
-    let peak = match (options.profile, options.peak_rate) {
+    let peak = match (&options.profile, options.peak_rate) {
+        _ if plan.load.curve(Op::SignUp).is_none() => "nobody new comes".to_owned(),
         (Profile::Pumping, _) => format!("{:.1} a second, all the time", plan.peak_per_s),
         (_, Some(rate)) => format!("{rate} sign-ups a second"),
-        (_, None) => format!("{} of the probed capacity", options.peak),
-    };
-    let duration = match options.profile {
-        Profile::Signal2021 => {
-            format!("January 2021 in {} s, after {} s of calm", options.seconds, options.calm)
+        (_, None) if plan.probed_per_s.is_some() => {
+            format!("{} of the probed capacity", options.peak_share())
         }
-        _ => format!("{} s, after {} s of calm", options.seconds, options.calm),
+        (_, None) => format!("{:.1} sign-ups a second", plan.peak_per_s),
     };
-    let curve = match (options.profile, plan.brownout) {
+    let seconds = plan.load.duration().as_secs_f64();
+    let what = what_is_played(options);
+    let duration = format!("{what} in {seconds:.0} s, after {} s of calm", options.calm);
+    let curve = match (&options.profile, plan.brownout) {
+        _ if options.steady.is_some() => "the same all the time".to_owned(),
+        _ if options.load.trace.is_some() => "of the trace".to_owned(),
+        (Profile::Load(expression), _) => expression.text().to_owned(),
         (Profile::Pumping, _) => {
             format!("evenly, numbers {PUMPED_PREFIX}0000 and on, every twentieth is honest")
         }
@@ -441,7 +467,12 @@ fn configuration(run: &Run, plan: &Plan) -> BTreeMap<String, String> {
             ),
         ),
         ("payload", format!("{} bytes", habits.content_bytes)),
-        ("arrivals", "poisson".to_owned()),
+        ("arrivals", format!("{:?}", options.load.within).to_lowercase()),
+        ("behaviour", plan.load.behaviour.words().join("; ")),
+        (
+            "attempts",
+            gates::Asked::so_far(&run.world).amplification().map_or("none".to_owned(), |times| format!("{times:.3} for each call")),
+        ),
         ("connections", "one for each person".to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value))

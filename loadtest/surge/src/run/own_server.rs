@@ -46,7 +46,8 @@ pub(super) async fn start(
 fn provider(options: &RunOptions, carrier: &Carrier) -> String {
     let micros = (options.code_cost * 1e6).round().clamp(1.0, 1e12) as u64;
     // A sixth of the run instead of a minute, so that it is over what became of a code while the run lasts.
-    let grace_s = if options.profile == Profile::Pumping { (options.seconds / 6).clamp(2, 60) } else { 60 };
+    let grace_s =
+        if options.profile == Profile::Pumping { (options.surge().as_secs() / 6).clamp(2, 60) } else { 60 };
     format!(
         "[[registration.providers]]\nname = \"surge\"\nkind = \"http\"\ncost = {{ default = {micros} }}\n\
          http = {{ url = \"{}\" }}\n\n\

@@ -15,6 +15,8 @@ const AT_ONCE: usize = 16;
 const MISSING_MAX: f64 = 0.1;
 
 /// Signs everybody up and brings them online.
+///
+/// Of those whom the load has offline at first, the last ones are.
 pub(super) async fn sign_up(run: &mut Run) -> Result<Arc<[ExistingUser]>, RunError> {
     let wanted = run.options.existing;
     run.say(&format!("signing up {wanted} existing users"));
@@ -37,10 +39,13 @@ pub(super) async fn sign_up(run: &mut Run) -> Result<Arc<[ExistingUser]>, RunErr
         let reasons = reasons(&run.world.stats());
         return Err(RunError::People { signed_up: people.len(), wanted, reasons });
     }
-    for person in &people {
-        run.tasks.spawn(person.clone().stay_online(run.world.clone()));
+    people.sort_by_key(|life| life.user().index);
+    let online = people.len() - (people.len() as f64 * run.world.behaviour.offline_share).floor() as usize;
+    let users = people.iter().map(|life| life.user().clone()).collect();
+    for (n, life) in people.into_iter().enumerate() {
+        run.tasks.spawn(life.live(run.world.clone(), n < online));
     }
-    Ok(people.into())
+    Ok(users)
 }
 
 /// Why sign-ups failed, most frequent first.

@@ -6,17 +6,16 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use super::{BEFORE, Plan, Run, SETTLING, SURGE};
+use super::{BEFORE, Plan, Run, what_is_played};
 use crate::curve::Replay;
 use crate::events::{Event, EventKind};
 use crate::gates::{Kind, Seen, Watch};
 use crate::journal::Journal;
 use crate::observe::Proc;
-use crate::profile::Profile;
 use crate::progress::{InRoom, Snapshot};
 use crate::room::{SecondInRoom, Visit, by_second};
 use crate::run_folder::RunFolderError;
-use crate::stats::{Latency, Operation, Second, Stats, Totals};
+use crate::stats::{Latency, Operation, Phase, Second, Stats, Totals};
 use crate::summary::{EXISTING_SEND, SIGN_UP};
 use crate::timeline::{OperationRow, RoomRow, Row, Timeline};
 
@@ -37,6 +36,7 @@ pub(super) struct Recorder {
     stats: Arc<Stats>,
     timeline: Timeline,
     replay: Replay,
+    phases: Vec<Phase>,
     calm: Duration,
     ticks: Interval,
     collected_second: u64,
@@ -45,7 +45,7 @@ pub(super) struct Recorder {
     planned: Duration,
     codes_before: u64,
     code_cost: f64,
-    profile: Profile,
+    profile: String,
     /// Turns that had come when they were last shown, and when that was.
     turns_shown: (u64, Instant),
     turns_per_s: f64,
@@ -72,13 +72,14 @@ impl Recorder {
     ) -> Self {
         let mut ticks = interval_at(Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let planned = calm + run.options.surge();
+        let planned = calm + plan.load.duration();
         let whole = plan.replay.curve.after(calm);
         let curve = (0..CURVE_POINTS).map(|point| whole.rate_at(planned * point / CURVE_POINTS)).collect();
         let mut recorder = Self {
             stats,
             timeline: Timeline::default(),
             replay: plan.replay.clone(),
+            phases: plan.phases(calm),
             calm,
             ticks,
             collected_second: 0,
@@ -87,7 +88,7 @@ impl Recorder {
             planned,
             codes_before,
             code_cost: run.options.code_cost,
-            profile: run.options.profile,
+            profile: what_is_played(&run.options),
             turns_shown: (0, Instant::now()),
             turns_per_s: 0.0,
             journal,
@@ -179,14 +180,14 @@ impl Recorder {
                 Kind::Service => latency.add(&figures.service),
                 Kind::Lag => latency.add(&figures.lag),
             };
-            let phase = phase(Duration::from_secs(*second), self.calm, self.planned);
+            let phase = phase(&self.phases, Duration::from_secs(*second));
             let row = OperationRow::from(figures);
             let seen = Seen { second: *second, phase, operation: operation.0, row: &row, add: &add };
             self.watches.iter_mut().for_each(|watch| watch.add(&seen));
         }
         let mut ended_by = None;
         for second in over {
-            let phase = phase(Duration::from_secs(second), self.calm, self.planned);
+            let phase = phase(&self.phases, Duration::from_secs(second));
             for watch in &mut self.watches {
                 if watch.close(second, phase) && !self.aborted {
                     self.aborted = true;
@@ -250,7 +251,7 @@ impl Recorder {
         });
         Row {
             second,
-            phase: phase(from, self.calm, self.planned).to_owned(),
+            phase: phase(&self.phases, from).to_owned(),
             replayed: in_surge.and_then(|at| self.replay.hour_at(at)).map(|hour| hour.utc.clone()),
             planned_sign_ups: in_surge
                 .map_or(0.0, |at| self.replay.curve.count_between(at, at + Duration::from_secs(1)))
@@ -298,8 +299,8 @@ impl Recorder {
         let of = |operation: &str| last.and_then(|row| row.operations.get(operation));
         let (sign_up, existing) = (self.stats.totals(SIGN_UP), self.stats.totals(EXISTING_SEND));
         Snapshot {
-            profile: self.profile.name().to_owned(),
-            phase: phase(elapsed, self.calm, self.planned).to_owned(),
+            profile: self.profile.clone(),
+            phase: phase(&self.phases, elapsed).to_owned(),
             elapsed,
             planned: self.planned,
             replayed: last.and_then(|row| row.replayed.clone()),
@@ -332,12 +333,9 @@ fn in_flight(totals: &Totals) -> u64 {
     totals.offered.saturating_sub(totals.ok + totals.refused + totals.failed + totals.waiting)
 }
 
-fn phase(at: Duration, calm: Duration, planned: Duration) -> &'static str {
-    match (at < calm, at < planned) {
-        (true, _) => BEFORE,
-        (false, true) => SURGE,
-        (false, false) => SETTLING,
-    }
+/// The last one that has begun.
+fn phase(phases: &[Phase], at: Duration) -> &'static str {
+    phases.iter().rev().find(|phase| phase.from <= at).map_or(BEFORE, |phase| phase.name)
 }
 
 fn p99(totals: &Totals) -> Option<f64> {

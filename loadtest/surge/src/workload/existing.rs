@@ -1,59 +1,198 @@
-//! People who were there before: always online, writing to each other, answering newcomers.
+//! People who were there before: online, writing to each other, answering newcomers; they lose their connection and come
+//! back when the load says so.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use rand::Rng;
 use spillway_client::{Client, Identity};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
+use super::comeback::Comeback;
 use super::newcomer::sign_up;
-use super::receive::Inbox;
+use super::receive::{Arrived, Inbox};
 use super::sending::{Letter, send};
-use super::{REPLY, World};
+use super::{BACK, DISCOVER, RECONNECT, REPLY, Stage, World, outcome};
+use crate::stats::Outcome;
 use crate::summary::EXISTING_SEND;
 
-/// Someone with an account, online. Cheap to clone.
+/// Orders that may wait for somebody who is busy with one.
+const ORDERS_MAX: usize = 64;
+
+/// Someone with an account. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ExistingUser {
     pub index: u32,
-    pub client: Client,
     pub identity: Arc<Identity>,
+    /// Replaced when the connection is lost.
+    client: Arc<ArcSwap<Client>>,
+    online: Arc<AtomicBool>,
+    orders: mpsc::Sender<Order>,
+}
+
+/// What happens to somebody.
+#[derive(Clone, Copy, Debug)]
+pub enum Order {
+    /// The connection is lost; the way back begins after so long.
+    Lose { away: Duration },
+    /// The app is opened.
+    Come,
+}
+
+/// The device of somebody, until the run is over.
+#[derive(Debug)]
+pub struct Life {
+    user: ExistingUser,
+    orders: mpsc::Receiver<Order>,
+    inbox: Inbox,
 }
 
 /// Gives person `index` an account. `None` when the service would not.
-pub async fn sign_up_existing(world: &World, index: u32) -> Option<ExistingUser> {
+pub async fn sign_up_existing(world: &World, index: u32) -> Option<Life> {
     let (client, identity) = sign_up(world, index, Instant::now()).await?;
-    Some(ExistingUser { index, client, identity })
+    let inbox = Inbox::new(client.clone(), identity.clone());
+    let (sender, orders) = mpsc::channel(ORDERS_MAX);
+    let user = ExistingUser {
+        index,
+        identity,
+        client: Arc::new(ArcSwap::from_pointee(client)),
+        online: Arc::new(AtomicBool::new(false)),
+        orders: sender,
+    };
+    Some(Life { user, orders, inbox })
 }
 
 impl ExistingUser {
-    /// Sends one planned message to `other`.
-    pub async fn send_to(&self, world: &World, other: &ExistingUser, planned: Instant) {
-        let letter = Letter { from: self.index, to: other.index, to_account: other.identity.account() };
-        send(world, &self.client, &self.identity, letter, EXISTING_SEND, planned).await;
+    pub fn is_online(&self) -> bool {
+        self.online.load(Relaxed)
     }
 
-    /// Stays online until the run is over. Answers the first message of every newcomer.
-    pub async fn stay_online(self, world: Arc<World>) {
-        let mut inbox = Inbox::new(self.client.clone(), self.identity.clone());
-        inbox.open(&world).await;
+    /// Sends one planned message to `other`.
+    pub async fn send_to(&self, world: &World, other: &ExistingUser, planned: Instant, bytes: Option<u32>) {
+        let to_account = other.identity.account();
+        let letter = Letter { from: self.index, to: other.index, to_account, bytes };
+        send(world, &self.client.load_full(), &self.identity, letter, EXISTING_SEND, planned).await;
+    }
+
+    /// Looks up an address book.
+    pub async fn discover(&self, world: &World, planned: Instant) {
+        let habits = &world.habits;
+        let (book, _) = world.population.address_book(
+            u64::from(self.index),
+            habits.contacts,
+            habits.contacts_registered,
+            u64::from(world.existing),
+        );
+        let timer = world.stats().start(DISCOVER, planned);
+        outcome::finish(timer, self.client.load_full().discover(&self.identity, book).await);
+    }
+
+    /// Has something happen. Somebody who has that much before him is not reached any more.
+    pub fn order(&self, order: Order) {
+        if self.orders.try_send(order).is_err() {
+            tracing::debug!(index = self.index, ?order, "not reached");
+        }
+    }
+}
+
+impl Life {
+    pub fn user(&self) -> &ExistingUser {
+        &self.user
+    }
+
+    /// Lives until the run is over, online from the beginning or only when called. Answers the first message of every newcomer.
+    pub async fn live(mut self, world: Arc<World>, online: bool) {
+        if online {
+            self.inbox.open(&world).await;
+            self.user.online.store(true, Relaxed);
+        } else {
+            self.lose(&world);
+        }
         let mut replies = JoinSet::new();
         let over = world.over();
         tokio::pin!(over);
         loop {
-            let arrived = tokio::select! {
+            let is_online = self.user.is_online();
+            tokio::select! {
                 () = &mut over => return,
-                arrived = inbox.next(&world) => arrived,
-            };
-            while replies.try_join_next().is_some() {}
-            if world.is_existing(arrived.from) {
-                continue;
+                // What was kept for somebody is fetched in the end, so that nothing acknowledged is out of sight.
+                () = world.reached(Stage::Closing), if !is_online => self.come(&world, Instant::now()).await,
+                Some(order) = self.orders.recv() => self.obey(&world, order).await,
+                arrived = self.inbox.next(&world), if is_online => self.reply(&world, arrived, &mut replies),
             }
-            let letter = Letter { from: self.index, to: arrived.from, to_account: arrived.from_account };
-            let (me, world) = (self.clone(), world.clone());
-            replies.spawn(async move {
-                send(&world, &me.client, &me.identity, letter, REPLY, Instant::now()).await
-            });
         }
     }
+
+    async fn obey(&mut self, world: &World, order: Order) {
+        match order {
+            Order::Lose { away } if self.user.is_online() => {
+                let lost = Instant::now();
+                self.lose(world);
+                tokio::select! {
+                    () = world.reached(Stage::Closing), if !away.is_zero() => {}
+                    () = sleep(away) => {}
+                }
+                self.come(world, lost + away.min(lost.elapsed())).await;
+            }
+            Order::Come if !self.user.is_online() => self.come(world, Instant::now()).await,
+            Order::Lose { .. } | Order::Come => {}
+        }
+    }
+
+    /// Session and connection are gone, as if a gateway had died.
+    fn lose(&mut self, world: &World) {
+        self.user.online.store(false, Relaxed);
+        match world.connect_lazily() {
+            Ok(client) => {
+                self.user.client.store(Arc::new(client.clone()));
+                self.inbox.lose(client);
+            }
+            Err(error) => tracing::warn!(%error, "the connection is kept"),
+        }
+    }
+
+    /// Tries until there is a session again, with the pauses that clients keep.
+    async fn come(&mut self, world: &World, since: Instant) {
+        let mut comeback = Comeback::default();
+        loop {
+            let pause = comeback.pause(&mut rand::rng());
+            tokio::select! {
+                () = world.over() => return,
+                () = sleep(pause) => {}
+            }
+            let timer = world.stats().start(RECONNECT, Instant::now());
+            match self.inbox.try_open().await {
+                Ok(()) => {
+                    timer.finish(Outcome::Ok);
+                    break;
+                }
+                Err(error) => timer.finish(outcome::of(&error)),
+            }
+        }
+        self.user.online.store(true, Relaxed);
+        world.stats().record(BACK, since, since, Instant::now(), Outcome::Ok);
+    }
+
+    fn reply(&self, world: &Arc<World>, arrived: Arrived, replies: &mut JoinSet<bool>) {
+        while replies.try_join_next().is_some() {}
+        if world.is_existing(arrived.from) {
+            return;
+        }
+        let (from, to) = (self.user.index, arrived.from);
+        let letter = Letter { from, to, to_account: arrived.from_account, bytes: None };
+        let (me, world) = (self.user.clone(), world.clone());
+        replies.spawn(async move {
+            send(&world, &me.client.load_full(), &me.identity, letter, REPLY, Instant::now()).await
+        });
+    }
+}
+
+/// For how long somebody whose connection does not hold is away.
+pub fn away(world: &World) -> Duration {
+    let (from, to) = world.behaviour.away.unwrap_or_default();
+    from + (to.saturating_sub(from)).mul_f64(rand::rng().random())
 }

@@ -7,13 +7,14 @@ use std::time::Duration;
 use spillway_api::{Reason, account_id, v1};
 use spillway_client::{Admission, CallError, Client, Identity, Verification};
 use spillway_types::PhoneNumber;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, sleep_until};
 
+use super::manner::{Manner, mistyped};
 use super::receive::Inbox;
 use super::sending::{Letter, send};
 use super::{
     CHECK_CODE, CREATE_ACCOUNT, Counted, DISCOVER, FETCH_KEYS, FINISH_SIGN_UP, FIRST_SEND, RECEIVE_CODE,
-    RESEND_CODE, START_VERIFICATION, Stage, World, door, outcome, told_to_wait,
+    RESEND_CODE, START_VERIFICATION, Stage, WRONG_CODE, World, door, outcome, told_to_wait,
 };
 use crate::codes::ExpectedCode;
 use crate::stats::{Outcome, Timer};
@@ -107,12 +108,20 @@ async fn finish(
     let verification = knock(world, client, index, number, admission).await?;
 
     let timer = step(RECEIVE_CODE);
-    let Some((verification, code)) = receive(world, client, verification, code).await else {
+    let manner = Manner::of(world, index);
+    let received = receive(world, client, number, verification, code, &manner).await;
+    let Some((mut verification, code)) = received else {
         timer.finish(Outcome::Failed("no_code"));
         return Err(Outcome::Failed("no_code"));
     };
     timer.finish(Outcome::Ok);
 
+    sleep(manner.type_after).await;
+    for _ in 0..manner.mistakes {
+        let timer = step(WRONG_CODE);
+        verification = ended(timer, client.check_code(&verification, &mistyped(&code)).await)?;
+        sleep(verification.next_check().unwrap_or_default()).await;
+    }
     let timer = step(CHECK_CODE);
     let verification = ended(timer, client.check_code(&verification, &code).await)?;
     if !verification.is_verified() {
@@ -164,8 +173,36 @@ pub(super) async fn knock(
     }
 }
 
-/// Waits for the code, and asks for another whenever that is allowed, as people do.
+/// Waits for the code until it is on the phone. Who asks again while it is on its way types the second one.
 async fn receive(
+    world: &World,
+    client: &Client,
+    number: &PhoneNumber,
+    verification: Verification,
+    code: ExpectedCode,
+    manner: &Manner,
+) -> Option<(Verification, String)> {
+    let (verification, code) = from_provider(world, client, verification, code).await?;
+    let on_its_way = Instant::now();
+    let asks = verification.next_sms().filter(|next| manner.asks_again && *next < manner.code_delay);
+    if let Some(next) = asks {
+        sleep(next).await;
+        let second = world.phones.expect(number.as_e164());
+        let timer = world.stats().start(RESEND_CODE, Instant::now());
+        if let Some(again) =
+            outcome::finish(timer, client.resend_code(&verification, v1::Transport::Sms).await)
+            && let Some(code) = second.within(world.habits.code_patience).await
+        {
+            sleep(manner.second_delay).await;
+            return Some((again, code));
+        }
+    }
+    sleep_until(on_its_way + manner.code_delay).await;
+    Some((verification, code))
+}
+
+/// Waits until the provider has sent the code, and asks for another whenever that is allowed, as people do.
+async fn from_provider(
     world: &World,
     client: &Client,
     mut verification: Verification,
@@ -240,6 +277,6 @@ async fn say_hello(
     if outcome::finish(timer, client.fetch_keys(identity, account).await).is_none() {
         return false;
     }
-    let letter = Letter { from: index, to: friend, to_account: account };
+    let letter = Letter { from: index, to: friend, to_account: account, bytes: None };
     send(world, client, identity, letter, FIRST_SEND, Instant::now()).await
 }

@@ -10,7 +10,7 @@ use spillway_client::{CallError, Client, Dedup, Delivery, Identity, Session, Ses
 use spillway_types::AccountId;
 use tokio::time::Instant;
 
-use super::{DELIVER, OPEN_SESSION, World, outcome};
+use super::{BACKLOG, DELIVER, OPEN_SESSION, World, outcome};
 use crate::ledger;
 use crate::stats::Outcome;
 
@@ -25,6 +25,8 @@ pub(super) struct Inbox {
     client: Client,
     identity: Arc<Identity>,
     session: Option<Session>,
+    /// When it was opened, until everything that had been kept has come.
+    catching_up_since: Option<Instant>,
     seen: Dedup,
 }
 
@@ -37,14 +39,28 @@ pub(super) struct Arrived {
 
 impl Inbox {
     pub(super) fn new(client: Client, identity: Arc<Identity>) -> Self {
-        Self { client, identity, session: None, seen: Dedup::new(SEEN_MAX) }
+        Self { client, identity, session: None, catching_up_since: None, seen: Dedup::new(SEEN_MAX) }
     }
 
     /// Opens the session now, once; later losses are repaired by [`Inbox::next`].
     pub(super) async fn open(&mut self, world: &World) -> Option<()> {
         let timer = world.stats().start(OPEN_SESSION, Instant::now());
-        self.session = outcome::finish(timer, self.client.open_session(&self.identity).await);
-        self.session.as_ref().map(|_| ())
+        outcome::finish(timer, self.try_open().await)
+    }
+
+    /// The same, untimed.
+    pub(super) async fn try_open(&mut self) -> Result<(), CallError> {
+        self.session = None;
+        let session = self.client.open_session(&self.identity).await?;
+        self.catching_up_since = Some(Instant::now());
+        self.session = Some(session);
+        Ok(())
+    }
+
+    /// The connection is lost; from now on there is another one.
+    pub(super) fn lose(&mut self, client: Client) {
+        self.session = None;
+        self.client = client;
     }
 
     /// Waits for the next new message. Cancel-safe but for a message that is just being acked, which then arrives
@@ -63,7 +79,12 @@ impl Inbox {
                         return arrived;
                     }
                 }
-                Ok(Some(SessionEvent::QueueEmpty | SessionEvent::Migrate(_))) => {}
+                Ok(Some(SessionEvent::QueueEmpty)) => {
+                    if let Some(since) = self.catching_up_since.take() {
+                        world.stats().record(BACKLOG, since, since, Instant::now(), Outcome::Ok);
+                    }
+                }
+                Ok(Some(SessionEvent::Migrate(_))) => {}
                 Ok(Some(SessionEvent::Closing(reason))) => self.lost(Some(reason)),
                 Ok(None)
                 | Err(CallError::Transport(_) | CallError::Refused(_) | CallError::HeldBack { .. }) => {

@@ -1,13 +1,16 @@
 //! One message, entered in the ledger.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use bytes::Bytes;
 use spillway_api::v1;
-use spillway_client::{Client, Identity, Outgoing};
+use spillway_client::{CallError, Client, Identity, Outgoing, Sent};
 use spillway_types::{AccountId, Clock, Guid, SystemClock};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{Counted, Stage, World, outcome};
 use crate::ledger::Conversation;
+use crate::load::IMPATIENT_TRIES;
 use crate::population::registration_id;
 use crate::stats::{Operation, Outcome};
 
@@ -20,6 +23,8 @@ pub(super) struct Letter {
     pub(super) from: u32,
     pub(super) to: u32,
     pub(super) to_account: AccountId,
+    /// Of the content, when it is not as long as usual.
+    pub(super) bytes: Option<u32>,
 }
 
 /// Sends one message and waits for its acknowledgement, which the ledger holds the service to. False when it was not
@@ -39,7 +44,8 @@ pub(super) async fn send(
     }
     let conversation = Conversation { sender: letter.from, receiver: letter.to, device: DEVICE };
     let ticket = world.ledger.send(conversation);
-    let content = world.ledger.encode(ticket, SystemClock.now(), world.habits.content_bytes);
+    let size = letter.bytes.map_or(world.habits.content_bytes, |bytes| bytes as usize);
+    let content = world.ledger.encode(ticket, SystemClock.now(), size);
     let envelope = v1::DeviceEnvelope {
         device_id: DEVICE,
         registration_id: registration_id(u64::from(letter.to)),
@@ -53,7 +59,12 @@ pub(super) async fn send(
         urgent: false,
     };
     let timer = world.stats().start(operation, planned);
-    match client.send(identity, message).await {
+    let Some(answer) = answered(world, client, identity, message).await else {
+        world.ledger.gave_up(ticket);
+        timer.finish(Outcome::Failed("gave_up"));
+        return false;
+    };
+    match answer {
         Ok(sent) if sent.full_devices.is_empty() => {
             world.ledger.acked(ticket);
             timer.finish(Outcome::Ok);
@@ -70,4 +81,26 @@ pub(super) async fn send(
             false
         }
     }
+}
+
+/// The answer to a send. Who is impatient sends the same message again when none came in time, under the same guid, so that it is
+/// one message all the same; `None` when that did not help either.
+async fn answered(
+    world: &World,
+    client: &Client,
+    identity: &Identity,
+    message: Outgoing,
+) -> Option<Result<Sent, CallError>> {
+    let Some(patience) = world.behaviour.send_patience else {
+        return Some(client.send(identity, message).await);
+    };
+    for tries in 0..IMPATIENT_TRIES {
+        if tries > 0 {
+            world.sent_again.fetch_add(1, Relaxed);
+        }
+        if let Ok(answer) = timeout(patience, client.send(identity, message.clone())).await {
+            return Some(answer);
+        }
+    }
+    None
 }
