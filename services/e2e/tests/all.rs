@@ -40,6 +40,8 @@ mod all {
     mod scaler;
     mod session;
     mod sign_up;
+    /// A service that stands still, as the load tool's histograms see it.
+    mod stall;
     mod start;
     /// The live page of the admin port.
     mod status;
