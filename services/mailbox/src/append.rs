@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
     use crate::Config;
-    use crate::testing::{ALL, Fixture};
+    use crate::testing::Fixture;
     use crate::wire;
 
     const STORED: Appended = Appended::Stored { near_full: false };
@@ -208,13 +208,13 @@ mod tests {
         let (fixture, mailbox) = (Fixture::new(), MailboxId::random());
         let mut kept = vec![fixture.stored(mailbox).await];
         // Raises the watermark as far as it may go.
-        fixture.mailbox.fetch(mailbox, None, ALL).await.unwrap();
+        fixture.read(mailbox).await;
         fixture.clock.rewind(Duration::from_secs(10));
         kept.insert(0, fixture.stored(mailbox).await);
         fixture.clock.advance(Duration::from_secs(20));
-        fixture.mailbox.fetch(mailbox, None, ALL).await.unwrap();
+        fixture.read(mailbox).await;
         kept.push(fixture.stored(mailbox).await);
-        assert_eq!(fixture.mailbox.fetch(mailbox, None, ALL).await.unwrap().messages, kept);
+        assert_eq!(fixture.read(mailbox).await.messages, kept);
     }
 
     #[tokio::test]
@@ -222,17 +222,17 @@ mod tests {
         let (fixture, read, unread) = (Fixture::new(), MailboxId::random(), MailboxId::random());
         let hour = Duration::from_secs(60 * 60);
         fixture.clock.advance(hour);
-        fixture.mailbox.fetch(read, None, ALL).await.unwrap();
+        fixture.read(read).await;
         fixture.clock.rewind(hour);
         let error = fixture.mailbox.append(read, fixture.message("hello")).await.unwrap_err();
         assert!(matches!(error, AppendError::Settled), "{error:?}");
         assert_eq!(error.refusal().reason, Reason::Unavailable);
 
         let kept = fixture.stored(unread).await;
-        assert_eq!(fixture.mailbox.fetch(unread, None, ALL).await.unwrap().messages, [kept]);
+        assert_eq!(fixture.read(unread).await.messages, [kept]);
         fixture.clock.advance(hour);
         let kept = fixture.stored(read).await;
-        assert_eq!(fixture.mailbox.fetch(read, None, ALL).await.unwrap().messages, [kept]);
+        assert_eq!(fixture.read(read).await.messages, [kept]);
     }
 
     #[tokio::test]

@@ -46,6 +46,8 @@ pub(super) struct Live {
     acks: AckBatch,
     backlog: Backlog,
     sweeps: SweepSchedule,
+    /// The mailbox's settled watermark, as its last page told. 0 before the first.
+    settled_us: u64,
     page: Option<Call<FetchResponse>>,
     /// At most one call at a time, so that a client which acks faster than the mailbox deletes is slowed down.
     acking: Option<Call<()>>,
@@ -84,6 +86,7 @@ impl Live {
             acks: AckBatch::new(config.ack_delay, config.ack_batch),
             backlog: Backlog::new(now),
             sweeps: SweepSchedule::new(now, rand::rng().random()),
+            settled_us: 0,
             refresh_at: now + refresh_after(&parts),
             page: None,
             acking: None,

@@ -39,7 +39,7 @@ use tonic::{Request, Response, Status};
 pub(crate) use control::FakeControl;
 pub(crate) use device::Device;
 pub(crate) use directory::FakeDirectory;
-pub(crate) use mailbox::{FakeMailbox, Fault};
+pub(crate) use mailbox::{FakeMailbox, Fault, SETTLED_US};
 pub(crate) use registration::FakeRegistration;
 
 pub(crate) struct Node {

@@ -99,6 +99,7 @@ impl Live {
     }
 
     fn deliver_page(&mut self, page: FetchResponse, now: Instant) {
+        self.settled_us = self.settled_us.max(page.settled_us);
         let mut last = None;
         for stored in page.messages {
             let id = message_id("id", &stored.id).ok();
@@ -160,6 +161,7 @@ impl Live {
             after: after.map_or_else(Bytes::new, |id| Bytes::copy_from_slice(&id.to_bytes())),
             messages_max,
             bytes_max: config.page_bytes_max,
+            settled_us: self.settled_us,
         });
         request.set_timeout(config.call_timeout);
         let mut mailbox = self.parts.mailbox.clone();
