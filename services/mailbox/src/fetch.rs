@@ -6,7 +6,7 @@ use spillway_types::{MailboxId, MessageId, Timestamp};
 
 use crate::Mailbox;
 use crate::error::store_refusal;
-use crate::window::{WINDOW, worth_raising};
+use crate::window::{RAISE_STEP, WINDOW, born, worth_raising};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
@@ -25,7 +25,7 @@ impl Mailbox {
     /// Messages after `after`, and never from below the settled watermark; without `after`, from the watermark.
     ///
     /// `known` is the watermark of an earlier answer. It only rises, so no undelivered message lies below an old one either, and a
-    /// session that sweeps needs one read for it and not two.
+    /// session that sweeps needs one read for it and not two. A mailbox that has just come to be needs one as well.
     pub(crate) async fn fetch(
         &self,
         mailbox: MailboxId,
@@ -36,9 +36,12 @@ impl Mailbox {
         let role = &*self.shared;
         // Before anything is read: the watermark's proof rests on it.
         let read_start = role.clock.now();
+        let born = born(mailbox);
         let settled = match known {
             Some(known) => known,
-            None => role.mailboxes.settled(mailbox).await?,
+            // Looking up a watermark that can save no more than this would cost more than it saves.
+            None if read_start.since(born) <= RAISE_STEP => born,
+            None => role.mailboxes.settled(mailbox).await?.max(born),
         };
         role.highest_settled.saw(settled);
         let floor = MessageId::last_at(settled);
@@ -179,6 +182,19 @@ mod tests {
         // The one of the other session, and none of the sweep.
         assert_eq!(fixture.store.looked_up.load(Ordering::SeqCst), looked_up + 1);
         assert!(fixture.settled(mailbox).await >= swept.settled, "it never falls");
+    }
+
+    #[tokio::test]
+    async fn a_new_mailbox_is_read_from_its_birth_without_a_look_up() {
+        let fixture = Fixture::new();
+        let mailbox = MailboxId::minted(fixture.clock.now(), [7; 10]);
+        let message = fixture.stored(mailbox).await;
+        assert_eq!(fixture.read(mailbox).await.messages, [message.clone()]);
+        assert_eq!(fixture.store.looked_up.load(Ordering::SeqCst), 0);
+
+        fixture.clock.advance(30 * MINUTE);
+        assert_eq!(fixture.read(mailbox).await.messages, [message]);
+        assert_eq!(fixture.store.looked_up.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test]

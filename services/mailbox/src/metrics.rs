@@ -91,7 +91,7 @@ impl Metrics {
             Ok(Appended::Full) => self.full.inc(),
             Err(AppendError::OutOfWindow) => self.out_of_window.inc(),
             Err(AppendError::Fenced) => self.fenced.inc(),
-            Err(AppendError::Settled) => self.settled.inc(),
+            Err(AppendError::Settled | AppendError::Unborn) => self.settled.inc(),
             Err(AppendError::Store(_) | AppendError::Died(_)) => self.failed.inc(),
         }
     }
