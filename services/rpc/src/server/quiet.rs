@@ -116,6 +116,11 @@ impl Quiet {
         }
     }
 
+    /// Whether calls that are read now may have waited for longer than the network took.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.0.drained.load(Relaxed) != DRAINED
+    }
+
     /// All calls that were read have been polled.
     pub(super) fn polled(&self) {
         self.0.probing.store(false, Relaxed);
