@@ -65,6 +65,8 @@ struct Acting {
     generation: u64,
     gateways: HashMap<HolderId, Gateway>,
     issued: u64,
+    /// The mark that was found, and the highest number below it that somebody is known to have.
+    before: (u64, u64),
     abandoned: Vec<RangeInclusive<u64>>,
     claimed: Vec<Claimed>,
 }
@@ -172,6 +174,7 @@ impl Room {
             generation: 0,
             gateways: HashMap::new(),
             issued: last.issued,
+            before: (found.mark, last.issued.min(found.mark)),
             abandoned: Vec::new(),
             claimed: Vec::new(),
         });
@@ -226,6 +229,10 @@ impl Room {
             wanted => Some(acting.blocks.lend(Some(wanted)).map_err(|_| NotTaken::NotReserved)?),
         };
         acting.issued = acting.issued.max(report.issued);
+        // A number of this tenure says nothing of those before: nobody has what lies between.
+        if report.issued <= acting.before.0 {
+            acting.before.1 = acting.before.1.max(report.issued);
+        }
         acting.abandoned.extend(report.abandoned);
         acting.claimed.extend(report.claimed);
         for (block, bits) in &report.presence {
@@ -251,7 +258,7 @@ impl Room {
         acting.gateways.retain(|_, gateway| now.saturating_sub(gateway.at) < GATEWAY_SILENCE);
         let limits = acting.limits(self.config.sign_ups_per_second, codes);
         let refusing = acting.gateways.values().any(|gateway| gateway.refusing);
-        acting.abandoned.extend(acting.blocks.skipped(now, acting.issued));
+        acting.abandoned.extend(acting.blocks.skipped(now, acting.before.1));
         let (abandoned, claimed) =
             (std::mem::take(&mut acting.abandoned), std::mem::take(&mut acting.claimed));
         let opens_at = self.config.opening();
@@ -435,6 +442,33 @@ mod tests {
         assert_eq!(stored.issued, 1_000);
         // What has been called since it was stored is walked again.
         assert!((150..=last.frontier).contains(&stored.frontier), "{stored:?} after {last:?}");
+    }
+
+    /// In a surge somebody comes before the new holder has settled.
+    #[tokio::test(start_paused = true)]
+    async fn numbers_that_nobody_has_are_skipped_also_when_people_come_at_once() {
+        let (leases, bus) = (Arc::new(MemoryLeases::default()), Arc::new(LocalBus::new()));
+        let room = RoomConfig { sign_ups_per_second: Some(10.0), ..RoomConfig::default() };
+        let config = Config { room, ..Config::default() };
+        let first = node(1, config.clone(), leases.clone(), &bus);
+        let _codes = Sender::of(VerificationCapacity::default(), &bus);
+        acting(&first).await;
+        report(&first, wanted(1, 5)).await.unwrap();
+        report(&first, ReportRoomRequest { issued: 5, ..wanted(2, 0) }).await.unwrap();
+        first.tasks.close_and_wait(BOUND).await.unwrap();
+
+        let second = node(2, config, leases, &bus);
+        acting(&second).await;
+        let (new, _) = report(&second, wanted(3, 1)).await.unwrap().unwrap();
+        assert!(new > 10_000, "{new}: nothing to skip");
+        report(&second, ReportRoomRequest { issued: new, ..wanted(4, 0) }).await.unwrap();
+        let mut states = bus.subscribe(Subject::Control).await.unwrap();
+        let mut last = RoomState::default();
+        for _ in 0..30 {
+            last = next(&mut *states).await.room.unwrap_or(last);
+        }
+        // At ten a second the numbers between would take hours.
+        assert_eq!(last.frontier, new, "{last:?}");
     }
 
     #[tokio::test(start_paused = true)]
