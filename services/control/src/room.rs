@@ -18,8 +18,8 @@ use spillway_rpc::{frontier_of, room_state};
 use spillway_store::leases::{FencingToken, HolderId};
 use spillway_types::Timestamp;
 use spillway_waiting_room::{
-    Blocks, Claimed, Forecast, Frontier, Lent, Limits, Mark, Mode, Operator, Pool, Presence, Steering,
-    SteeringConfig, Tick,
+    Blocks, Claimed, Forecast, Frontier, Lent, Limits, Mark, Mode, Operator, Outcomes, Pool, Presence,
+    Steering, SteeringConfig, Tick,
 };
 use tokio::time::Instant;
 
@@ -49,6 +49,8 @@ struct State {
     /// The operator's. Known to all of the role, for whoever acts next.
     order: Option<RoomOrder>,
     acting: Option<Acting>,
+    /// Of all tenures of this process.
+    outcomes: Outcomes,
     /// What the last rate was bounded by.
     bound: RoomBound,
 }
@@ -61,6 +63,8 @@ struct Acting {
     steering: Steering,
     opening: Opening,
     forecast: Forecast,
+    /// Of these estimates the outcome is counted already.
+    counted: Outcomes,
     presence: Presence,
     generation: u64,
     gateways: HashMap<HolderId, Gateway>,
@@ -94,7 +98,13 @@ pub(crate) enum NotTaken {
 
 impl Room {
     pub(crate) fn new(config: RoomConfig, gateways_max: usize) -> Self {
-        let state = State { last: Frontier::NONE, order: None, acting: None, bound: RoomBound::Unspecified };
+        let state = State {
+            last: Frontier::NONE,
+            order: None,
+            acting: None,
+            outcomes: Outcomes::default(),
+            bound: RoomBound::Unspecified,
+        };
         Self { config, gateways_max, start: Instant::now(), state: Mutex::new(state) }
     }
 
@@ -170,6 +180,7 @@ impl Room {
             steering,
             opening,
             forecast: Forecast::new(self.config.polls_max),
+            counted: Outcomes::default(),
             presence: Presence::default(),
             generation: 0,
             gateways: HashMap::new(),
@@ -286,9 +297,17 @@ impl Room {
         };
         let opens_at = opens_at.filter(|_| frontier.mode == Mode::NotOpen);
         let opens_at_us = opens_at.map_or(0, Timestamp::as_micros);
+        let outcomes = acting.forecast.outcomes();
+        let before = std::mem::replace(&mut acting.counted, outcomes);
+        state.outcomes.add(outcomes, before);
         (state.last, state.bound) = (frontier, bound);
         let room = room_state(&frontier, &outlook);
         Some(RoomState { polls_per_gateway, opens_at_us, bound: bound.into(), ..room })
+    }
+
+    /// What became of estimates while this process acted.
+    pub(crate) fn outcomes(&self) -> Outcomes {
+        self.state().outcomes
     }
 
     fn since_start(&self, now: Instant) -> Duration {
