@@ -69,10 +69,18 @@ struct Acting {
     generation: u64,
     gateways: HashMap<HolderId, Gateway>,
     issued: u64,
-    /// The mark that was found, and the highest number below it that somebody is known to have.
-    before: (u64, u64),
+    before: Before,
     abandoned: Vec<RangeInclusive<u64>>,
     claimed: Vec<Claimed>,
+}
+
+/// The numbers of earlier holders.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    /// The mark that was found: none above it was lent.
+    mark: u64,
+    /// Of those up to the mark, the highest that somebody may have.
+    issued: u64,
 }
 
 /// What one gateway told last, and what it was answered.
@@ -185,7 +193,7 @@ impl Room {
             generation: 0,
             gateways: HashMap::new(),
             issued: last.issued,
-            before: (found.mark, last.issued.min(found.mark)),
+            before: Before { mark: found.mark, issued: last.issued.min(found.mark) },
             abandoned: Vec::new(),
             claimed: Vec::new(),
         });
@@ -240,10 +248,7 @@ impl Room {
             wanted => Some(acting.blocks.lend(Some(wanted)).map_err(|_| NotTaken::NotReserved)?),
         };
         acting.issued = acting.issued.max(report.issued);
-        // A number of this tenure says nothing of those before: nobody has what lies between.
-        if report.issued <= acting.before.0 {
-            acting.before.1 = acting.before.1.max(report.issued);
-        }
+        acting.before.learn(report.issued, &report.abandoned);
         acting.abandoned.extend(report.abandoned);
         acting.claimed.extend(report.claimed);
         for (block, bits) in &report.presence {
@@ -269,7 +274,7 @@ impl Room {
         acting.gateways.retain(|_, gateway| now.saturating_sub(gateway.at) < GATEWAY_SILENCE);
         let limits = acting.limits(self.config.sign_ups_per_second, codes);
         let refusing = acting.gateways.values().any(|gateway| gateway.refusing);
-        acting.abandoned.extend(acting.blocks.skipped(now, acting.before.1));
+        acting.abandoned.extend(acting.blocks.skipped(now, acting.before.issued));
         let (abandoned, claimed) =
             (std::mem::take(&mut acting.abandoned), std::mem::take(&mut acting.claimed));
         let opens_at = self.config.opening();
@@ -283,8 +288,10 @@ impl Room {
             abandoned: &abandoned,
             claimed: &claimed,
         });
-        let crowd = acting.steering.crowd(&acting.presence);
-        let outlook = acting.forecast.observe(now, &frontier, crowd);
+        let crowd = acting.steering.crowd(&acting.presence, acting.before.nobody().as_ref());
+        // The first number above the mark that was found is no rush of arrivals.
+        let counted = Frontier { issued: frontier.issued.max(acting.before.mark), ..frontier };
+        let outlook = acting.forecast.observe(now, &counted, crowd);
         if acting.generation != outlook.generation {
             // Its bits are of no use to anybody else.
             drop(acting.presence.turn(frontier.closed()));
@@ -317,6 +324,24 @@ impl Room {
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic in between leaves sums that are a second old, and no half-made ones.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Before {
+    /// From a report. A number of this tenure says nothing of those before. The rest of a block of before does, of a gateway that has given out or
+    /// seen a number of this tenure since.
+    fn learn(&mut self, issued: u64, abandoned: &[RangeInclusive<u64>]) {
+        let given = abandoned
+            .iter()
+            .filter(|rest| *rest.end() <= self.mark)
+            .map(|rest| rest.start().saturating_sub(1));
+        let known = given.chain((issued <= self.mark).then_some(issued)).max();
+        self.issued = self.issued.max(known.unwrap_or(0));
+    }
+
+    /// Those that nobody has.
+    fn nobody(self) -> Option<RangeInclusive<u64>> {
+        (self.issued < self.mark).then(|| self.issued + 1..=self.mark)
     }
 }
 
@@ -482,12 +507,30 @@ mod tests {
         assert!(new > 10_000, "{new}: nothing to skip");
         report(&second, ReportRoomRequest { issued: new, ..wanted(4, 0) }).await.unwrap();
         let mut states = bus.subscribe(Subject::Control).await.unwrap();
-        let mut last = RoomState::default();
+        let mut last = next(&mut *states).await.room.unwrap();
+        // It has not settled, and estimates leave them out all the same.
+        assert!(last.frontier < new && last.issued == new, "{last:?}");
+        let total = last.knot_counts.last().copied().unwrap();
+        assert!((1.0..=6.0).contains(&total), "{total}: {last:?}");
         for _ in 0..30 {
             last = next(&mut *states).await.room.unwrap_or(last);
         }
         // At ten a second the numbers between would take hours.
         assert_eq!(last.frontier, new, "{last:?}");
+    }
+
+    #[test]
+    fn numbers_of_this_tenure_do_not_hide_those_of_before() {
+        let mut before = Before { mark: 1_000, issued: 100 };
+        before.learn(1_001, &[]);
+        assert_eq!(before.nobody(), Some(101..=1_000));
+        before.learn(200, &[]);
+        assert_eq!(before.nobody(), Some(201..=1_000));
+        // A block that both tenures' numbers came after: it was given out up to 305.
+        before.learn(1_400, &[306..=400, 1_301..=1_350]);
+        assert_eq!(before.nobody(), Some(306..=1_000));
+        before.learn(1_000, &[]);
+        assert_eq!(before.nobody(), None);
     }
 
     #[tokio::test(start_paused = true)]
