@@ -210,11 +210,11 @@ impl Metrics {
             accounts: counters("spillway_accounts_total", "Changes of accounts.", &["event"]),
             providers: ProviderMetrics::new(registry),
         }
-        .from_zero()
+        .starting_at_zero()
     }
 
     /// Series begin at 0, or an alert would not see the first event.
-    fn from_zero(self) -> Self {
+    fn starting_at_zero(self) -> Self {
         for event in VerificationEvent::ALL {
             for transport in TRANSPORTS {
                 self.verifications.with_label_values(&[event.label(), transport_name(transport)]);
