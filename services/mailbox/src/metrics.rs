@@ -106,6 +106,15 @@ impl Metrics {
     }
 }
 
+/// Registers what the role counts, so that it can be described.
+///
+/// # Errors
+///
+/// When the registry has it already.
+pub fn describe_metrics(registry: &Registry) -> prometheus::Result<()> {
+    Metrics::register(registry).map(drop)
+}
+
 impl HintCounters {
     fn register(registry: &Registry) -> prometheus::Result<Self> {
         let hints = IntCounterVec::new(

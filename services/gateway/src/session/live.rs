@@ -14,7 +14,7 @@ use rand::Rng as _;
 use spillway_api::internal::v1::{FetchResponse, SessionOpened};
 use spillway_api::v1::{self, session_response::Frame};
 use spillway_bus::{Event, Subscription};
-use spillway_types::MessageId;
+use spillway_types::{MessageId, Timestamp};
 use tokio::time::{Instant, sleep_until};
 use tonic::{Status, Streaming};
 
@@ -54,6 +54,10 @@ pub(super) struct Live {
     acking_ids: Vec<MessageId>,
     /// Since when the client has not read half of what waits for it. Nothing is delivered meanwhile.
     full_since: Option<Instant>,
+    /// When a message last found no room. What was sent before then may have waited for the device.
+    no_room_at: Timestamp,
+    /// Messages that the first read has brought so far.
+    first_read: usize,
     refresh_at: Instant,
     close_at: Option<Instant>,
 }
@@ -92,6 +96,8 @@ impl Live {
             acking: None,
             acking_ids: Vec::new(),
             full_since: None,
+            no_room_at: Timestamp::ZERO,
+            first_read: 0,
             close_at: None,
             parts,
             proof,
