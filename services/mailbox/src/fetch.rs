@@ -189,7 +189,7 @@ mod tests {
         let fixture = Fixture::new();
         let mailbox = MailboxId::minted(fixture.clock.now(), [7; 10]);
         let message = fixture.stored(mailbox).await;
-        assert_eq!(fixture.read(mailbox).await.messages, [message.clone()]);
+        assert_eq!(fixture.read(mailbox).await.messages, std::slice::from_ref(&message));
         assert_eq!(fixture.store.looked_up.load(Ordering::SeqCst), 0);
 
         fixture.clock.advance(30 * MINUTE);
