@@ -20,6 +20,7 @@ pub use config::NatsConfig;
 pub use connection::{ConnectError, ConnectionState, Disconnected, MESSAGE_BYTES_MAX, Nats};
 pub use hints::NatsBus;
 pub use message::{Headers, InvalidHeader};
+pub use metrics::describe_metrics;
 pub use requests::{Reply, Request, RequestError, Requests};
 pub use responder::{AnswerError, Group, Incoming, Limits, Responders};
 pub use work::{JetStreamWorkConfig, JetStreamWorkQueue};

@@ -55,6 +55,15 @@ struct Admin {
     log_level: LogLevel,
 }
 
+/// Registers the `process_*` metrics, so that they can be described.
+///
+/// # Errors
+///
+/// When the registry has them already.
+pub fn describe_metrics(registry: &Registry) -> prometheus::Result<()> {
+    registry.register(Box::new(process::ProcessCollector::new()))
+}
+
 impl AdminServer {
     /// Serves what `registry` holds and adds the `process_*` metrics to it.
     ///

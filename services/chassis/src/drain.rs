@@ -8,12 +8,16 @@
 //! [`Fatal`] skips the steps: what is acknowledged is already durable, and after a failed fsync nothing more may be
 //! acknowledged.
 
+mod metrics;
+
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
+use metrics::{Progress, StepSeconds};
+use prometheus::Registry;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -43,6 +47,7 @@ pub enum Exit {
 pub struct Drain {
     handle: DrainHandle,
     steps: Vec<Step>,
+    progress: Arc<Progress>,
 }
 
 struct Step {
@@ -72,7 +77,7 @@ impl Drain {
     pub fn new(tasks: &Tasks) -> Self {
         let handle =
             DrainHandle { phase: Arc::new(watch::Sender::new(Phase::Serving)), fatal: tasks.fatal().clone() };
-        Self { handle, steps: Vec::new() }
+        Self { handle, steps: Vec::new(), progress: Arc::default() }
     }
 
     pub fn handle(&self) -> DrainHandle {
@@ -104,6 +109,16 @@ impl Drain {
         self.steps.iter().map(|step| step.bound).sum()
     }
 
+    /// Shows how long each of the steps added so far took, or takes, as `spillway_drain_step_seconds`.
+    ///
+    /// # Errors
+    ///
+    /// When the registry has it already.
+    pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        let steps = self.steps.iter().map(|step| step.name).collect();
+        registry.register(Box::new(StepSeconds::new(steps, Arc::clone(&self.progress))?))
+    }
+
     /// Serves until the first signal, [`DrainHandle::begin`] or a fatal report, then drains.
     ///
     /// The first signal starts the drain, or joins one that was started by `begin`; the second ends it at once. The
@@ -112,10 +127,11 @@ impl Drain {
         let steps = std::mem::take(&mut self.steps);
         let fatal = self.handle.fatal.clone();
         let handle = self.handle.clone();
+        let progress = Arc::clone(&self.progress);
         let drained = async {
             handle.draining().await;
             tracing::info!(steps = steps.len(), "draining");
-            run_steps(steps).await
+            run_steps(steps, &progress).await
         };
         let interrupted = async {
             let first = signals.recv().await;
@@ -135,11 +151,13 @@ impl Drain {
     }
 }
 
-async fn run_steps(steps: Vec<Step>) -> Vec<&'static str> {
+async fn run_steps(steps: Vec<Step>, progress: &Progress) -> Vec<&'static str> {
     let mut overran = Vec::new();
     for step in steps {
         let started = Instant::now();
+        progress.begin(step.name, started);
         let outcome = step.work.await;
+        progress.end(step.name, started.elapsed());
         let elapsed_ms = started.elapsed().as_millis();
         match outcome {
             Ok(()) => tracing::info!(step = step.name, elapsed_ms, "drain step done"),

@@ -27,7 +27,7 @@
 //! # }
 //! ```
 
-mod admin;
+pub mod admin;
 pub mod config;
 mod drain;
 pub mod exemplars;

@@ -124,9 +124,7 @@ pub(crate) fn install(
         .with_endpoint(endpoint.clone())
         .with_timeout(EXPORT_TIMEOUT)
         .build()?;
-    let opts = Opts::new("spillway_traces_spans_total", "Spans that ended, by what became of them.");
-    let counters =
-        IntCounterVec::new(opts, &["outcome"]).expect("names are constants that Prometheus accepts");
+    let counters = span_counters();
     let waiting = Arc::new(AtomicUsize::new(0));
     let counted = Counted {
         exporter,
@@ -170,6 +168,25 @@ pub struct Attributes {
     pub version: &'static str,
     /// The name of the process, such as that of its pod.
     pub instance: String,
+}
+
+fn span_counters() -> IntCounterVec {
+    let opts = Opts::new("spillway_traces_spans_total", "Spans that ended, by what became of them.");
+    let counters =
+        IntCounterVec::new(opts, &["outcome"]).expect("names are constants that Prometheus accepts");
+    for outcome in ["exported", "failed", "dropped"] {
+        counters.with_label_values(&[outcome]);
+    }
+    counters
+}
+
+/// Registers what became of spans, so that it can be described.
+///
+/// # Errors
+///
+/// When the registry has it already.
+pub fn describe_metrics(registry: &Registry) -> prometheus::Result<()> {
+    registry.register(Box::new(span_counters()))
 }
 
 /// Adds the metrics of what became of spans, if there are traces.

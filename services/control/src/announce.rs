@@ -56,6 +56,7 @@ impl Shared {
         }
         let ratio = |total: &_| self.demand_of(total, now).ok().map(|demand| demand.ratio);
         self.metrics.set_fleet(&self.fleet.totals(now), ratio);
+        self.metrics.set_clocks(&self.fleet.clocks(now));
         if let Some(tenure) = tenure {
             let outcome = self.publish_state(tenure).await;
             if let Err(error) = &outcome {
@@ -78,6 +79,7 @@ impl Shared {
             places,
         };
         self.metrics.set_room(state.room.as_ref());
+        self.metrics.count_estimates(self.room.outcomes());
         let hint = state.encode_to_vec().into();
         tenure.check(Instant::now())?;
         match timeout_at(tenure.valid_until(), self.bus.publish(Subject::Control, hint)).await {

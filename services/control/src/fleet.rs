@@ -58,6 +58,13 @@ pub(crate) struct Total {
     pub(crate) sessions: u64,
 }
 
+/// How far the clocks of a role's processes are from this process's: the one that is furthest behind, and the one that is furthest ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Clocks {
+    pub(crate) behind_us: i64,
+    pub(crate) ahead_us: i64,
+}
+
 pub(crate) type Totals = BTreeMap<Role, Total>;
 
 /// A beacon that cannot be counted.
@@ -160,6 +167,22 @@ impl Fleet {
             }
         });
         totals
+    }
+
+    /// Of roles with a process. Before the silent ones are forgotten they count as they were heard last.
+    pub(crate) fn clocks(&self, now: Instant) -> BTreeMap<Role, Clocks> {
+        let mut clocks = BTreeMap::<Role, Clocks>::new();
+        self.with(now, |table| {
+            for process in table.processes.values() {
+                let us = process.clock_ahead_us;
+                for role in process.roles.keys() {
+                    let clock = clocks.entry(*role).or_insert(Clocks { behind_us: us, ahead_us: us });
+                    clock.behind_us = clock.behind_us.min(us);
+                    clock.ahead_us = clock.ahead_us.max(us);
+                }
+            }
+        });
+        clocks
     }
 
     /// One role, of those processes whose names `counts` takes.
@@ -379,5 +402,15 @@ mod tests {
         let sent_at_us = WALL.saturating_sub(Duration::from_secs(3)).as_micros();
         fleet.heard(wire::LoadBeacon { sent_at_us, ..beacon(1, "a", &[], [0; 4]) }, now, WALL).unwrap();
         assert_eq!(fleet.processes(now)[0].1.clock_ahead_us, -3_000_000);
+        assert_eq!(fleet.clocks(now), BTreeMap::new(), "it has no role");
+        let told = |id, ahead: u64| {
+            let sent_at_us = WALL.saturating_add(Duration::from_secs(ahead)).as_micros();
+            wire::LoadBeacon { sent_at_us, ..beacon(id, "g", &[wire::Role::Gateway], [0; 4]) }
+        };
+        for (id, ahead) in [(2, 0), (3, 2), (4, 1)] {
+            fleet.heard(told(id, ahead), now, WALL).unwrap();
+        }
+        let clocks = Clocks { behind_us: 0, ahead_us: 2_000_000 };
+        assert_eq!(fleet.clocks(now), BTreeMap::from([(Role::Gateway, clocks)]));
     }
 }

@@ -52,6 +52,7 @@ pub use config::{Config, ConfigError, RoomConfig, ScalerConfig};
 use crate::campaign::Campaign;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
+pub use crate::metrics::describe_metrics;
 pub use crate::page::RoleDemand;
 use crate::room::Room;
 pub use crate::room::{NoRoomOrder, RoomOrder};

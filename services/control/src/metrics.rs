@@ -1,9 +1,14 @@
 //! What the role knows and did.
 
+use std::collections::BTreeMap;
+
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use spillway_api::internal::v1::{RoomBound, RoomMode, RoomState};
 
-use crate::fleet::{Total, Totals};
+use spillway_waiting_room::Outcomes;
+
+use crate::fleet::{Clocks, Total, Totals};
+use crate::role::{ROLES, Role};
 use crate::tenure::Tenure;
 
 /// What became of a write to the lease.
@@ -36,11 +41,28 @@ pub(crate) struct Metrics {
     states_published: IntCounter,
     states_failed: IntCounter,
     room: RoomGauges,
+    estimates: EstimateCounters,
+    clocks: GaugeVec,
     processes: IntGaugeVec,
     silent: IntGaugeVec,
     demand: IntGaugeVec,
     capacity: IntGaugeVec,
     ratio: GaugeVec,
+}
+
+/// Estimates of the waiting room, by how they ended.
+#[derive(Debug)]
+struct EstimateCounters {
+    inside: IntCounter,
+    early: IntCounter,
+    late: IntCounter,
+}
+
+impl EstimateCounters {
+    fn new(outcomes: &IntCounterVec) -> Self {
+        let of = |outcome| outcomes.with_label_values(&[outcome]);
+        Self { inside: of("inside"), early: of("early"), late: of("late") }
+    }
 }
 
 /// The labels of what may bound the rate.
@@ -137,6 +159,20 @@ impl Metrics {
             states_published: of(&states, "published"),
             states_failed: of(&states, "failed"),
             room: RoomGauges::register(registry)?,
+            estimates: EstimateCounters::new(&outcomes(
+                "spillway_control_room_estimates_total",
+                "Waits that were told and have ended: within the range that was told, before it, or after it.",
+            )?),
+            clocks: {
+                let opts = Opts::new(
+                    "spillway_control_clock_offset_seconds",
+                    "How far ahead of this process's clock the clocks of a role's processes are, less what their beacons were under way: \
+                     the one furthest ahead and the one furthest behind.",
+                );
+                let clocks = GaugeVec::new(opts, &["role", "extreme"])?;
+                registry.register(Box::new(clocks.clone()))?;
+                clocks
+            },
             processes: by_role("spillway_control_processes", "Processes whose beacons are heard, by role.")?,
             silent: by_role(
                 "spillway_control_silent_processes",
@@ -169,6 +205,31 @@ impl Metrics {
     pub(crate) fn set_holder(&self, tenure: Option<Tenure>) {
         self.holder.set(i64::from(tenure.is_some()));
         self.token.set(tenure.map_or(0, |tenure| saturated(tenure.token().0)));
+    }
+
+    /// What became of estimates up to now.
+    pub(crate) fn count_estimates(&self, outcomes: Outcomes) {
+        let EstimateCounters { inside, early, late } = &self.estimates;
+        for (counter, total) in [(inside, outcomes.inside), (early, outcomes.early), (late, outcomes.late)] {
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+    }
+
+    pub(crate) fn set_clocks(&self, clocks: &BTreeMap<Role, Clocks>) {
+        for role in ROLES {
+            let clocks = clocks.get(&role);
+            for (extreme, us) in [
+                ("behind", clocks.map(|clocks| clocks.behind_us)),
+                ("ahead", clocks.map(|clocks| clocks.ahead_us)),
+            ] {
+                let labels = [role.label(), extreme];
+                match us {
+                    Some(us) => self.clocks.with_label_values(&labels).set(us as f64 / 1e6),
+                    // Nobody has this role. Removing what is not there is no error.
+                    None => drop(self.clocks.remove_label_values(&labels)),
+                }
+            }
+        }
     }
 
     /// `ratio` of a role, while it is known.
@@ -209,6 +270,19 @@ impl Metrics {
     pub(crate) fn count_state(&self, published: bool) {
         if published { &self.states_published } else { &self.states_failed }.inc();
     }
+}
+
+/// Registers what the role counts, as if each role had a process, so that everything can be described.
+///
+/// # Errors
+///
+/// When the registry has it already.
+pub fn describe_metrics(registry: &Registry) -> prometheus::Result<()> {
+    let metrics = Metrics::register(registry)?;
+    metrics.set_room(None);
+    metrics.set_fleet(&ROLES.map(|role| (role, Total::default())).into(), |_| Some(0.0));
+    metrics.set_clocks(&ROLES.map(|role| (role, Clocks { behind_us: 0, ahead_us: 0 })).into());
+    Ok(())
 }
 
 fn saturated(value: u64) -> i64 {

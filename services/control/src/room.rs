@@ -18,8 +18,8 @@ use spillway_rpc::{frontier_of, room_state};
 use spillway_store::leases::{FencingToken, HolderId};
 use spillway_types::Timestamp;
 use spillway_waiting_room::{
-    Blocks, Claimed, Forecast, Frontier, Lent, Limits, Mark, Mode, Operator, Pool, Presence, Steering,
-    SteeringConfig, Tick,
+    Blocks, Claimed, Forecast, Frontier, Lent, Limits, Mark, Mode, Operator, Outcomes, Pool, Presence,
+    Steering, SteeringConfig, Tick,
 };
 use tokio::time::Instant;
 
@@ -49,6 +49,8 @@ struct State {
     /// The operator's. Known to all of the role, for whoever acts next.
     order: Option<RoomOrder>,
     acting: Option<Acting>,
+    /// Of all tenures of this process.
+    outcomes: Outcomes,
     /// What the last rate was bounded by.
     bound: RoomBound,
 }
@@ -61,12 +63,24 @@ struct Acting {
     steering: Steering,
     opening: Opening,
     forecast: Forecast,
+    /// Of these estimates the outcome is counted already.
+    counted: Outcomes,
     presence: Presence,
     generation: u64,
     gateways: HashMap<HolderId, Gateway>,
     issued: u64,
+    before: Before,
     abandoned: Vec<RangeInclusive<u64>>,
     claimed: Vec<Claimed>,
+}
+
+/// The numbers of earlier holders.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    /// The mark that was found: none above it was lent.
+    mark: u64,
+    /// Of those up to the mark, the highest that somebody may have.
+    issued: u64,
 }
 
 /// What one gateway told last, and what it was answered.
@@ -92,7 +106,13 @@ pub(crate) enum NotTaken {
 
 impl Room {
     pub(crate) fn new(config: RoomConfig, gateways_max: usize) -> Self {
-        let state = State { last: Frontier::NONE, order: None, acting: None, bound: RoomBound::Unspecified };
+        let state = State {
+            last: Frontier::NONE,
+            order: None,
+            acting: None,
+            outcomes: Outcomes::default(),
+            bound: RoomBound::Unspecified,
+        };
         Self { config, gateways_max, start: Instant::now(), state: Mutex::new(state) }
     }
 
@@ -168,10 +188,12 @@ impl Room {
             steering,
             opening,
             forecast: Forecast::new(self.config.polls_max),
+            counted: Outcomes::default(),
             presence: Presence::default(),
             generation: 0,
             gateways: HashMap::new(),
             issued: last.issued,
+            before: Before { mark: found.mark, issued: last.issued.min(found.mark) },
             abandoned: Vec::new(),
             claimed: Vec::new(),
         });
@@ -226,6 +248,7 @@ impl Room {
             wanted => Some(acting.blocks.lend(Some(wanted)).map_err(|_| NotTaken::NotReserved)?),
         };
         acting.issued = acting.issued.max(report.issued);
+        acting.before.learn(report.issued, &report.abandoned);
         acting.abandoned.extend(report.abandoned);
         acting.claimed.extend(report.claimed);
         for (block, bits) in &report.presence {
@@ -251,7 +274,7 @@ impl Room {
         acting.gateways.retain(|_, gateway| now.saturating_sub(gateway.at) < GATEWAY_SILENCE);
         let limits = acting.limits(self.config.sign_ups_per_second, codes);
         let refusing = acting.gateways.values().any(|gateway| gateway.refusing);
-        acting.abandoned.extend(acting.blocks.skipped(now, acting.issued));
+        acting.abandoned.extend(acting.blocks.skipped(now, acting.before.issued));
         let (abandoned, claimed) =
             (std::mem::take(&mut acting.abandoned), std::mem::take(&mut acting.claimed));
         let opens_at = self.config.opening();
@@ -265,8 +288,10 @@ impl Room {
             abandoned: &abandoned,
             claimed: &claimed,
         });
-        let crowd = acting.steering.crowd(&acting.presence);
-        let outlook = acting.forecast.observe(now, &frontier, crowd);
+        let crowd = acting.steering.crowd(&acting.presence, acting.before.nobody().as_ref());
+        // The first number above the mark that was found is no rush of arrivals.
+        let counted = Frontier { issued: frontier.issued.max(acting.before.mark), ..frontier };
+        let outlook = acting.forecast.observe(now, &counted, crowd);
         if acting.generation != outlook.generation {
             // Its bits are of no use to anybody else.
             drop(acting.presence.turn(frontier.closed()));
@@ -279,9 +304,17 @@ impl Room {
         };
         let opens_at = opens_at.filter(|_| frontier.mode == Mode::NotOpen);
         let opens_at_us = opens_at.map_or(0, Timestamp::as_micros);
+        let outcomes = acting.forecast.outcomes();
+        let before = std::mem::replace(&mut acting.counted, outcomes);
+        state.outcomes.add(outcomes, before);
         (state.last, state.bound) = (frontier, bound);
         let room = room_state(&frontier, &outlook);
         Some(RoomState { polls_per_gateway, opens_at_us, bound: bound.into(), ..room })
+    }
+
+    /// What became of estimates while this process acted.
+    pub(crate) fn outcomes(&self) -> Outcomes {
+        self.state().outcomes
     }
 
     fn since_start(&self, now: Instant) -> Duration {
@@ -291,6 +324,24 @@ impl Room {
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic in between leaves sums that are a second old, and no half-made ones.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Before {
+    /// From a report. A number of this tenure says nothing of those before. The rest of a block of before does, of a gateway that has given out or
+    /// seen a number of this tenure since.
+    fn learn(&mut self, issued: u64, abandoned: &[RangeInclusive<u64>]) {
+        let given = abandoned
+            .iter()
+            .filter(|rest| *rest.end() <= self.mark)
+            .map(|rest| rest.start().saturating_sub(1));
+        let known = given.chain((issued <= self.mark).then_some(issued)).max();
+        self.issued = self.issued.max(known.unwrap_or(0));
+    }
+
+    /// Those that nobody has.
+    fn nobody(self) -> Option<RangeInclusive<u64>> {
+        (self.issued < self.mark).then(|| self.issued + 1..=self.mark)
     }
 }
 
@@ -435,6 +486,51 @@ mod tests {
         assert_eq!(stored.issued, 1_000);
         // What has been called since it was stored is walked again.
         assert!((150..=last.frontier).contains(&stored.frontier), "{stored:?} after {last:?}");
+    }
+
+    /// In a surge somebody comes before the new holder has settled.
+    #[tokio::test(start_paused = true)]
+    async fn numbers_that_nobody_has_are_skipped_also_when_people_come_at_once() {
+        let (leases, bus) = (Arc::new(MemoryLeases::default()), Arc::new(LocalBus::new()));
+        let room = RoomConfig { sign_ups_per_second: Some(10.0), ..RoomConfig::default() };
+        let config = Config { room, ..Config::default() };
+        let first = node(1, config.clone(), leases.clone(), &bus);
+        let _codes = Sender::of(VerificationCapacity::default(), &bus);
+        acting(&first).await;
+        report(&first, wanted(1, 5)).await.unwrap();
+        report(&first, ReportRoomRequest { issued: 5, ..wanted(2, 0) }).await.unwrap();
+        first.tasks.close_and_wait(BOUND).await.unwrap();
+
+        let second = node(2, config, leases, &bus);
+        acting(&second).await;
+        let (new, _) = report(&second, wanted(3, 1)).await.unwrap().unwrap();
+        assert!(new > 10_000, "{new}: nothing to skip");
+        report(&second, ReportRoomRequest { issued: new, ..wanted(4, 0) }).await.unwrap();
+        let mut states = bus.subscribe(Subject::Control).await.unwrap();
+        let mut last = next(&mut *states).await.room.unwrap();
+        // It has not settled, and estimates leave them out all the same.
+        assert!(last.frontier < new && last.issued == new, "{last:?}");
+        let total = last.knot_counts.last().copied().unwrap();
+        assert!((1.0..=6.0).contains(&total), "{total}: {last:?}");
+        for _ in 0..30 {
+            last = next(&mut *states).await.room.unwrap_or(last);
+        }
+        // At ten a second the numbers between would take hours.
+        assert_eq!(last.frontier, new, "{last:?}");
+    }
+
+    #[test]
+    fn numbers_of_this_tenure_do_not_hide_those_of_before() {
+        let mut before = Before { mark: 1_000, issued: 100 };
+        before.learn(1_001, &[]);
+        assert_eq!(before.nobody(), Some(101..=1_000));
+        before.learn(200, &[]);
+        assert_eq!(before.nobody(), Some(201..=1_000));
+        // A block that both tenures' numbers came after: it was given out up to 305.
+        before.learn(1_400, &[306..=400, 1_301..=1_350]);
+        assert_eq!(before.nobody(), Some(306..=1_000));
+        before.learn(1_000, &[]);
+        assert_eq!(before.nobody(), None);
     }
 
     #[tokio::test(start_paused = true)]

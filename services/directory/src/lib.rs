@@ -32,6 +32,7 @@ use spillway_store::Directory as DirectoryStore;
 use spillway_types::{Clock, Pepper};
 
 pub use config::{Config, ConfigError, FilterConfig};
+pub use metrics::describe_metrics;
 
 use crate::filter::Filter;
 use crate::metrics::{Metrics, ReadMetrics};

@@ -200,6 +200,16 @@ impl FilterMetrics {
     }
 }
 
+/// Registers what the role counts, so that it can be described.
+///
+/// # Errors
+///
+/// When the registry has it already.
+pub fn describe_metrics(registry: &Registry) -> prometheus::Result<()> {
+    Metrics::register(registry)?;
+    ReadMetrics::register(registry).map(drop)
+}
+
 /// What was asked of the store.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadMetrics {

@@ -59,6 +59,7 @@ use spillway_api::v1::messages_server::MessagesServer;
 use spillway_api::v1::sign_up_server::SignUpServer;
 use spillway_api::v1::status_server::StatusServer;
 use spillway_bus::Bus;
+use spillway_chassis::exemplars::Exemplars;
 use spillway_chassis::{DrainHandle, Tasks};
 use spillway_rpc::{Channel, Hop};
 use spillway_types::{Clock, MessageIdGenerator, Secret};
@@ -85,6 +86,7 @@ pub use config::{
     SendConfig, SessionConfig,
 };
 pub use grpc::{Api, StatusApi};
+pub use metrics::describe_metrics;
 pub use room::RoomView;
 pub use session::Outgoing;
 
@@ -110,6 +112,8 @@ pub struct Deps {
     pub tasks: Tasks,
     pub drain: DrainHandle,
     pub registry: prometheus::Registry,
+    /// Traced deliveries are noted in them.
+    pub exemplars: Exemplars,
 }
 
 /// The gateway role.
@@ -183,7 +187,7 @@ struct Parts {
 impl Gateway {
     /// Starts to listen for changed accounts; serves nothing yet.
     pub fn new(config: Config, deps: Deps) -> Self {
-        let metrics = Metrics::register(&deps.registry);
+        let metrics = Metrics::register(&deps.registry, &deps.exemplars);
         let devices =
             Arc::new(DeviceCache::new(&config.devices, deps.registration.clone(), Arc::clone(&metrics)));
         let identity = &config.identity;

@@ -1,11 +1,15 @@
 //! What the gateway counts.
 
+mod delivery;
+
 use std::sync::Arc;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use spillway_chassis::exemplars::Exemplars;
 use spillway_chassis::metrics::register;
 
 use crate::session::End;
+pub(crate) use delivery::{DeliveryMetrics, Route};
 
 /// A closed set of label values, one counter each, looked up by index.
 pub(crate) trait Label: Copy + 'static {
@@ -15,10 +19,10 @@ pub(crate) trait Label: Copy + 'static {
 }
 
 macro_rules! label {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal,)* }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$what:meta])* $variant:ident = $text:literal,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum $name { $($variant,)* }
+        pub(crate) enum $name { $($(#[$what])* $variant,)* }
 
         impl $crate::metrics::Label for $name {
             const ALL: &'static [Self] = &[$(Self::$variant,)*];
@@ -115,6 +119,7 @@ pub(crate) struct Metrics {
     pub(crate) append_retries: Counters<RetryCause>,
     pub(crate) device_lookups: Counters<Lookup>,
     pub(crate) deliveries: Counters<Source>,
+    pub(crate) delivery: DeliveryMetrics,
     pub(crate) room: Counters<RoomAnswer>,
     pub(crate) discovered: Counters<DiscoverNumber>,
     pub(crate) discover_pauses: IntCounter,
@@ -127,7 +132,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn register(registry: &Registry) -> Arc<Self> {
+    pub(crate) fn register(registry: &Registry, exemplars: &Exemplars) -> Arc<Self> {
         let proofs = register(
             registry,
             family(
@@ -180,6 +185,7 @@ impl Metrics {
                 "Messages given to session streams",
                 "source",
             ),
+            delivery: DeliveryMetrics::register(registry, exemplars),
             discovered: Counters::register(
                 registry,
                 "spillway_gateway_discover_numbers_total",
@@ -216,6 +222,11 @@ impl Metrics {
     pub(crate) fn hellos(&self, kind: IdentityKind) -> &Counters<ProofOutcome> {
         &self.hellos[kind.index()]
     }
+}
+
+/// Registers what the role counts, so that it can be described.
+pub fn describe_metrics(registry: &Registry) {
+    Metrics::register(registry, &Exemplars::default());
 }
 
 fn family(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {

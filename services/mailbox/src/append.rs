@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 
 use crate::Mailbox;
 use crate::error::store_refusal;
-use crate::window::WINDOW;
+use crate::window::{WINDOW, born};
 
 /// What became of a message, when nothing failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,9 @@ pub(crate) enum AppendError {
     /// It was written where nobody will read it.
     #[error("the clock was set back, and the mailbox has been read up to a later time than the id's")]
     Settled,
+    /// Nothing was written: nobody would read it.
+    #[error("the id is from before its mailbox: a clock is off by a minute or more")]
+    Unborn,
     #[error("the message could not be stored")]
     Store(#[from] StoreError),
     #[error("the append did not end")]
@@ -64,6 +67,9 @@ impl Mailbox {
         let id = message.id;
         if !WINDOW.admits(id, role.clock.now()) {
             return Err(AppendError::OutOfWindow);
+        }
+        if id <= MessageId::last_at(born(mailbox)) {
+            return Err(AppendError::Unborn);
         }
         let capacity = role.config.capacity();
         let usage = match role
@@ -110,7 +116,7 @@ impl ServiceError for AppendError {
     fn refusal(&self) -> Refusal {
         match self {
             Self::OutOfWindow | Self::Fenced => Refusal::new(Reason::IdOutOfWindow, self.to_string()),
-            Self::Settled => Refusal::new(Reason::Unavailable, self.to_string()),
+            Self::Settled | Self::Unborn => Refusal::new(Reason::Unavailable, self.to_string()),
             Self::Store(error) => store_refusal(error),
             Self::Died(_) => Refusal::new(Reason::Internal, self.to_string()),
         }
@@ -123,13 +129,30 @@ mod tests {
 
     use spillway_api::internal::v1::mailbox_hint::Hint;
     use spillway_bus::BusError;
+    use spillway_types::Clock as _;
 
     use super::*;
     use crate::Config;
-    use crate::testing::{ALL, Fixture};
+    use crate::testing::Fixture;
     use crate::wire;
 
     const STORED: Appended = Appended::Stored { near_full: false };
+
+    #[tokio::test]
+    async fn what_is_older_than_its_mailbox_is_not_acknowledged() {
+        let fixture = Fixture::new();
+        let message = fixture.message("hello");
+        // By a clock that is off by more than anybody reads back.
+        let ahead = fixture.clock.now().saturating_add(Duration::from_secs(61));
+        let mailbox = MailboxId::minted(ahead, [7; 10]);
+        let error = fixture.mailbox.append(mailbox, message.clone()).await.unwrap_err();
+        assert!(matches!(error, AppendError::Unborn), "{error:?}");
+        assert_eq!(error.refusal().reason, Reason::Unavailable);
+
+        let mailbox = MailboxId::minted(fixture.clock.now().saturating_add(Duration::from_secs(10)), [7; 10]);
+        fixture.mailbox.append(mailbox, message.clone()).await.unwrap();
+        assert_eq!(fixture.read(mailbox).await.messages, [message]);
+    }
 
     #[tokio::test]
     async fn the_hint_comes_after_the_write_and_carries_the_message() {
@@ -208,13 +231,13 @@ mod tests {
         let (fixture, mailbox) = (Fixture::new(), MailboxId::random());
         let mut kept = vec![fixture.stored(mailbox).await];
         // Raises the watermark as far as it may go.
-        fixture.mailbox.fetch(mailbox, None, ALL).await.unwrap();
+        fixture.read(mailbox).await;
         fixture.clock.rewind(Duration::from_secs(10));
         kept.insert(0, fixture.stored(mailbox).await);
         fixture.clock.advance(Duration::from_secs(20));
-        fixture.mailbox.fetch(mailbox, None, ALL).await.unwrap();
+        fixture.read(mailbox).await;
         kept.push(fixture.stored(mailbox).await);
-        assert_eq!(fixture.mailbox.fetch(mailbox, None, ALL).await.unwrap().messages, kept);
+        assert_eq!(fixture.read(mailbox).await.messages, kept);
     }
 
     #[tokio::test]
@@ -222,17 +245,17 @@ mod tests {
         let (fixture, read, unread) = (Fixture::new(), MailboxId::random(), MailboxId::random());
         let hour = Duration::from_secs(60 * 60);
         fixture.clock.advance(hour);
-        fixture.mailbox.fetch(read, None, ALL).await.unwrap();
+        fixture.read(read).await;
         fixture.clock.rewind(hour);
         let error = fixture.mailbox.append(read, fixture.message("hello")).await.unwrap_err();
         assert!(matches!(error, AppendError::Settled), "{error:?}");
         assert_eq!(error.refusal().reason, Reason::Unavailable);
 
         let kept = fixture.stored(unread).await;
-        assert_eq!(fixture.mailbox.fetch(unread, None, ALL).await.unwrap().messages, [kept]);
+        assert_eq!(fixture.read(unread).await.messages, [kept]);
         fixture.clock.advance(hour);
         let kept = fixture.stored(read).await;
-        assert_eq!(fixture.mailbox.fetch(read, None, ALL).await.unwrap().messages, [kept]);
+        assert_eq!(fixture.read(read).await.messages, [kept]);
     }
 
     #[tokio::test]

@@ -34,9 +34,11 @@ impl mailbox_server::Mailbox for Mailbox {
         let after = wire::after(&request.after).map_err(invalid)?;
         let most = self.shared.config.page_limit();
         let limit = wire::page_limit(request.messages_max, request.bytes_max, most);
-        let page = self.fetch(mailbox, after, limit).await.map_err(into_status)?;
-        let messages = page.messages.into_iter().map(wire::stored_message).collect();
-        Ok(Response::new(FetchResponse { messages, more: page.more }))
+        let known = wire::settled(request.settled_us);
+        let fetched = self.fetch(mailbox, after, known, limit).await.map_err(into_status)?;
+        let messages = fetched.page.messages.into_iter().map(wire::stored_message).collect();
+        let settled_us = fetched.settled.as_micros();
+        Ok(Response::new(FetchResponse { messages, more: fetched.page.more, settled_us }))
     }
 
     async fn acknowledge(

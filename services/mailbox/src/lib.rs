@@ -38,6 +38,7 @@ use spillway_types::Clock;
 
 pub use config::{Config, ConfigError};
 pub use error::BuildError;
+pub use metrics::describe_metrics;
 pub use wire::{ACKNOWLEDGED_IDS_MAX, ENVELOPE_BYTES_MAX, PURGED_MAILBOXES_MAX};
 
 use crate::hints::Hints;

@@ -91,7 +91,7 @@ impl Metrics {
             Ok(Appended::Full) => self.full.inc(),
             Err(AppendError::OutOfWindow) => self.out_of_window.inc(),
             Err(AppendError::Fenced) => self.fenced.inc(),
-            Err(AppendError::Settled) => self.settled.inc(),
+            Err(AppendError::Settled | AppendError::Unborn) => self.settled.inc(),
             Err(AppendError::Store(_) | AppendError::Died(_)) => self.failed.inc(),
         }
     }
@@ -104,6 +104,15 @@ impl Metrics {
             self.settled_lag.observe(read_start.since(settled).as_secs_f64());
         }
     }
+}
+
+/// Registers what the role counts, so that it can be described.
+///
+/// # Errors
+///
+/// When the registry has it already.
+pub fn describe_metrics(registry: &Registry) -> prometheus::Result<()> {
+    Metrics::register(registry).map(drop)
 }
 
 impl HintCounters {

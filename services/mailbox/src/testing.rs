@@ -78,6 +78,11 @@ impl Fixture {
         message
     }
 
+    /// What a new session reads.
+    pub(crate) async fn read(&self, mailbox: MailboxId) -> Page {
+        self.mailbox.fetch(mailbox, None, None, ALL).await.unwrap().page
+    }
+
     /// What the store has, whatever the watermark.
     pub(crate) async fn contents(&self, mailbox: MailboxId) -> Vec<StoredMessage> {
         let now = self.clock.now();
@@ -130,6 +135,8 @@ pub(crate) struct SlowStore {
     puts: watch::Sender<usize>,
     failure: Mutex<Option<StoreError>>,
     pub(crate) raises: AtomicUsize,
+    /// Look-ups of a watermark.
+    pub(crate) looked_up: AtomicUsize,
 }
 
 impl SlowStore {
@@ -142,6 +149,7 @@ impl SlowStore {
             puts: watch::Sender::new(0),
             failure: Mutex::default(),
             raises: AtomicUsize::new(0),
+            looked_up: AtomicUsize::new(0),
         }
     }
 
@@ -200,6 +208,7 @@ impl Mailboxes for SlowStore {
     }
 
     async fn settled(&self, mailbox: MailboxId) -> Result<Timestamp, StoreError> {
+        self.looked_up.fetch_add(1, Ordering::SeqCst);
         self.inner.settled(mailbox).await
     }
 

@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use spillway_store::mailboxes::GRAVE;
-use spillway_types::{MessageId, Timestamp};
+use spillway_types::{MailboxId, MessageId, Timestamp};
 
 /// How far a clock may be from true time. Operators are warned long before.
 const SKEW_MAX: Duration = Duration::from_secs(5);
@@ -59,7 +59,7 @@ const _: () = {
 /// A watermark is stored when it rises by this much. Any rise is correct; each costs a write, and saves the next reads
 /// the deleted messages in between. Sweeps come every five minutes for each connected device, so this is at most one
 /// write for three of them, and a read skips at most a quarter of an hour's deleted messages.
-const RAISE_STEP: Duration = Duration::from_secs(15 * 60);
+pub(crate) const RAISE_STEP: Duration = Duration::from_secs(15 * 60);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
@@ -95,6 +95,19 @@ impl Window {
         let trailing = read_start.saturating_sub(self.trail);
         lowest_live.map_or(trailing, |id| trailing.min(id.time().saturating_sub(Duration::from_micros(1))))
     }
+}
+
+/// Where reads of a mailbox begin at the earliest: no message of it has an id from before. Zero if its id does not tell when it was
+/// minted.
+///
+/// Whoever minted it may have had a clock that was ahead of the gateways', by twice [`SKEW_MAX`] while clocks are right. By more, and
+/// messages would lie where nobody reads; so an append refuses an id that is not above this, as it does below the watermark.
+pub(crate) fn born(mailbox: MailboxId) -> Timestamp {
+    mailbox.minted_at().map_or(Timestamp::ZERO, born_at)
+}
+
+fn born_at(minted_at: Timestamp) -> Timestamp {
+    minted_at.saturating_sub(WINDOW.trail)
 }
 
 /// The highest watermark of any mailbox that this process has seen.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use spillway_api::FieldError;
 use spillway_api::internal::v1;
 use spillway_store::mailboxes::{PageLimit, StoredMessage};
-use spillway_types::{MailboxId, MessageId};
+use spillway_types::{MailboxId, MessageId, Timestamp};
 
 use crate::config::Config;
 
@@ -50,6 +50,11 @@ pub(crate) fn envelope(bytes: Bytes) -> Result<Bytes, FieldError> {
 /// `None` for an empty field.
 pub(crate) fn after(bytes: &[u8]) -> Result<Option<MessageId>, FieldError> {
     (!bytes.is_empty()).then(|| spillway_api::message_id("after", bytes)).transpose()
+}
+
+/// `None` for zero.
+pub(crate) const fn settled(us: u64) -> Option<Timestamp> {
+    if us == 0 { None } else { Some(Timestamp::from_micros(us)) }
 }
 
 /// What the caller wants, or as much of it as the configuration allows. Zero: as much as that.

@@ -75,11 +75,12 @@ impl Role {
         }
         let _turn = self.turns.take(session.number).await;
         let session = self.sessions.get(id).await?.ok_or(CreateAccountError::NotFound)?;
+        let mailbox = self.secrets.primary_mailbox(&new.session, session.created_at);
         if let Some(account) = session.account {
-            return self.made_before(&new.session, account).await;
+            return self.made_before(&new.session, mailbox, account).await;
         }
-        let (account, retired) = self.take_number(&new, session.number).await?;
-        let enrolled = self.enrolled(&new.session, &account);
+        let (account, retired) = self.take_number(&new, mailbox, session.number).await?;
+        let enrolled = self.enrolled(&new.session, mailbox, &account);
         if enrolled.reregistered {
             self.announce(account.id).await;
         }
@@ -100,20 +101,22 @@ impl Role {
     async fn made_before(
         &self,
         session: &Secret,
+        mailbox: MailboxId,
         account: AccountId,
     ) -> Result<Enrolled, CreateAccountError> {
         let account = self.accounts.get(account).await?;
-        let account = account.filter(|account| self.is_made_by(session, account));
+        let account = account.filter(|account| has_primary(account, mailbox));
         let account = account.ok_or(CreateAccountError::Used)?;
         // The call that made it may have stopped before this.
         self.index(&account).await?;
-        Ok(self.enrolled(session, &account))
+        Ok(self.enrolled(session, mailbox, &account))
     }
 
     /// Answers with the account as it stands, and the mailboxes of the devices that were replaced.
     async fn take_number(
         &self,
         new: &NewAccount,
+        mailbox: MailboxId,
         number: NumberMac,
     ) -> Result<(Account, Vec<MailboxId>), CreateAccountError> {
         let proposed = NumberClaim { number, account: self.secrets.proposed_account(&new.session) };
@@ -126,19 +129,13 @@ impl Role {
                     self.accounts.release(claim).await?;
                     continue;
                 }
-                Some(account) if self.is_made_by(&new.session, account) => {
+                Some(account) if has_primary(account, mailbox) => {
                     return Ok((account.clone(), Vec::new()));
                 }
                 _ => {}
             }
-            let account = self.with_new_primary(new, claim, found.as_ref());
-            self.keys
-                .upload(
-                    self.secrets.primary_mailbox(&new.session),
-                    &new.device.keys,
-                    self.config.keys.one_time_max,
-                )
-                .await?;
+            let account = self.with_new_primary(new, mailbox, claim, found.as_ref());
+            self.keys.upload(mailbox, &new.device.keys, self.config.keys.one_time_max).await?;
             let expected = found.as_ref().map(|account| account.version);
             if self.accounts.put(&account, expected).await? == Cas::Conflict {
                 continue;
@@ -160,7 +157,13 @@ impl Role {
         Err(StoreError::from(Contended).into())
     }
 
-    fn with_new_primary(&self, new: &NewAccount, claim: NumberClaim, found: Option<&Account>) -> Account {
+    fn with_new_primary(
+        &self,
+        new: &NewAccount,
+        mailbox: MailboxId,
+        claim: NumberClaim,
+        found: Option<&Account>,
+    ) -> Account {
         let now = self.clock.now();
         let address = DeviceAddress { account: claim.account, device: DeviceId::PRIMARY };
         let secret = self.secrets.primary_credential(&new.session, claim.account);
@@ -177,7 +180,7 @@ impl Role {
             created_at,
             devices: vec![Device {
                 id: DeviceId::PRIMARY,
-                mailbox: self.secrets.primary_mailbox(&new.session),
+                mailbox,
                 credential: self.secrets.credential_hash(address, &secret),
                 registration_id: new.device.registration_id,
                 name: new.device.name.clone(),
@@ -186,21 +189,21 @@ impl Role {
         }
     }
 
-    fn is_made_by(&self, session: &Secret, account: &Account) -> bool {
-        let mailbox = self.secrets.primary_mailbox(session);
-        account.devices.iter().any(|device| device.id.is_primary() && device.mailbox == mailbox)
-    }
-
-    fn enrolled(&self, session: &Secret, account: &Account) -> Enrolled {
+    fn enrolled(&self, session: &Secret, mailbox: MailboxId, account: &Account) -> Enrolled {
         let device = DeviceAddress { account: account.id, device: DeviceId::PRIMARY };
         let secret = self.secrets.primary_credential(session, account.id);
         Enrolled {
             credential: Credential { device, secret },
-            mailbox: self.secrets.primary_mailbox(session),
+            mailbox,
             reregistered: account
                 .devices
                 .iter()
                 .any(|d| d.id.is_primary() && d.linked_at > account.created_at),
         }
     }
+}
+
+/// Whether the account's primary device is the one with this mailbox, which its session derives.
+fn has_primary(account: &Account, mailbox: MailboxId) -> bool {
+    account.devices.iter().any(|device| device.id.is_primary() && device.mailbox == mailbox)
 }

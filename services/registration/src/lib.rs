@@ -63,6 +63,7 @@ pub use config::{
     BudgetConfig, Config, ConfigError, CostConfig, CountryCode, CountryCodeError, DevicesConfig,
     DispatchConfig, GuardConfig, KeysConfig, RoutingConfig, VerificationConfig,
 };
+pub use metrics::describe_metrics;
 pub use routing::{Capacity, CountryCapacity, PlaceCount, PlaceKey};
 pub use secrets::Secrets;
 
@@ -121,6 +122,7 @@ impl Registration {
     /// Starts the dispatcher, which first looks in the store for codes that are queued.
     pub fn new(config: Config, deps: Deps) -> Self {
         let metrics = Metrics::new(&deps.registry);
+        deps.carriers.iter().for_each(|carrier| metrics.expect_provider(&carrier.terms.name));
         let sessions = Sessions::new(deps.verifications, Arc::clone(&deps.clock));
         let delivery = Arc::new(DeliveryDelay::default());
         let routes = Routes::new(&config, deps.carriers, Arc::clone(&deps.clock), metrics.clone());

@@ -2,7 +2,7 @@ use spillway_api::{Reason, Refusal};
 use spillway_rpc::ServiceError;
 use spillway_store::accounts::{Account, Device};
 use spillway_store::{Cas, StoreError};
-use spillway_types::{DeviceAddress, DeviceId, MailboxId, Secret};
+use spillway_types::{DeviceAddress, DeviceId, MailboxId, Secret, random_bytes};
 
 use crate::Role;
 use crate::create_account::{Enrolled, NewDevice};
@@ -46,7 +46,7 @@ impl Role {
             account.filter(|account| account.version == token.version).ok_or(LinkError::Token)?;
         let id = self.free_device(&account).ok_or(LinkError::TooManyDevices)?;
 
-        let mailbox = MailboxId::random();
+        let mailbox = MailboxId::minted(self.clock.now(), random_bytes());
         self.keys.upload(mailbox, &new.keys, self.config.keys.one_time_max).await?;
         let credential = Credential {
             device: DeviceAddress { account: account.id, device: id },

@@ -9,7 +9,7 @@ use spillway_store::verifications::Transport;
 use providers::ProviderMetrics;
 pub(crate) use providers::{GuardVerdict, ReceiptOutcome};
 
-use crate::routing::{Standing, Why};
+use crate::routing::{BreakerState, Standing, Why};
 
 /// In place of a provider's name, which it cannot be, for what became of a code without one.
 pub(crate) const NO_PROVIDER: &str = "";
@@ -88,6 +88,67 @@ pub(crate) enum AccountEvent {
     NumberChanged,
 }
 
+/// The values of a label: all of them, and how they are written.
+macro_rules! labels {
+    ($name:ident { $($variant:ident = $text:literal,)* }) => {
+        impl $name {
+            pub(crate) const ALL: [Self; [$($text),*].len()] = [$(Self::$variant),*];
+
+            pub(crate) const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+use labels;
+
+labels!(VerificationEvent { Started = "started", Resent = "resent", Verified = "verified", });
+labels!(CodeOutcome {
+    Accepted = "accepted",
+    Throttled = "throttled",
+    Failed = "failed",
+    TimedOut = "timed_out",
+    Refused = "refused",
+    GivenUp = "given_up",
+    Stale = "stale",
+});
+labels!(WorkEvent {
+    Offered = "offered",
+    OfferFailed = "offer_failed",
+    Replaced = "replaced",
+    Restored = "restored",
+    Redelivered = "redelivered",
+    Stale = "stale",
+    Held = "held",
+});
+labels!(CheckOutcome { Right = "right", Wrong = "wrong", Refused = "refused", });
+labels!(AccountEvent {
+    Created = "created",
+    Reregistered = "reregistered",
+    Deleted = "deleted",
+    NumberChanged = "number_changed",
+});
+
+const TRANSPORTS: [Transport; 2] = [Transport::Sms, Transport::Voice];
+
+/// Registers what the role counts, as if it had one provider with the name `provider`, so that everything can be described.
+pub fn describe_metrics(registry: &Registry, provider: &str) {
+    let metrics = Metrics::new(registry);
+    metrics.expect_provider(provider);
+    let (share, some) = (Some(0.0), Some(0));
+    let standing = Standing {
+        breaker: BreakerState::Closed,
+        conversion: share,
+        arrived: share,
+        delay: Some(Duration::ZERO),
+        rate: 0.0,
+    };
+    for transport in TRANSPORTS {
+        metrics.standing(provider, transport, standing);
+    }
+    metrics.budget((some, some), (some, some));
+}
+
 impl Metrics {
     pub(crate) fn new(registry: &Registry) -> Self {
         let counters = |name: &str, help: &str, labels: &[&str]| {
@@ -149,28 +210,45 @@ impl Metrics {
             accounts: counters("spillway_accounts_total", "Changes of accounts.", &["event"]),
             providers: ProviderMetrics::new(registry),
         }
+        .starting_at_zero()
+    }
+
+    /// Series begin at 0, or an alert would not see the first event.
+    fn starting_at_zero(self) -> Self {
+        for event in VerificationEvent::ALL {
+            for transport in TRANSPORTS {
+                self.verifications.with_label_values(&[event.label(), transport_name(transport)]);
+            }
+        }
+        for event in WorkEvent::ALL {
+            self.work.with_label_values(&[event.label()]);
+        }
+        for outcome in CheckOutcome::ALL {
+            self.checks.with_label_values(&[outcome.label()]);
+        }
+        for event in AccountEvent::ALL {
+            self.accounts.with_label_values(&[event.label()]);
+        }
+        for outcome in [CodeOutcome::GivenUp, CodeOutcome::Stale] {
+            self.codes.with_label_values(&[NO_PROVIDER, outcome.label()]);
+        }
+        self
+    }
+
+    /// Series of a provider of the settings begin at 0 too.
+    pub(crate) fn expect_provider(&self, provider: &str) {
+        for outcome in CodeOutcome::ALL {
+            self.codes.with_label_values(&[provider, outcome.label()]);
+        }
+        self.providers.expect(provider);
     }
 
     pub(crate) fn verification(&self, event: VerificationEvent, transport: Transport) {
-        let event = match event {
-            VerificationEvent::Started => "started",
-            VerificationEvent::Resent => "resent",
-            VerificationEvent::Verified => "verified",
-        };
-        self.verifications.with_label_values(&[event, transport_name(transport)]).inc();
+        self.verifications.with_label_values(&[event.label(), transport_name(transport)]).inc();
     }
 
     pub(crate) fn code(&self, provider: &str, outcome: CodeOutcome) {
-        let outcome = match outcome {
-            CodeOutcome::Accepted => "accepted",
-            CodeOutcome::Throttled => "throttled",
-            CodeOutcome::Failed => "failed",
-            CodeOutcome::TimedOut => "timed_out",
-            CodeOutcome::Refused => "refused",
-            CodeOutcome::GivenUp => "given_up",
-            CodeOutcome::Stale => "stale",
-        };
-        self.codes.with_label_values(&[provider, outcome]).inc();
+        self.codes.with_label_values(&[provider, outcome.label()]).inc();
     }
 
     /// How long a provider took to take a code.
@@ -199,40 +277,21 @@ impl Metrics {
         self.providers.standing(provider, transport, standing);
     }
 
-    pub(crate) fn budget_left(&self, hour: Option<u64>, day: Option<u64>) {
-        self.providers.budget_left(hour, day);
+    /// Of the hour and of the day: what this process may spend, and what is left of it.
+    pub(crate) fn budget(&self, size: (Option<u64>, Option<u64>), left: (Option<u64>, Option<u64>)) {
+        self.providers.budget(size, left);
     }
 
     pub(crate) fn work(&self, event: WorkEvent) {
-        let event = match event {
-            WorkEvent::Offered => "offered",
-            WorkEvent::OfferFailed => "offer_failed",
-            WorkEvent::Replaced => "replaced",
-            WorkEvent::Restored => "restored",
-            WorkEvent::Redelivered => "redelivered",
-            WorkEvent::Stale => "stale",
-            WorkEvent::Held => "held",
-        };
-        self.work.with_label_values(&[event]).inc();
+        self.work.with_label_values(&[event.label()]).inc();
     }
 
     pub(crate) fn check(&self, outcome: CheckOutcome) {
-        let outcome = match outcome {
-            CheckOutcome::Right => "right",
-            CheckOutcome::Wrong => "wrong",
-            CheckOutcome::Refused => "refused",
-        };
-        self.checks.with_label_values(&[outcome]).inc();
+        self.checks.with_label_values(&[outcome.label()]).inc();
     }
 
     pub(crate) fn account(&self, event: AccountEvent) {
-        let event = match event {
-            AccountEvent::Created => "created",
-            AccountEvent::Reregistered => "reregistered",
-            AccountEvent::Deleted => "deleted",
-            AccountEvent::NumberChanged => "number_changed",
-        };
-        self.accounts.with_label_values(&[event]).inc();
+        self.accounts.with_label_values(&[event.label()]).inc();
     }
 }
 

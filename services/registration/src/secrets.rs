@@ -7,7 +7,7 @@ use spillway_api::internal::v1::Pass;
 use spillway_store::verifications::VerificationId;
 use spillway_types::{
     AccountId, DeviceAddress, KeyedHash, MailboxId, NumberMac, NumberTag, Pepper, PhoneNumber, Secret,
-    random_bytes,
+    Timestamp, random_bytes,
 };
 
 use crate::provider::Code;
@@ -149,9 +149,10 @@ impl Secrets {
         AccountId::from_bytes(random_uuid(&self.session.derive("account", &[session.expose()])))
     }
 
-    /// The mailbox of the primary device that a session makes.
-    pub(crate) fn primary_mailbox(&self, session: &Secret) -> MailboxId {
-        MailboxId::from_bytes(random_uuid(&self.session.derive("mailbox", &[session.expose()])))
+    /// The mailbox of the primary device that a session makes. Its time is that of the session, which every call for it knows.
+    pub(crate) fn primary_mailbox(&self, session: &Secret, created_at: Timestamp) -> MailboxId {
+        let derived = self.session.derive("mailbox", &[session.expose()]);
+        MailboxId::minted(created_at, *derived.expose().first_chunk().expect("32 bytes begin with 10"))
     }
 
     /// The credential of the primary device that a session makes in an account.

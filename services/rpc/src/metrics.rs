@@ -264,6 +264,15 @@ impl Families {
     }
 }
 
+/// Registers what servers and callers count, as if there had been a call and a port `server`, so that everything can be described.
+pub fn describe_metrics(registry: &Registry, server: &str) {
+    let metrics = ServerMetrics::new(registry);
+    metrics.connections(server);
+    // A call that is dropped has ended.
+    drop(metrics.calls().start(""));
+    drop(ClientMetrics::new(registry).calls().start(""));
+}
+
 fn counter_vec(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     defined(IntCounterVec::new(Opts::new(name, help), labels))
 }

@@ -3,12 +3,15 @@
 //! A reload concerns new connections only; those that exist keep the keys they have. A file that cannot be used never
 //! replaces a certificate that can.
 
+mod expiry;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use prometheus::{Gauge, Registry};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -60,6 +63,8 @@ pub struct ServerTls {
     config: TlsConfig,
     current: Arc<Current>,
     acceptor: Arc<ServerConfig>,
+    /// When the certificate in use stops being valid, in Unix time.
+    expires: Gauge,
 }
 
 #[derive(Debug)]
@@ -70,14 +75,26 @@ impl ServerTls {
     ///
     /// When a file is missing or unusable; the error names it.
     pub fn load(config: TlsConfig) -> Result<Self, TlsError> {
-        let current = Arc::new(Current(ArcSwap::from_pointee(read(&config)?)));
+        let key = read(&config)?;
+        let expires = expiry_gauge();
+        expires.set(expires_at(&key));
+        let current = Arc::new(Current(ArcSwap::from_pointee(key)));
         let mut acceptor = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("the provider supports TLS 1.2 and 1.3")
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
         acceptor.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Self { config, current, acceptor: Arc::new(acceptor) })
+        Ok(Self { config, current, acceptor: Arc::new(acceptor), expires })
+    }
+
+    /// Shows when the certificate in use expires.
+    ///
+    /// # Errors
+    ///
+    /// When the registry has that already.
+    pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        registry.register(Box::new(self.expires.clone()))
     }
 
     /// Reads the files again. Reads small files on the calling thread.
@@ -86,7 +103,9 @@ impl ServerTls {
     ///
     /// As [`ServerTls::load`]; the old certificate stays in use.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.current.0.store(Arc::new(read(&self.config)?));
+        let key = read(&self.config)?;
+        self.expires.set(expires_at(&key));
+        self.current.0.store(Arc::new(key));
         Ok(())
     }
 
@@ -132,6 +151,25 @@ impl ServerTls {
         [&self.config.certificate, &self.config.private_key]
             .map(|path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok())
     }
+}
+
+/// Registers what is shown of the certificate, so that it can be described.
+///
+/// # Errors
+///
+/// When the registry has it already.
+pub fn describe_metrics(registry: &Registry) -> prometheus::Result<()> {
+    registry.register(Box::new(expiry_gauge()))
+}
+
+fn expiry_gauge() -> Gauge {
+    let help = "When the certificate of the public port expires, in Unix time.";
+    Gauge::new("spillway_tls_certificate_expiry_timestamp_seconds", help).expect("the name is valid")
+}
+
+/// Not a number, and so below and above nothing, when the certificate does not say it in a way that is understood.
+fn expires_at(key: &CertifiedKey) -> f64 {
+    key.cert.first().and_then(|certificate| expiry::not_after(certificate)).map_or(f64::NAN, |at| at as f64)
 }
 
 impl ResolvesServerCert for Current {

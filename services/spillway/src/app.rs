@@ -24,6 +24,7 @@ use spillway_types::Clock;
 
 use crate::config::Config;
 use crate::listeners::{Addresses, Listeners};
+use crate::metrics;
 use crate::overload::{Overload, OverloadError};
 use crate::secrets::{self, Secrets, SecretsError};
 use backends::{BusError, StoreHandle};
@@ -99,6 +100,7 @@ impl App {
         let mut drain = Drain::new(&tasks);
         let registry = Registry::new();
         traces::register(&registry)?;
+        metrics::build_info(&registry, &config.roles.to_string())?;
         let exemplars = Exemplars::default();
         let health = Health::new(drain.handle());
         let ready = health.component("node", "starting");
@@ -118,6 +120,7 @@ impl App {
 
         let secrets = secrets(&config)?;
         let tls = config.tls.clone().map(ServerTls::load).transpose()?;
+        tls.as_ref().map(|tls| tls.register(&registry)).transpose()?;
         // The edge ends first, then the work of the other roles, then the bus they answered over.
         let (edge, roles, links) = (tasks.child(), tasks.child(), tasks.child());
         // Large futures that are awaited once.
@@ -139,6 +142,7 @@ impl App {
             config,
             clock,
             registry,
+            exemplars,
             secrets,
             store,
         };
@@ -152,6 +156,7 @@ impl App {
         }
         reload::on_hangup(hangups, tls, limits, node.config.clone(), read_config, &node.edge);
         plan_drain(&node, &mut drain, sessions_gone, store_handle, links, tasks);
+        drain.register(&node.registry)?;
         ready.ready();
         Ok(Self { addresses, drain })
     }

@@ -17,7 +17,7 @@ use spillway_chassis::config as settings;
 
 use crate::config::{Config, Role};
 use crate::listeners::SandboxCodes;
-use crate::memory;
+use crate::{memory, metrics};
 
 /// `EX_USAGE` of sysexits.h: the settings are wrong, and starting again will not help.
 const EXIT_USAGE: u8 = 64;
@@ -47,6 +47,9 @@ struct Arguments {
     /// Print every limit on users, numbers and networks, with its reason, and exit
     #[arg(long)]
     print_limits: bool,
+    /// Print every metric with its type, labels and meaning, in Markdown, and exit
+    #[arg(long)]
+    print_metrics: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -74,6 +77,10 @@ enum Command {
 /// Runs the process.
 pub fn main() -> ExitCode {
     let mut arguments = Arguments::parse();
+    if arguments.print_metrics {
+        print!("{}", metrics::page());
+        return ExitCode::SUCCESS;
+    }
     let config = match load(&arguments) {
         Ok(config) => config,
         Err(error) => return usage(&error),

@@ -10,6 +10,7 @@ mod config;
 mod descriptors;
 mod listeners;
 mod memory;
+mod metrics;
 mod overload;
 mod secrets;
 mod wiring;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use prometheus::Registry;
+use prometheus::{IntGauge, Registry};
 use spillway_admission::{
     Admission, AdmissionConfig, AdmissionConfigError, AdmissionMetrics, Signals, Source, Steering, Tier,
     TierTotals, View,
@@ -18,6 +18,7 @@ use spillway_chassis::{Tasks, traces};
 use spillway_rpc::{Classify, Downstream, Hop, Waiter};
 
 use crate::config::{OverloadConfig, Role};
+use crate::metrics::ladder_steered;
 pub(crate) use demand::Load;
 use demand::Meter;
 
@@ -59,6 +60,8 @@ struct Hops {
     downstream: Vec<Downstream>,
     /// As last ordered.
     steering: Steering,
+    /// 1 while it is an operator who moves the ladder.
+    steered: IntGauge,
     /// Of each hop that has ticked.
     meters: BTreeMap<Role, Meter>,
 }
@@ -71,6 +74,7 @@ impl Overload {
             workers: Vec::new(),
             downstream: Vec::new(),
             steering: Steering::Auto,
+            steered: ladder_steered().expect("the name is valid"),
             meters: BTreeMap::new(),
         };
         Self(Arc::new(Shared { registry: registry.clone(), hops: Mutex::new(hops) }))
@@ -84,6 +88,7 @@ impl Overload {
     pub(crate) fn gateway(&self, classes: impl Classify) -> Result<Hop, OverloadError> {
         let mut hops = self.hops();
         let hop = Hop::public(self.admission("gateway", hops.config.of_gateway())?, classes);
+        self.0.registry.register(Box::new(hops.steered.clone()))?;
         hops.gateway = Some(hop.clone());
         Ok(hop)
     }
@@ -141,6 +146,7 @@ impl Overload {
         let Some(gateway) = &hops.gateway else { return false };
         gateway.admission().steer(steering);
         hops.steering = steering;
+        hops.steered.set(i64::from(matches!(steering, Steering::Set(_))));
         true
     }
 

@@ -38,6 +38,7 @@ use spillway_types::Clock;
 
 pub use cluster::Flavour;
 pub use config::{Config, ConfigError, Tls};
+pub use metrics::describe_metrics;
 
 use crate::{OpenError, Store, StoreError};
 use cluster::Cluster;

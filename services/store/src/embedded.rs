@@ -45,6 +45,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use config::Config;
 pub use failure::Failure;
+pub use metrics::describe_metrics;
 
 use crate::{OpenError, Store};
 use access::Access;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use crate::clock::Timestamp;
+
 /// Why bytes or text are not an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
@@ -73,8 +75,27 @@ uuid_id!(
 uuid_id!(
     /// One incarnation of a device: a device that is linked again, or a number that is registered again, gets a new
     /// mailbox, so that mail for the old incarnation is unreachable.
+    ///
+    /// A minted one tells when that was, so that nobody looks for mail from before: the weeks of a new account's first
+    /// session are one and not six.
     MailboxId
 );
+
+impl MailboxId {
+    /// A version 7 UUID (RFC 9562 §5.7) of this time, to the millisecond below.
+    pub fn minted(at: Timestamp, random: [u8; 10]) -> Self {
+        Self(uuid::Builder::from_unix_timestamp_millis(at.as_millis(), &random).into_uuid())
+    }
+
+    /// `None` for an id that was not minted from a time.
+    pub fn minted_at(&self) -> Option<Timestamp> {
+        if self.0.get_version() != Some(uuid::Version::SortRand) {
+            return None;
+        }
+        let millis = self.0.as_bytes()[..6].iter().fold(0, |millis, byte| millis << 8 | u64::from(*byte));
+        Some(Timestamp::from_millis(millis))
+    }
+}
 uuid_id!(
     /// A sender's name for one send. Two stored messages with the same guid are the same message.
     Guid
@@ -130,5 +151,24 @@ pub struct DeviceAddress {
 impl fmt::Display for DeviceAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.account, self.device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_minted_mailbox_tells_its_time_and_another_none() {
+        let at = Timestamp::from_micros(1_610_722_800_123_999);
+        let id = MailboxId::minted(at, [0xFF; 10]);
+        assert_eq!(id.minted_at(), Some(Timestamp::from_millis(1_610_722_800_123)));
+        assert_eq!(id.to_string(), "0177068f-71fb-7fff-bfff-ffffffffffff");
+        assert!(at.since(id.minted_at().unwrap()) < Duration::from_millis(1));
+        assert_ne!(id, MailboxId::minted(at, [0; 10]));
+        assert_eq!(MailboxId::random().minted_at(), None);
+        assert_eq!(MailboxId::from_bytes([0; 16]).minted_at(), None);
     }
 }

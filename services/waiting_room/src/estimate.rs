@@ -53,6 +53,16 @@ pub enum Reason {
     ControlGone,
 }
 
+/// What became of estimates, counted since the forecast began: of places whose turn has come, whether the wait ended within the range that was told.
+///
+/// Eight of ten are meant to be inside. What was told before the room stood still, or ran empty, is not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    pub inside: u64,
+    pub early: u64,
+    pub late: u64,
+}
+
 /// What a device was told last, as it says itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -94,6 +104,7 @@ pub struct Forecast {
     generation: Generation,
     low: f64,
     high: f64,
+    outcomes: Outcomes,
 }
 
 /// It lasts as long as the longest time between two polls that was told in it or in the one before.
@@ -122,6 +133,9 @@ struct Landmark {
     rate: f64,
     low: Duration,
     high: Duration,
+    /// When it was noted, and what somebody with this place was told then.
+    noted_at: Duration,
+    told: (Duration, Duration),
 }
 
 /// Paces are remembered for.
@@ -177,6 +191,7 @@ impl Forecast {
             generation: Generation::default(),
             low: LOW.1,
             high: HIGH.1,
+            outcomes: Outcomes::default(),
         }
     }
 
@@ -192,14 +207,19 @@ impl Forecast {
         } else {
             self.see(now, frontier);
         }
-        self.learn(frontier.f);
+        self.learn(now, frontier.f);
         self.generation.turn(now);
         let outlook = self.outlook(now, frontier, crowd);
         self.generation.told = self.generation.told.max(outlook.poll_at_most());
         if !frontier.frozen() && frontier.mode != Mode::Open {
-            self.note(frontier, &outlook);
+            self.note(now, frontier, &outlook);
         }
         outlook
+    }
+
+    /// Of the estimates that were noted.
+    pub fn outcomes(&self) -> Outcomes {
+        self.outcomes
     }
 
     fn see(&mut self, now: Duration, frontier: &Frontier) {
@@ -276,23 +296,26 @@ impl Forecast {
         if time > 0.0 { (new.issued - old.issued.min(new.issued)) as f64 / time } else { 0.0 }
     }
 
-    fn note(&mut self, frontier: &Frontier, outlook: &Outlook) {
+    fn note(&mut self, now: Duration, frontier: &Frontier, outlook: &Outlook) {
         for _ in 0..LANDMARKS_A_SECOND {
             // Multiples of the golden ratio: evenly over the room, without chance.
             self.noted = self.noted.wrapping_add(0x9E37_79B9_7F4A_7C15);
             let share = self.noted as f64 / u64::MAX as f64;
             let place = frontier.f + (frontier.issued.saturating_sub(frontier.f) as f64 * share) as u64;
-            let likely = wait(outlook.crowd.ahead(place, frontier.f), outlook.pace, outlook.leaving);
+            let ahead = outlook.crowd.ahead(place, frontier.f);
+            let likely = wait(ahead, outlook.pace, outlook.leaving);
             if likely >= LANDMARK_LEAST && frontier.rate > 0.0 && self.landmarks.len() < LANDMARKS_MAX {
                 let (low, high) = (round(likely * outlook.low), round(likely * outlook.high));
                 let (granted, rate) = (self.granted, frontier.rate);
-                self.landmarks.push_back(Landmark { place, granted, rate, low, high });
+                let (told_low, told_high, _) = outlook.range(ahead);
+                let (noted_at, told) = (now, (told_low, told_high));
+                self.landmarks.push_back(Landmark { place, granted, rate, low, high, noted_at, told });
             }
         }
     }
 
-    fn learn(&mut self, f: u64) {
-        let granted = self.granted;
+    fn learn(&mut self, now: Duration, f: u64) {
+        let (granted, outcomes) = (self.granted, &mut self.outcomes);
         let (low, high) = (&mut self.low, &mut self.high);
         self.landmarks.retain(|landmark| {
             if landmark.place > f {
@@ -303,8 +326,29 @@ impl Forecast {
             let above = f64::from(actual > landmark.high.as_secs_f64());
             *low = (*low * (STEP * (OUTSIDE - below)).exp()).clamp(LOW.0, LOW.2);
             *high = (*high * (STEP * (above - OUTSIDE)).exp()).clamp(HIGH.0, HIGH.2);
+            outcomes.count(now.saturating_sub(landmark.noted_at), landmark.told);
             false
         });
+    }
+}
+
+impl Outcomes {
+    /// Adds what has come since `before` in the same forecast, whose outcomes are `now`.
+    pub fn add(&mut self, now: Self, before: Self) {
+        self.inside += now.inside - before.inside;
+        self.early += now.early - before.early;
+        self.late += now.late - before.late;
+    }
+
+    fn count(&mut self, waited: Duration, (low, high): (Duration, Duration)) {
+        let counter = if waited < low {
+            &mut self.early
+        } else if waited > high {
+            &mut self.late
+        } else {
+            &mut self.inside
+        };
+        *counter += 1;
     }
 }
 
@@ -424,6 +468,15 @@ mod tests {
         // What was told is over: half a minute more each time.
         let over = Told { high: Duration::from_secs(50), ..told };
         assert_eq!(estimate(400, None).after(over, now).high, RAISED_LEAST);
+    }
+
+    #[test]
+    fn a_wait_that_ends_at_an_end_of_the_range_is_inside() {
+        let (mut outcomes, told) = (Outcomes::default(), (Duration::from_secs(60), Duration::from_secs(90)));
+        for seconds in [59, 60, 75, 90, 91, 92] {
+            outcomes.count(Duration::from_secs(seconds), told);
+        }
+        assert_eq!(outcomes, Outcomes { inside: 3, early: 1, late: 2 });
     }
 
     #[test]

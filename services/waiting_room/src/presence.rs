@@ -4,6 +4,7 @@
 //! all gateways together and publishes what it makes of them, a [`Crowd`].
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use crate::frontier::Frontier;
 
@@ -84,16 +85,40 @@ impl Crowd {
         &self.knots
     }
 
-    /// `held`: places after the first and up to the second argument that somebody has.
-    pub(crate) fn new(frontier: &Frontier, presence: &Presence, held: impl Fn(u64, u64) -> f64) -> Self {
-        let (f, last) = (frontier.f, frontier.issued);
+    /// `held`: places after the first and up to the second argument that somebody has. `nobody`: places that nobody has, whatever `held` says. They
+    /// are told also if no number above them has been given out yet, or whoever gets the first one would count them.
+    pub(crate) fn new(
+        frontier: &Frontier,
+        presence: &Presence,
+        nobody: Option<&RangeInclusive<u64>>,
+        held: impl Fn(u64, u64) -> f64,
+    ) -> Self {
+        let nobody = nobody.filter(|nobody| !nobody.is_empty() && *nobody.end() > frontier.f);
+        let held = |from: u64, to: u64| {
+            let without =
+                nobody.map_or((0, 0), |nobody| (from.max(nobody.start() - 1), to.min(*nobody.end())));
+            held(from, to) - if without.0 < without.1 { held(without.0, without.1) } else { 0.0 }
+        };
+        let (f, last) = (frontier.f, nobody.map_or(0, |nobody| *nobody.end()).max(frontier.issued));
         let mut knots = vec![(f, 0.0)];
-        let blocks = (last.saturating_sub(f) / BLOCK_PLACES) as usize + 2;
-        let each = blocks.div_ceil(KNOTS - 2).max(1) as u64;
+        let skipped = nobody.map_or(0, |nobody| nobody.end() - f.max(nobody.start() - 1));
+        let blocks = (last.saturating_sub(f).saturating_sub(skipped) / BLOCK_PLACES) as usize + 2;
+        // Both ends of what nobody has are knots.
+        let each = blocks.div_ceil(KNOTS - 5).max(1) as u64;
         let front = Self::front(frontier, presence, &held);
         let (mut at, mut counted) = (f, 0.0);
         while at < last {
-            let end = block_end(at + 1, each).min(last);
+            let end = match nobody {
+                Some(nobody) if nobody.contains(&(at + 1)) => {
+                    at = *nobody.end();
+                    knots.push((at, counted));
+                    continue;
+                }
+                Some(nobody) if at < *nobody.start() => {
+                    block_end(at + 1, each).min(last).min(nobody.start() - 1)
+                }
+                _ => block_end(at + 1, each).min(last),
+            };
             let mut from = at;
             while from < end {
                 let to = block_end(from + 1, 1).min(end);
@@ -134,7 +159,7 @@ impl Crowd {
         }
     }
 
-    /// The share of the held places at the frontier that were heard of; 1 if nothing is known.
+    /// The share of the held places at the frontier that were heard of; 0 if nothing is known, or if nobody has any of them.
     fn front(frontier: &Frontier, presence: &Presence, held: &impl Fn(u64, u64) -> f64) -> f64 {
         let first = frontier.f / BLOCK_PLACES + 1;
         let (mut heard, mut places) = (0.0, 0.0);
@@ -146,7 +171,7 @@ impl Crowd {
             heard += f64::from(presence.count(block));
             places += held(block * BLOCK_PLACES - 1, end);
         }
-        if places > 0.0 { heard / places } else { 1.0 }
+        if places > 0.0 { heard / places } else { 0.0 }
     }
 
     /// What one of the held places of a block counts. A block is partly ahead of the frontier or partly not given out: then its bits say nothing.
@@ -166,6 +191,8 @@ fn block_end(place: u64, blocks: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn frontier(f: u64, issued: u64) -> Frontier {
@@ -199,7 +226,7 @@ mod tests {
     fn a_block_that_half_have_left_counts_half() {
         let mut presence = Presence::default();
         (0..20_480).filter(|place| *place < 10_240 || place % 2 == 0).for_each(|place| presence.heard(place));
-        let crowd = Crowd::new(&frontier(100, 20_479), &presence, all);
+        let crowd = Crowd::new(&frontier(100, 20_479), &presence, None, all);
         assert!((crowd.total() - (10_139.0 + 5_120.0)).abs() < 2.0, "{}", crowd.total());
         assert!((crowd.ahead(10_239, 1_000) - 9_239.0).abs() < 2.0);
         // New ones behind all that was known.
@@ -210,9 +237,41 @@ mod tests {
     #[test]
     fn a_room_of_any_size_is_told_in_a_kilobyte() {
         for last in [0, 1, 1_023, 1_024, 5_000, 1_000_000, 50_000_000] {
-            let crowd = Crowd::new(&frontier(0, last), &Presence::default(), all);
+            let crowd = Crowd::new(&frontier(0, last), &Presence::default(), None, all);
             assert!(crowd.knots.len() <= KNOTS && crowd.last() == last, "{last}: {}", crowd.knots.len());
             assert!(crowd.knots.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1));
+        }
+    }
+
+    #[test]
+    fn whoever_comes_first_after_places_that_nobody_has_does_not_count_them() {
+        let nobody = 501..=66_000;
+        for issued in [500, 66_001, 66_300] {
+            let crowd = Crowd::new(&frontier(0, issued), &Presence::default(), Some(&nobody), all);
+            assert_eq!(crowd.ahead(250, 0), 250.0, "{issued}");
+            assert_eq!(crowd.ahead(66_001, 0), 501.0, "{issued}");
+            assert_eq!(crowd.total(), (issued.max(66_000) - 65_500) as f64);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn places_that_nobody_has_do_not_count(
+            f in 0u64..200_000,
+            first in 1u64..200_000,
+            count in 1u64..100_000,
+            more in 0u64..1_000_000,
+        ) {
+            let nobody = first..=first + count - 1;
+            let issued = f.max(first - 1) + more;
+            let crowd = Crowd::new(&frontier(f, issued), &Presence::default(), Some(&nobody), all);
+            prop_assert!(crowd.knots.len() <= KNOTS, "{}", crowd.knots.len());
+            prop_assert!(crowd.knots.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{:?}", crowd.knots);
+            for place in [f + 1, first, *nobody.end(), nobody.end() + 1, issued.max(f), issued.max(*nobody.end()) + 7] {
+                let expected = (f + 1..=place).filter(|place| !nobody.contains(place)).count() as f64;
+                let ahead = crowd.ahead(place, f);
+                prop_assert!((ahead - expected).abs() < 1e-3, "{place}: {ahead} and not {expected}");
+            }
         }
     }
 }

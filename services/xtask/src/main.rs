@@ -8,6 +8,7 @@ mod check;
 mod deny;
 mod fault;
 mod fleet;
+mod metrics;
 mod secrets;
 mod surge;
 mod test;
@@ -46,6 +47,8 @@ enum Task {
     /// What is made from the Helm chart's values.
     #[command(subcommand)]
     Chart(chart::Action),
+    /// The page of all metrics, deploy/metrics.md: is it what the code registers?
+    Metrics(metrics::Options),
     /// Check the dependencies against the advisory database, which needs the internet.
     Audit,
 }
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Task::Fault(options) => fault::run(&options),
         Task::Check(what) => check::run(&what).map(|()| ExitCode::SUCCESS),
         Task::Chart(action) => chart::run(&action).map(|()| ExitCode::SUCCESS),
+        Task::Metrics(options) => metrics::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Audit => deny::audit().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

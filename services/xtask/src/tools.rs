@@ -49,6 +49,12 @@ pub(crate) const PROMTOOL: Tool = Tool {
     tags: "remove_all_sd,enable_kubernetes_sd",
     ..Tool::package("promtool", "0.316.0", "github.com/prometheus/prometheus/cmd/promtool")
 };
+/// The server, with the same; its pages are left out.
+pub(crate) const PROMETHEUS: Tool = Tool {
+    stamps: PROMTOOL.stamps,
+    tags: PROMTOOL.tags,
+    ..Tool::package("prometheus", "0.316.0", "github.com/prometheus/prometheus/cmd/prometheus")
+};
 pub(crate) const ETCD: Tool = Tool::module("etcd", "3.6.16", "etcd", "go.etcd.io/etcd/server/v3");
 pub(crate) const KWOK: Tool = Tool::package("kwok", "0.8.0", "sigs.k8s.io/kwok/cmd/kwok");
 pub(crate) const KUBE_APISERVER: Tool =

@@ -355,7 +355,7 @@ impl Play {
         };
         let control = &mut self.control;
         let frontier = control.steering.tick(&tick);
-        let crowd = control.steering.crowd(&control.presence);
+        let crowd = control.steering.crowd(&control.presence, None);
         let outlook = control.forecast.observe(now, &frontier, crowd);
         let generation = outlook.generation;
         self.world.rates.push((now, frontier.rate));

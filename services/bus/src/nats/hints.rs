@@ -42,6 +42,7 @@ pub use self::tls::TlsError;
 use self::identity::Identity;
 use self::inbound::{Inbound, InboundTraffic};
 use self::link::Dialer;
+pub(super) use self::metrics::register_metrics;
 use self::metrics::{LinkMetrics, Metrics};
 use self::outbound::{Outbound, OutboundTraffic};
 use self::servers::{Server, Servers};

@@ -120,6 +120,22 @@ impl NatsMetrics {
     }
 }
 
+/// Registers what connections, requests and hints count, as if this process were a member of the queue group `group`, so that everything can be
+/// described.
+///
+/// # Errors
+///
+/// When the registry has it already.
+pub fn describe_metrics(registry: &Registry, group: &str) -> prometheus::Result<()> {
+    let metrics = NatsMetrics::new(registry);
+    for connection in ["calls", "requests", "work"] {
+        metrics.link(connection);
+    }
+    metrics.requests();
+    metrics.responder(group);
+    super::hints::register_metrics(registry)
+}
+
 fn counter_vec(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     defined(IntCounterVec::new(Opts::new(name, help), labels))
 }

@@ -28,9 +28,7 @@ pub(crate) enum Unknown {
         "the demand is not known yet: processes have been heard for {} s only, and not all may have spoken", .0.as_secs()
     )]
     Listening(Duration),
-    #[error(
-        "the demand is not known: {silent} processes of the role have fallen silent, and only {heard} are heard"
-    )]
+    #[error("the demand is not known: of the processes of the role, {silent} silent and {heard} heard")]
     Silent { silent: u32, heard: u32 },
     #[error("the demand is not known: the processes of the role have not measured their capacity yet")]
     NoCapacity,

@@ -20,6 +20,8 @@ mod own_nats;
 /// `spillway schema`.
 mod schema;
 pub(crate) mod site;
+/// One trace through several processes.
+mod traces;
 /// Before its servers are there.
 mod waiting;
 /// What people do, through processes of one role each.

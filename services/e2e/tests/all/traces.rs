@@ -9,6 +9,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use opentelemetry_proto::tonic::common::v1::any_value;
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use spillway_api::v1::GetStatusRequest;
@@ -25,8 +27,9 @@ use super::support::{Node, eventually};
 const KEYS: [&str; 3] = ["rpc.system.name", "rpc.method", "rpc.status_code"];
 const DEVICE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
+/// Spans, each with the name of the process that made it.
 #[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<Span>>>);
+pub(crate) struct Collector(Arc<Mutex<Vec<(String, Span)>>>);
 
 #[tonic::async_trait]
 impl TraceService for Collector {
@@ -34,16 +37,27 @@ impl TraceService for Collector {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let resources = request.into_inner().resource_spans.into_iter();
-        let spans = resources.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans);
-        self.0.lock().unwrap().extend(spans);
+        for resource in request.into_inner().resource_spans {
+            let instance = resource.resource.as_ref().map(instance).unwrap_or_default();
+            let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+            self.0.lock().unwrap().extend(spans.map(|span| (instance.clone(), span)));
+        }
         Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+/// `service.instance.id`.
+fn instance(resource: &Resource) -> String {
+    let id = resource.attributes.iter().find(|attribute| attribute.key == "service.instance.id");
+    match id.and_then(|id| id.value.as_ref()?.value.as_ref()) {
+        Some(any_value::Value::StringValue(id)) => id.clone(),
+        other => panic!("no instance: {other:?}"),
     }
 }
 
 impl Collector {
     /// With its address.
-    async fn start() -> (String, Self) {
+    pub(crate) async fn start() -> (String, Self) {
         let collector = Self::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -52,20 +66,26 @@ impl Collector {
         (address, collector)
     }
 
-    fn spans(&self) -> Vec<Span> {
-        self.0.lock().unwrap().clone()
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        self.0.lock().unwrap().iter().map(|(_, span)| span.clone()).collect()
     }
 
-    fn named(&self, name: &str) -> Vec<Span> {
+    /// What one process made.
+    pub(crate) fn of(&self, instance: &str) -> Vec<Span> {
+        let spans = self.0.lock().unwrap();
+        spans.iter().filter(|(made_by, _)| made_by == instance).map(|(_, span)| span.clone()).collect()
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Vec<Span> {
         self.spans().into_iter().filter(|span| span.name == name).collect()
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-async fn open_metrics(admin: &str) -> String {
+pub(crate) async fn open_metrics(admin: &str) -> String {
     let address = admin.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
     let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2";
@@ -123,6 +143,11 @@ async fn a_send_is_one_trace_up_to_the_store_and_its_delivery_links_to_it() {
     };
     let noted = exemplars.lines().filter(of_send).any(|line| line.contains(&hex(&send.trace_id)));
     assert!(noted, "the trace is an exemplar of its latency");
+    let of_delivery = |line: &&str| {
+        line.starts_with("spillway_gateway_delivery_seconds_bucket{") && line.contains("route=\"hint\"")
+    };
+    let noted = exemplars.lines().filter(of_delivery).any(|line| line.contains(&hex(&delivered.trace_id)));
+    assert!(noted, "the delivery's trace is an exemplar of the time from send to delivery");
 
     // A device's own trace goes on in ours, where its call is followed anyway.
     ask_status(&node, DEVICE).await;

@@ -1,8 +1,12 @@
 //! Rules, dashboards and runbooks beside what real processes expose. `promtool` checks their syntax and plays the rules;
 //! here is what it cannot know: that a metric of that name, with that label, is there.
 
+/// How many series there can be.
+mod cardinality;
 /// What `/metrics` says.
 mod exposition;
+/// The page of all metrics.
+mod page;
 /// Which series an expression reads.
 mod promql;
 /// The files, as far as they are looked at here.
@@ -19,6 +23,7 @@ use spillway_client::DeviceSecret;
 use super::start::{run, text};
 use super::support::{Node, eventually, get};
 pub(crate) use exposition::Exposition;
+pub(crate) use page::not_on_the_page;
 use promql::{Selector, selectors};
 use shipped::{Expression, Rule};
 
@@ -38,15 +43,12 @@ const OF_THE_EMBEDDED_STORE: [&str; 4] = [
 ];
 
 /// What a minute of a test does not bring about, with the labels that it has.
-const RARE: [(&str, &[&str]); 5] = [
+const RARE: [(&str, &[&str]); 3] = [
     // Some time after a code was sent.
     ("spillway_provider_conversion_ratio", &["provider", "transport"]),
     // From providers that give receipts.
     ("spillway_provider_arrived_ratio", &["provider", "transport"]),
     ("spillway_provider_delay_seconds", &["provider", "transport"]),
-    ("spillway_provider_receipts_total", &["provider", "outcome"]),
-    // When nobody can take a code.
-    ("spillway_verification_waits_total", &["reason"]),
 ];
 
 pub(crate) fn root() -> PathBuf {
@@ -154,7 +156,12 @@ pub(crate) fn has_listened(exposed: &Exposition) -> bool {
 
 /// Exposed where there is a budget.
 pub(crate) fn is_of_a_budget(name: &str) -> bool {
-    name.starts_with("spillway_verification_budget_left_")
+    name.starts_with("spillway_verification_budget_")
+}
+
+/// Exposed where the public port has a certificate.
+pub(crate) fn is_of_tls(name: &str) -> bool {
+    name.starts_with("spillway_tls_")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -166,7 +173,9 @@ async fn a_process_exposes_what_rules_and_dashboards_ask_for() {
     node.client().await.enter(&DeviceSecret::from_bytes(&[7; 32])).await.ok();
     let page = || async { Exposition::parse(&get(&node.server.admin, "/metrics").await.1) };
     eventually("the control role has figures", || async { has_listened(&page().await) }).await;
-    assert_eq!(unknown(&page().await, |name| !is_of_fleets(name)), [""; 0]);
+    assert_eq!(unknown(&page().await, |name| !is_of_fleets(name) && !is_of_tls(name)), [""; 0]);
+    let text = get(&node.server.admin, "/metrics").await.1;
+    assert_eq!(not_on_the_page(&text).await, [""; 0]);
 }
 
 #[test]

@@ -85,6 +85,11 @@ impl Backlog {
         self.state != State::Idle && self.purpose != Purpose::Sweep
     }
 
+    /// Whether what was stored when the session opened is still being read.
+    pub(crate) fn is_first_read(&self) -> bool {
+        self.purpose == Purpose::First
+    }
+
     /// Looks at the mailbox, unless that is going on anyway.
     pub(crate) fn sweep(&mut self, now: Instant) {
         if self.state == State::Idle {

@@ -14,7 +14,7 @@ use rand::Rng as _;
 use spillway_api::internal::v1::{FetchResponse, SessionOpened};
 use spillway_api::v1::{self, session_response::Frame};
 use spillway_bus::{Event, Subscription};
-use spillway_types::MessageId;
+use spillway_types::{MessageId, Timestamp};
 use tokio::time::{Instant, sleep_until};
 use tonic::{Status, Streaming};
 
@@ -46,12 +46,18 @@ pub(super) struct Live {
     acks: AckBatch,
     backlog: Backlog,
     sweeps: SweepSchedule,
+    /// The mailbox's settled watermark, as its last page told. 0 before the first.
+    settled_us: u64,
     page: Option<Call<FetchResponse>>,
     /// At most one call at a time, so that a client which acks faster than the mailbox deletes is slowed down.
     acking: Option<Call<()>>,
     acking_ids: Vec<MessageId>,
     /// Since when the client has not read half of what waits for it. Nothing is delivered meanwhile.
     full_since: Option<Instant>,
+    /// When a message last found no room. What was sent before then may have waited for the device.
+    no_room_at: Timestamp,
+    /// Messages that the first read has brought so far.
+    first_read: usize,
     refresh_at: Instant,
     close_at: Option<Instant>,
 }
@@ -84,11 +90,14 @@ impl Live {
             acks: AckBatch::new(config.ack_delay, config.ack_batch),
             backlog: Backlog::new(now),
             sweeps: SweepSchedule::new(now, rand::rng().random()),
+            settled_us: 0,
             refresh_at: now + refresh_after(&parts),
             page: None,
             acking: None,
             acking_ids: Vec::new(),
             full_since: None,
+            no_room_at: Timestamp::ZERO,
+            first_read: 0,
             close_at: None,
             parts,
             proof,

@@ -19,7 +19,7 @@ use spillway_rpc::{Server, ServerConfig, ServerMetrics, TcpConfig, tcp};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use super::support::{Device, Node, assert_refused, message, refusal, settle};
+use super::support::{Device, Node, SETTLED_US, assert_refused, message, refusal, settle};
 
 const QUEUE_EMPTY: Frame = Frame::QueueEmpty(v1::QueueEmpty {});
 
@@ -63,7 +63,14 @@ async fn a_message_that_comes_by_page_and_by_hint_is_delivered_once() {
     let frames = device.frames_within(Duration::from_secs(70)).await;
     assert_eq!(delivered(&frames).len(), 3, "{frames:?}");
     assert_eq!(frames.iter().filter(|frame| **frame == QUEUE_EMPTY).count(), 1);
-    assert!(node.mailbox.state().fetches >= 4, "the sweeps have read it again");
+    let state = node.mailbox.state();
+    assert!(state.fetches >= 4, "the sweeps have read it again");
+    let (first, later) = state.known_settled_us.split_first().unwrap();
+    assert_eq!(*first, 0);
+    assert!(
+        later.iter().all(|known| *known == SETTLED_US),
+        "what the first read told saves a look-up: {later:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -29,6 +29,7 @@ use spillway_api::v1::sign_up_client::SignUpClient;
 use spillway_api::v1::status_client::StatusClient;
 use spillway_api::{Reason, Refusal, v1};
 use spillway_bus::{Bus, LocalBus, Subject};
+use spillway_chassis::exemplars::Exemplars;
 use spillway_chassis::{Drain, DrainHandle, Tasks};
 use spillway_gateway::{Attestation, Config, Deps, DeviceCalls, Gateway, Services};
 use spillway_rpc::{Channel, Hop, ServerMetrics, in_process};
@@ -39,7 +40,7 @@ use tonic::{Request, Response, Status};
 pub(crate) use control::FakeControl;
 pub(crate) use device::Device;
 pub(crate) use directory::FakeDirectory;
-pub(crate) use mailbox::{FakeMailbox, Fault};
+pub(crate) use mailbox::{FakeMailbox, Fault, SETTLED_US};
 pub(crate) use registration::FakeRegistration;
 
 pub(crate) struct Node {
@@ -115,6 +116,7 @@ impl Node {
             tasks: tasks.clone(),
             drain: drain.clone(),
             registry: registry.clone(),
+            exemplars: Exemplars::default(),
         };
         let services = Gateway::new(config, deps).into_services(2 << 20);
         let routes = Routes::new(services.sign_up.clone())

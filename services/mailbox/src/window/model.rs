@@ -95,6 +95,8 @@ struct Model {
     cursor: MessageId,
     /// The device's session, while it has one.
     session: Option<u32>,
+    /// What it knows of the watermark: where its last read left it.
+    known: Option<MessageId>,
     sessions: u32,
     guids: u32,
     acked: BTreeSet<u32>,
@@ -117,8 +119,10 @@ impl Model {
             events: BTreeMap::new(),
             sequence: 0,
             replicas: Default::default(),
-            cursor: MessageId::MIN,
+            // Reads begin where the mailbox was minted, by a clock that is as wrong as the others.
+            cursor: MessageId::last_at(born_at(Timestamp::from_micros(START).saturating_add(SKEW_MAX))),
             session: None,
+            known: None,
             sessions: 0,
             guids: 0,
             acked: BTreeSet::new(),
@@ -243,6 +247,7 @@ impl Model {
         self.sessions += 1;
         let session = self.sessions;
         self.session = Some(session);
+        self.known = None;
         for seconds in [0, 2, 10, 60, 360, 660] {
             self.after(seconds * SECOND, Event::Sweep { session });
         }
@@ -255,7 +260,8 @@ impl Model {
             let worker = self.workers[self.rng.random_range(0..self.workers.len())];
             let read_start = worker.clock(self.now);
             let pause = self.rng.random_range(0..200 * MS);
-            self.after(pause, Event::Read { session, read_start, from: self.cursor });
+            let from = self.known.unwrap_or(self.cursor);
+            self.after(pause, Event::Read { session, read_start, from });
         }
     }
 
@@ -276,6 +282,11 @@ impl Model {
             Cursor::LastDelivered => highest.unwrap_or(from),
         };
         self.cursor = self.cursor.max(risen);
+        if self.session == Some(session) {
+            // Told only where it was stored, which is not every time: sessions often know an older one.
+            let stored = self.rng.random_bool(0.3);
+            self.known = Some(if stored { from.max(risen) } else { from });
+        }
     }
 
     /// What a read of these replicas shows, oldest first.

@@ -230,8 +230,8 @@ impl Routes {
                 self.metrics.standing(&line.carrier.terms.name, *transport, standing);
             }
         }
-        let (hour, day) = router.budget_left(now.wall);
-        self.metrics.budget_left(hour, day);
+        let left = router.budget_left(now.wall);
+        self.metrics.budget(router.budget_sizes(), left);
     }
 
     fn router(&self) -> (MutexGuard<'_, Router>, Now) {

@@ -6,7 +6,7 @@ use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeV
 use spillway_chassis::metrics::{LATENCY_SECONDS, register};
 use spillway_store::verifications::Transport;
 
-use super::transport_name;
+use super::{labels, transport_name};
 use crate::routing::{BreakerState, Scope, Standing, Why};
 
 #[derive(Clone, Debug)]
@@ -19,6 +19,7 @@ pub(super) struct ProviderMetrics {
     delay: GaugeVec,
     rate: GaugeVec,
     breaker: IntGaugeVec,
+    budget: IntGaugeVec,
     budget_left: IntGaugeVec,
     guard: IntCounterVec,
     waits: IntCounterVec,
@@ -40,6 +41,25 @@ pub(crate) enum ReceiptOutcome {
     Unknown,
     /// Of no message that is waited for: a second one, one from before a restart, or one that came before the answer and counts again with it.
     OfNobody,
+}
+
+labels!(GuardVerdict { Send = "send", Hold = "hold", Pretend = "pretend", });
+labels!(ReceiptOutcome {
+    Arrived = "arrived",
+    Failed = "failed",
+    Unknown = "unknown",
+    OfNobody = "of_nobody",
+});
+
+const fn reason(why: Why) -> &'static str {
+    match why {
+        Why::Breaker => "breaker",
+        Why::Rate => "rate",
+        Why::Budget(Scope::Hour) => "budget_hour",
+        Why::Budget(Scope::Day) => "budget_day",
+        Why::Budget(Scope::Country(_)) => "budget_country",
+        Why::Guard => "guard",
+    }
 }
 
 impl ProviderMetrics {
@@ -96,6 +116,11 @@ impl ProviderMetrics {
                 "0: in use. 1: tried with one code at a time. 2: left alone.",
                 &["provider", "transport"],
             ),
+            budget: integers(
+                "spillway_verification_budget_micros",
+                "Millionths of the currency's unit that this process may spend in the window.",
+                &["window"],
+            ),
             budget_left: integers(
                 "spillway_verification_budget_left_micros",
                 "Millionths of the currency's unit that this process may still spend.",
@@ -114,6 +139,21 @@ impl ProviderMetrics {
         }
     }
 
+    /// Series of a provider of the settings, and those of all, begin at 0.
+    pub(super) fn expect(&self, provider: &str) {
+        self.calls.with_label_values(&[provider]);
+        self.spent.with_label_values(&[provider]);
+        for outcome in ReceiptOutcome::ALL {
+            self.receipts.with_label_values(&[provider, outcome.label()]);
+        }
+        for verdict in GuardVerdict::ALL {
+            self.guard.with_label_values(&[verdict.label()]);
+        }
+        let scopes = [Scope::Hour, Scope::Day, Scope::Country(0)];
+        let reasons = scopes.map(Why::Budget).into_iter().chain([Why::Breaker, Why::Rate, Why::Guard]);
+        reasons.for_each(|why| drop(self.waits.with_label_values(&[reason(why)])));
+    }
+
     pub(super) fn call(&self, provider: &str, took: Duration) {
         self.calls.with_label_values(&[provider]).observe(took.as_secs_f64());
     }
@@ -123,34 +163,15 @@ impl ProviderMetrics {
     }
 
     pub(super) fn guard(&self, verdict: GuardVerdict) {
-        let verdict = match verdict {
-            GuardVerdict::Send => "send",
-            GuardVerdict::Hold => "hold",
-            GuardVerdict::Pretend => "pretend",
-        };
-        self.guard.with_label_values(&[verdict]).inc();
+        self.guard.with_label_values(&[verdict.label()]).inc();
     }
 
     pub(super) fn receipt(&self, provider: &str, outcome: ReceiptOutcome) {
-        let outcome = match outcome {
-            ReceiptOutcome::Arrived => "arrived",
-            ReceiptOutcome::Failed => "failed",
-            ReceiptOutcome::Unknown => "unknown",
-            ReceiptOutcome::OfNobody => "of_nobody",
-        };
-        self.receipts.with_label_values(&[provider, outcome]).inc();
+        self.receipts.with_label_values(&[provider, outcome.label()]).inc();
     }
 
     pub(super) fn wait(&self, why: Why) {
-        let reason = match why {
-            Why::Breaker => "breaker",
-            Why::Rate => "rate",
-            Why::Budget(Scope::Hour) => "budget_hour",
-            Why::Budget(Scope::Day) => "budget_day",
-            Why::Budget(Scope::Country(_)) => "budget_country",
-            Why::Guard => "guard",
-        };
-        self.waits.with_label_values(&[reason]).inc();
+        self.waits.with_label_values(&[reason(why)]).inc();
     }
 
     pub(super) fn standing(&self, provider: &str, transport: Transport, standing: Standing) {
@@ -172,11 +193,15 @@ impl ProviderMetrics {
         });
     }
 
-    pub(super) fn budget_left(&self, hour: Option<u64>, day: Option<u64>) {
-        for (window, left) in [("hour", hour), ("day", day)] {
-            if let Some(left) = left {
-                self.budget_left.with_label_values(&[window]).set(i64::try_from(left).unwrap_or(i64::MAX));
+    pub(super) fn budget(&self, size: (Option<u64>, Option<u64>), left: (Option<u64>, Option<u64>)) {
+        let set = |gauges: &IntGaugeVec, window: &str, amount: Option<u64>| {
+            if let Some(amount) = amount {
+                gauges.with_label_values(&[window]).set(i64::try_from(amount).unwrap_or(i64::MAX));
             }
+        };
+        for (gauges, (hour, day)) in [(&self.budget, size), (&self.budget_left, left)] {
+            set(gauges, "hour", hour);
+            set(gauges, "day", day);
         }
     }
 }

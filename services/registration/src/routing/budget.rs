@@ -136,6 +136,11 @@ impl Budget {
         Some(scope)
     }
 
+    /// What may be spent in an hour and in a day.
+    pub(crate) fn sizes(&self) -> (Option<u64>, Option<u64>) {
+        (self.limits.hour, self.limits.day)
+    }
+
     /// What is left of the hour and of the day.
     pub(crate) fn left(&mut self, now: Timestamp) -> (Option<u64>, Option<u64>) {
         let left = |window: &mut Option<Window>| {

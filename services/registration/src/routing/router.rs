@@ -308,6 +308,11 @@ impl Router {
         self.budget.left(now)
     }
 
+    /// What this process may spend in an hour and in a day.
+    pub(crate) fn budget_sizes(&self) -> (Option<u64>, Option<u64>) {
+        self.budget.sizes()
+    }
+
     pub(crate) fn standing(&self, provider: usize, transport: Transport, now: Instant) -> Standing {
         let line = &self.lines[provider];
         let (conversion, arrived, delay) = self.records.summary(provider, transport, now);

@@ -215,7 +215,10 @@ impl Counted {
         let left = self.deadline.saturating_sub(now);
         let mut pushback = refusal.pushback(left, &mut rand::rng());
         let mut hold = None;
-        if let Some((holds, told)) = self.hop.0.holds.as_ref().zip(pushback)
+        if let Some(quiet) = self.quiet.as_ref().filter(|quiet| self.is_stale(quiet, refusal.reason)) {
+            // What comes after it was said into the same silence, and would have to be read and refused as well.
+            quiet.begin(Duration::MAX);
+        } else if let Some((holds, told)) = self.hop.0.holds.as_ref().zip(pushback)
             && let Some(early) = holds.early(self.class, now, told.retry_info)
         {
             let quiet = self.quiet.as_ref().filter(|_| self.of_user(refusal.reason));
@@ -240,6 +243,14 @@ impl Counted {
             Reason::Brownout => true,
             Reason::QueueFull | Reason::PushedOut | Reason::QueueAge | Reason::Deadline => false,
         }
+    }
+
+    /// Whether this was refused because it lay unread for too long, and would be refused if it were new.
+    fn is_stale(&self, quiet: &Quiet, why: Reason) -> bool {
+        let Class { level, user } = self.class;
+        why == Reason::Deadline
+            && quiet.is_behind()
+            && !self.hop.0.admission.threshold(level.tier()).admits(level, user)
     }
 
     fn let_in(&self) {

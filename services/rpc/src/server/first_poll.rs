@@ -80,7 +80,7 @@ impl<C: Future> Future for Driven<C> {
                 return Poll::Ready(outcome);
             }
             let arrived = this.arrived.poll_all(cx);
-            this.quiet.caught_up();
+            this.quiet.polled();
             if !arrived {
                 return Poll::Pending;
             }

@@ -5,9 +5,12 @@
 //! answered at once, with one system call each. So a caller who does not listen is not listened to
 //! ([`Deaf`](spillway_admission::Deaf) decides, [`admit`](crate::admit) asks for it).
 //!
-//! The first time it is a quarter of a second, less than anybody notices. Each time that he is sent away again, without
-//! a call of his having been let in, it is twice as long: near its capacity a service refuses for moments, and who was refused in one
+//! The first time it is a quarter of a second, less than anybody notices. Each time that he is sent away again, before he has been
+//! served for as long as he was not heard, it is twice as long: near its capacity a service refuses for moments, and who was refused in one
 //! of them is not kept out of the next, while at ten times it even what is read in a batch costs more than there is.
+//!
+//! When it is over, a little is read at first, a call or two. If that is refused as well, the rest stays where it is; a whole batch
+//! would cost ten times as much to learn the same.
 //!
 //! Not on a connection that more than two users share (two, because a device is a stranger before it has signed up): that of a
 //! proxy would keep all for what one does.
@@ -27,6 +30,8 @@ use tokio::time::{Instant, Sleep};
 const LEAST: Duration = Duration::from_millis(250);
 /// The longest. So long after the last overload everybody is heard.
 const MOST: Duration = Duration::from_secs(8);
+/// What is read at first after a silence: a call with a short message, or two without.
+const PROBE_BYTES: usize = 1_024;
 /// Of what it would be, at least: those who were told together do not come together for ever.
 const SPREAD: f64 = 0.7;
 
@@ -45,11 +50,18 @@ struct Inner {
     users: [AtomicU64; 2],
     /// There was a third.
     shared: AtomicBool,
-    /// Silences since the last call that was let in.
+    /// Silences since the caller was last served for a while.
     silences: AtomicU32,
-    /// How long the silence was after which the calls were read that are being polled now, in microseconds.
-    unread_for: AtomicU64,
+    /// Since when something may have been left unread, in microseconds since `began`, or [`DRAINED`].
+    drained: AtomicU64,
+    /// The last read found nothing more.
+    empty: AtomicBool,
+    /// A probe has been read whose calls have not been polled yet.
+    probing: AtomicBool,
 }
+
+/// Nothing has been left unread since.
+const DRAINED: u64 = u64::MAX;
 
 impl Quiet {
     pub(super) fn new() -> Self {
@@ -60,7 +72,9 @@ impl Quiet {
             users: Default::default(),
             shared: AtomicBool::default(),
             silences: AtomicU32::default(),
-            unread_for: AtomicU64::default(),
+            drained: AtomicU64::new(DRAINED),
+            empty: AtomicBool::default(),
+            probing: AtomicBool::default(),
         };
         Self(Arc::new(inner))
     }
@@ -80,22 +94,39 @@ impl Quiet {
         self.0.shared.store(true, Relaxed);
     }
 
-    /// A call was let in.
+    /// A call was let in. That ends the streak of silences only after as long a time in which nobody was sent away as the last one
+    /// took: a service that is quiet because hardly anybody is heard lets some of the next ones in, and they would all be back at
+    /// once.
     pub(crate) fn let_in(&self) {
-        if self.0.silences.load(Relaxed) != 0 {
+        if self.0.silences.load(Relaxed) == 0 {
+            return;
+        }
+        let good_for = micros(self.0.began.elapsed()).saturating_sub(self.0.until.load(Relaxed));
+        if good_for >= self.0.lasts.load(Relaxed) {
             self.0.silences.store(0, Relaxed);
         }
     }
 
-    /// How long ago the calls that are being polled may have been made, beside what the network took: of what was said into a silence
+    /// How long ago the calls that are being polled may have been made, beside what the network took: of what was said into silences
     /// the buffer keeps the beginning.
     pub(crate) fn unread_for(&self) -> Duration {
-        Duration::from_micros(self.0.unread_for.load(Relaxed))
+        match self.0.drained.load(Relaxed) {
+            DRAINED => Duration::ZERO,
+            since => self.0.began.elapsed().saturating_sub(Duration::from_micros(since)),
+        }
     }
 
-    /// All that was read has been polled.
-    pub(super) fn caught_up(&self) {
-        self.0.unread_for.store(0, Relaxed);
+    /// Whether calls that are read now may have waited for longer than the network took.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.0.drained.load(Relaxed) != DRAINED
+    }
+
+    /// All calls that were read have been polled.
+    pub(super) fn polled(&self) {
+        self.0.probing.store(false, Relaxed);
+        if self.0.empty.load(Relaxed) {
+            self.0.drained.store(DRAINED, Relaxed);
+        }
     }
 
     /// Reads nothing for a while from now on, `most` at most. False, and nothing happens, where others would wait along.
@@ -114,6 +145,9 @@ impl Quiet {
         let lasts = lasts.mul_f64(rand::random_range(SPREAD..=1.0));
         self.0.until.store(micros(now + lasts), Relaxed);
         self.0.lasts.store(micros(lasts), Relaxed);
+        self.0.empty.store(false, Relaxed);
+        // Later silences leave what this one leaves.
+        self.0.drained.fetch_min(micros(now), Relaxed);
         true
     }
 
@@ -139,11 +173,13 @@ pub(super) struct Quietable<T> {
     quiet: Quiet,
     /// While it is quiet.
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Nothing has been read since it was.
+    probes: bool,
 }
 
 impl<T> Quietable<T> {
     pub(super) const fn new(inner: T, quiet: Quiet) -> Self {
-        Self { inner, quiet, sleep: None }
+        Self { inner, quiet, sleep: None, probes: false }
     }
 
     fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -155,10 +191,27 @@ impl<T> Quietable<T> {
             ready!(sleep.as_mut().poll(cx));
         }
         if self.sleep.take().is_some() {
-            let lasted = self.quiet.0.lasts.load(Relaxed);
-            self.quiet.0.unread_for.store(lasted, Relaxed);
+            self.probes = true;
+        }
+        if self.quiet.0.probing.load(Relaxed) {
+            // The connection's task polls what it has read before it asks again.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         Poll::Ready(())
+    }
+}
+
+impl<T: AsyncRead + Unpin> Quietable<T> {
+    fn poll_probe(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut probe = [0; PROBE_BYTES];
+        let most = buffer.remaining().min(PROBE_BYTES);
+        let mut read = ReadBuf::new(&mut probe[..most]);
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut read))?;
+        buffer.put_slice(read.filled());
+        self.probes = false;
+        self.quiet.0.probing.store(true, Relaxed);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -169,7 +222,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for Quietable<T> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_heard(cx));
-        Pin::new(&mut self.inner).poll_read(cx, buffer)
+        let read = if self.probes {
+            self.poll_probe(cx, buffer)
+        } else {
+            Pin::new(&mut self.inner).poll_read(cx, buffer)
+        };
+        self.quiet.0.empty.store(read.is_pending(), Relaxed);
+        read
     }
 }
 
@@ -227,18 +286,41 @@ mod tests {
         server.read_exact(&mut read).await.unwrap();
         assert_eq!(&read, b"two");
         let waited = began.elapsed();
-        assert!(quiet.unread_for() >= LEAST.mul_f64(SPREAD) && quiet.unread_for() <= waited);
-        quiet.caught_up();
-        assert_eq!(quiet.unread_for(), Duration::ZERO);
+        assert_eq!(quiet.unread_for(), waited);
         assert!(waited >= LEAST.mul_f64(SPREAD) && waited < LEAST + Duration::from_millis(5), "{waited:?}");
 
         caller.write_all(b"now").await.unwrap();
+        assert!(
+            futures::poll!(Box::pin(server.read_exact(&mut read))).is_pending(),
+            "not before it is polled"
+        );
+        quiet.polled();
+        assert_eq!(quiet.unread_for(), waited, "there may be more");
         server.read_exact(&mut read).await.unwrap();
-        assert_eq!(began.elapsed(), waited);
+        assert!(futures::poll!(Box::pin(server.read_exact(&mut read))).is_pending());
+        quiet.polled();
+        assert_eq!((began.elapsed(), quiet.unread_for()), (waited, Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silences_get_longer_until_a_call_is_let_in() {
+    async fn little_is_read_after_a_silence_and_everything_once_that_was_let_in() {
+        let (mut caller, server) = tokio::io::duplex(16 * PROBE_BYTES);
+        let quiet = Quiet::new();
+        let mut server = Quietable::new(server, quiet.clone());
+        let mut read = [0; 8 * PROBE_BYTES];
+        for _ in 0..2 {
+            // What the probe brought is refused as well.
+            quiet.begin(SECOND);
+            quiet.polled();
+            caller.write_all(&[7; 2 * PROBE_BYTES]).await.unwrap();
+            assert_eq!(server.read(&mut read).await.unwrap(), PROBE_BYTES);
+        }
+        quiet.polled();
+        assert_eq!(server.read(&mut read).await.unwrap(), 2 * PROBE_BYTES, "the rest");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silences_get_longer_until_calls_are_let_in_for_as_long() {
         let quiet = Quiet::new();
         let silence = async |most| {
             let began = Instant::now();
@@ -256,6 +338,9 @@ mod tests {
             within(silence(MOST * 2).await, due);
         }
         within(silence(SECOND).await, SECOND);
+        quiet.let_in();
+        within(silence(SECOND).await, SECOND);
+        tokio::time::sleep(SECOND).await;
         quiet.let_in();
         within(silence(MOST).await, LEAST);
     }

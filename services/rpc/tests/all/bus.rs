@@ -283,7 +283,7 @@ fn append(frame_bytes: usize) -> AppendRequest {
 async fn messages_up_to_the_limit_pass_both_ways_and_larger_ones_are_refused() {
     let (fleet, tasks) = (Fleet::new(), Tasks::new());
     let message = StoredMessage { envelope: vec![7; FRAME_BYTES_MAX].into(), ..StoredMessage::default() };
-    let page = FetchResponse { messages: vec![message], more: false };
+    let page = FetchResponse { messages: vec![message], ..FetchResponse::default() };
     let answer_bytes = FRAME_BYTES_MAX - (page.encoded_len() + PREFIX_BYTES - FRAME_BYTES_MAX);
     let mut handler = Handler { answer_bytes, request_bytes_max: 1 << 20, ..Handler::default() };
     let serving = fleet.handler(&handler, &BusServerConfig::default()).await;

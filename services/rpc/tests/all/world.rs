@@ -360,7 +360,8 @@ impl Mailbox for Handler {
         let command = String::from_utf8(request.get_ref().after.to_vec()).unwrap();
         let answer = self.obey(&command, &request).await?;
         let message = StoredMessage { envelope: answer.into(), ..StoredMessage::default() };
-        let mut response = Response::new(FetchResponse { messages: vec![message], more: false });
+        let mut response =
+            Response::new(FetchResponse { messages: vec![message], ..FetchResponse::default() });
         // What the caller said comes back.
         for name in ["x-caller", "x-bytes-bin"] {
             for (key, value) in

@@ -53,6 +53,7 @@ pub(super) struct Node {
     pub(super) limits: Limits,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) registry: Registry,
+    pub(super) exemplars: Exemplars,
     pub(super) bus: Arc<dyn Bus>,
     pub(super) work: Arc<dyn WorkQueue>,
     pub(super) secrets: Secrets,
@@ -336,6 +337,7 @@ impl Node {
             tasks: self.edge.clone(),
             drain: self.drain.clone(),
             registry: self.registry.clone(),
+            exemplars: self.exemplars.clone(),
         };
         Ok(Gateway::new(self.config.gateway.clone(), deps))
     }

@@ -4,9 +4,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Gauge, GaugeVec, IntCounter, IntGauge, Opts};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntGauge, Opts, Registry};
 use scylla::observability::metrics::Metrics;
 use tokio::sync::Semaphore;
+
+/// Registers them without a driver, so that they can be described.
+pub(super) fn describe(registry: &Registry) -> prometheus::Result<()> {
+    registry.register(Box::new(Undriven(Copies::new()?)))
+}
+
+/// All of them at rest.
+struct Undriven(Copies);
+
+impl Collector for Undriven {
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.0.all().into_iter().flat_map(Collector::collect).collect()
+    }
+}
 
 /// Reads the driver's counters whenever metrics are collected.
 pub(super) struct DriverMetrics {
@@ -36,6 +54,12 @@ impl DriverMetrics {
         in_flight: Arc<Semaphore>,
         in_flight_max: usize,
     ) -> prometheus::Result<Self> {
+        Ok(Self { driver, in_flight, in_flight_max, copies: Mutex::new(Copies::new()?) })
+    }
+}
+
+impl Copies {
+    fn new() -> prometheus::Result<Self> {
         let latency = GaugeVec::new(
             Opts::new(
                 "spillway_cql_request_latency_seconds",
@@ -43,7 +67,7 @@ impl DriverMetrics {
             ),
             &["quantile"],
         )?;
-        let copies = Copies {
+        Ok(Self {
             requests: IntCounter::new("spillway_cql_requests_total", "Requests sent to the database.")?,
             errors: IntCounter::new(
                 "spillway_cql_errors_total",
@@ -62,12 +86,9 @@ impl DriverMetrics {
             in_flight: IntGauge::new("spillway_cql_requests_in_flight", "Requests under way.")?,
             quantiles: ["0.5", "0.95", "0.99"].map(|quantile| latency.with_label_values(&[quantile])),
             latency,
-        };
-        Ok(Self { driver, in_flight, in_flight_max, copies: Mutex::new(copies) })
+        })
     }
-}
 
-impl Copies {
     fn refresh(&self, driver: &Metrics) {
         let counters = [
             (&self.requests, driver.get_requests_unpaged_num() + driver.get_requests_manually_paged_num()),

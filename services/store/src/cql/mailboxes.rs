@@ -11,6 +11,7 @@ mod usage;
 mod weeks;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,13 +29,15 @@ use crate::mailboxes::{Capacity, Page, PageLimit, Put, RETENTION, StoredMessage,
 use crate::{Mailboxes, OpenError, StoreError};
 use row_id::{from_row, to_row};
 use usage::{Room, Usages};
-use weeks::{week, weeks};
+use weeks::{AHEAD, week, weeks};
 
 /// Deletions sent together. A batch is one write to a node's memory; longer ones block others.
 const BATCH_MAX: usize = 64;
 /// Rows asked for before it is known how large a mailbox's messages are: all that most mailboxes hold, and no more
 /// than 4 MiB if each has the largest envelope.
 const FIRST_ROWS: usize = 16;
+/// How long a mailbox's first count does without its watermark, which could skip no more deleted messages than came in this time.
+const YOUNG: Duration = Duration::from_secs(15 * 60);
 /// The most rows asked for at a time.
 const ROWS_MAX: usize = 500;
 
@@ -109,7 +112,10 @@ impl CqlMailboxes {
     /// Sums up the live messages above the watermark, below which there are none, as they are when `id` is stored.
     async fn count(&self, mailbox: MailboxId, id: MessageId) -> Result<Usage, StoreError> {
         let oldest = id.time().saturating_sub(RETENTION);
-        let from = self.read_settled(mailbox).await?.max(oldest);
+        let born = mailbox.minted_at().unwrap_or_default().saturating_sub(AHEAD);
+        let is_young = id.time().since(born) <= YOUNG;
+        let settled = if is_young { born } else { self.read_settled(mailbox).await? };
+        let from = settled.max(oldest).max(born);
         let mut usage = Usage::default();
         for week in weeks(from, id.time()) {
             let values = (uuid(mailbox), week, to_row(MessageId::last_at(from)));

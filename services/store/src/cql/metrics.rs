@@ -2,6 +2,7 @@ use prometheus::{Histogram, IntCounter};
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, exponential_buckets};
 use tokio::time::Instant;
 
+use super::driver_metrics;
 use crate::StoreError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,16 @@ const fn outcome<T>(result: &Result<T, StoreError>) -> usize {
         Err(StoreError::Corrupt { .. }) => 2,
         Err(_) => 1,
     }
+}
+
+/// Registers what the store and its driver count, so that it can be described.
+///
+/// # Errors
+///
+/// When the registry has it already.
+pub fn describe_metrics(registry: &Registry) -> prometheus::Result<()> {
+    driver_metrics::describe(registry)?;
+    Metrics::new()?.register(registry)
 }
 
 #[derive(Debug)]

@@ -140,6 +140,15 @@ impl Metrics {
     }
 }
 
+/// Registers what the store counts, so that it can be described.
+///
+/// # Errors
+///
+/// When the registry has it already.
+pub fn describe_metrics(registry: &Registry) -> prometheus::Result<()> {
+    Metrics::register(registry).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,15 +35,20 @@ const RANGES_MAX: usize = 500_000;
 impl Gaps {
     /// Takes up a gap; answers how many of its numbers the frontier `f` has passed already, and which were called for nothing.
     pub(crate) fn add(&mut self, range: &RangeInclusive<u64>, f: u64) -> u64 {
-        let (first, last) = (*range.start(), *range.end());
+        let (mut first, last) = (*range.start(), *range.end());
         if first == 0 || first > last {
             return 0;
         }
         if let Some(gaps) = &mut self.pool
             && gaps.pool.contains(first)
         {
-            gaps.abandoned = (gaps.abandoned + (last - first + 1)).min(gaps.pool.count);
-            return 0;
+            let inside = last.min(gaps.pool.last());
+            gaps.abandoned = (gaps.abandoned + (inside - first + 1)).min(gaps.pool.count);
+            if inside == last {
+                return 0;
+            }
+            // A new holder may skip numbers of the pool and of after it at once.
+            first = inside + 1;
         }
         let passed = if first <= f { last.min(f) - first + 1 } else { 0 };
         if last > f && self.ranges.len() < RANGES_MAX {
@@ -166,5 +171,14 @@ mod tests {
         assert_eq!(gaps.held(0, 120), 70.0);
         assert_eq!(gaps.advance(0, 10.0, 120).f, 20);
         assert_eq!(gaps.advance(20, 45.0, 120).f, 105);
+    }
+
+    #[test]
+    fn what_reaches_beyond_a_pool_thins_it_only_within() {
+        let mut gaps = Gaps::default();
+        gaps.draw(Pool { first: 1, count: 100 });
+        gaps.add(&(51..=1_000), 0);
+        assert_eq!(gaps.held(0, 100), 50.0);
+        assert_eq!(gaps.held(100, 1_010), 10.0);
     }
 }

@@ -325,9 +325,16 @@ impl Steering {
         self.last
     }
 
-    /// Who waits, for the estimate: `presence` is of all gateways together.
-    pub fn crowd(&self, presence: &Presence) -> Crowd {
-        Crowd::new(&self.last, presence, |from, to| self.gaps.held(from, to))
+    /// Who waits, for the estimate: `presence` is of all gateways together. `nobody`: numbers that nobody has, although it is too early to pass them
+    /// ([`crate::Blocks::skipped`]).
+    pub fn crowd(&self, presence: &Presence, nobody: Option<&RangeInclusive<u64>>) -> Crowd {
+        // In a drawn pool numbers are not places, and its gaps are known.
+        let pool = self.last.pool.filter(|pool| pool.count > 0);
+        let nobody = nobody.map(|nobody| match pool {
+            Some(pool) if pool.contains(*nobody.start()) => pool.last() + 1..=*nobody.end(),
+            _ => nobody.clone(),
+        });
+        Crowd::new(&self.last, presence, nobody.as_ref(), |from, to| self.gaps.held(from, to))
     }
 
     /// At the speed that was published, as gateways have gone on too.

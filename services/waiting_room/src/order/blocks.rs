@@ -132,7 +132,8 @@ impl Blocks {
     }
 
     /// The numbers between the last one that was given out under earlier holders and the first one of this holder: nobody has
-    /// them. Told once, when all blocks of before are over. `issued`: the highest number of before that gateways have told of.
+    /// them. Told once, when all blocks of before are over. `issued`: the highest number of before that gateways have told of, not one
+    /// of this holder's.
     ///
     /// Should a gateway have died before it told of its last number, its holder has a number in here, and is called early instead of late.
     pub fn skipped(&mut self, now: Duration, issued: u64) -> Option<RangeInclusive<u64>> {

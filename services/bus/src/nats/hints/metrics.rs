@@ -70,3 +70,8 @@ impl Metrics {
         })
     }
 }
+
+/// So that they can be described.
+pub(crate) fn register_metrics(registry: &Registry) -> prometheus::Result<()> {
+    Metrics::register(registry).map(drop)
+}

@@ -88,7 +88,7 @@ struct Echo;
 impl Mailbox for Echo {
     async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<FetchResponse>, Status> {
         let message = StoredMessage { envelope: request.into_inner().after, ..StoredMessage::default() };
-        Ok(Response::new(FetchResponse { messages: vec![message], more: false }))
+        Ok(Response::new(FetchResponse { messages: vec![message], ..FetchResponse::default() }))
     }
 
     async fn append(&self, _: Request<AppendRequest>) -> Result<Response<AppendResponse>, Status> {

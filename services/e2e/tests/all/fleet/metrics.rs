@@ -1,5 +1,7 @@
 use super::super::support::{eventually, get};
-use super::super::watch::{Exposition, has_listened, is_of_a_budget, is_of_the_embedded_store, unknown};
+use super::super::watch::{
+    Exposition, has_listened, is_of_a_budget, is_of_the_embedded_store, is_of_tls, not_on_the_page, unknown,
+};
 use super::site::http;
 use super::whole_path::Pair;
 
@@ -15,6 +17,10 @@ async fn a_fleet_exposes_what_rules_and_dashboards_ask_for() {
         exposed
     };
     eventually("the control role has figures", || async { has_listened(&pages().await) }).await;
-    let is_here = |name: &str| !is_of_the_embedded_store(name) && !is_of_a_budget(name);
+    let is_here = |name: &str| !is_of_the_embedded_store(name) && !is_of_a_budget(name) && !is_of_tls(name);
     assert_eq!(unknown(&pages().await, is_here), [""; 0]);
+    for admin in pair.fleet.admin_addresses() {
+        let text = get(&http(admin), "/metrics").await.1;
+        assert_eq!(not_on_the_page(&text).await, [""; 0]);
+    }
 }

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tonic::{Request, Status};
 use tracing::Span;
 
-use crate::metrics::Source;
+use crate::metrics::{Route, Source};
 use crate::session::Stop;
 use crate::session::backlog::Read;
 use crate::session::live::{Call, Live};
@@ -99,6 +99,7 @@ impl Live {
     }
 
     fn deliver_page(&mut self, page: FetchResponse, now: Instant) {
+        self.settled_us = self.settled_us.max(page.settled_us);
         let mut last = None;
         for stored in page.messages {
             let id = message_id("id", &stored.id).ok();
@@ -109,6 +110,7 @@ impl Live {
         }
         if self.backlog.page(last, page.more, now) == Read::FirstFinished {
             self.outbound.push(Frame::QueueEmpty(v1::QueueEmpty {}));
+            self.parts.metrics.delivery.caught_up(self.first_read);
         }
     }
 
@@ -121,6 +123,7 @@ impl Live {
             return Offer::Skipped;
         }
         if self.room() == 0 {
+            self.no_room_at = self.parts.clock.now();
             return Offer::NoRoom;
         }
         let Ok(envelope) = v1::Envelope::decode(stored.envelope) else {
@@ -135,8 +138,23 @@ impl Live {
             ephemeral: false,
         }));
         self.parts.metrics.deliveries.count(source);
+        self.count_delivery(id, source);
         self.note_fullness();
         Offer::Delivered
+    }
+
+    fn count_delivery(&mut self, id: MessageId, source: Source) {
+        let sent = id.time();
+        let route = match source {
+            Source::Hint => Route::Hint,
+            Source::Store | Source::Whisper if sent.as_micros() < self.opened.opened_at_us => Route::Backlog,
+            Source::Store | Source::Whisper if sent <= self.no_room_at => Route::Held,
+            Source::Store | Source::Whisper => Route::Found,
+        };
+        if self.backlog.is_first_read() {
+            self.first_read += 1;
+        }
+        self.parts.metrics.delivery.took(route, self.parts.clock.now().since(sent));
     }
 
     pub(super) fn room(&self) -> usize {
@@ -160,6 +178,7 @@ impl Live {
             after: after.map_or_else(Bytes::new, |id| Bytes::copy_from_slice(&id.to_bytes())),
             messages_max,
             bytes_max: config.page_bytes_max,
+            settled_us: self.settled_us,
         });
         request.set_timeout(config.call_timeout);
         let mut mailbox = self.parts.mailbox.clone();

@@ -29,6 +29,9 @@ pub(crate) enum Fault {
 #[derive(Clone)]
 pub(crate) struct FakeMailbox(Arc<Shared>);
 
+/// The watermark of every mailbox.
+pub(crate) const SETTLED_US: u64 = 1_610_000_000_000_000;
+
 struct Shared {
     bus: Arc<LocalBus>,
     ids: MessageIdGenerator,
@@ -42,6 +45,8 @@ pub(crate) struct State {
     pub(crate) whispers: Vec<WhisperRequest>,
     pub(crate) acknowledges: Vec<AcknowledgeRequest>,
     pub(crate) fetches: usize,
+    /// What each fetch knew of the watermark.
+    pub(crate) known_settled_us: Vec<u64>,
     /// Of each call, what it is and how important.
     pub(crate) classes: Vec<(&'static str, Option<Tier>)>,
     /// How the next appends fail; when empty, they do not.
@@ -146,6 +151,7 @@ impl Mailbox for FakeMailbox {
         let request = request.into_inner();
         let mut state = self.state();
         state.fetches += 1;
+        state.known_settled_us.push(request.settled_us);
         let mailbox = state.mailbox(MailboxId::try_from(&request.mailbox_id[..]).unwrap());
         let mut bytes = 0;
         let mut messages: Vec<StoredMessage> = Vec::new();
@@ -158,7 +164,7 @@ impl Mailbox for FakeMailbox {
             bytes += stored.envelope.len();
             messages.push(stored.clone());
         }
-        Ok(Response::new(FetchResponse { messages, more }))
+        Ok(Response::new(FetchResponse { messages, more, settled_us: SETTLED_US }))
     }
 
     async fn acknowledge(

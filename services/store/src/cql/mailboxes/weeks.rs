@@ -7,8 +7,8 @@ use spillway_types::Timestamp;
 
 const WEEK_MICROS: u64 = 7 * 24 * 60 * 60 * 1_000_000;
 /// How far an id may be ahead of a reader's clock: ids more than 5 s ahead of a worker's are refused, and clocks that
-/// are 20 s off are allowed for.
-const AHEAD: Duration = Duration::from_secs(60);
+/// are 20 s off are allowed for. Also how far an id may lie before its mailbox was minted.
+pub(super) const AHEAD: Duration = Duration::from_secs(60);
 
 /// Weeks since the Unix epoch.
 pub(super) fn week(time: Timestamp) -> i32 {
