@@ -84,7 +84,7 @@ impl DeliveryMetrics {
     }
 
     /// All that waited for a device has been given to it.
-    pub(crate) fn caught_up(&self, messages: usize) {
-        self.backlog.observe(messages as f64);
+    pub(crate) fn caught_up(&self, messages: u32) {
+        self.backlog.observe(f64::from(messages));
     }
 }

@@ -46,8 +46,9 @@ pub(super) struct Live {
     acks: AckBatch,
     backlog: Backlog,
     sweeps: SweepSchedule,
-    /// The mailbox's settled watermark, as its last page told. 0 before the first.
-    settled_us: u64,
+    /// The mailbox's settled watermark, as its pages told, in whole seconds since the Unix epoch: a lower one is right too, and every byte
+    /// here counts a million times. 0 before the first.
+    settled_s: u32,
     page: Option<Call<FetchResponse>>,
     /// At most one call at a time, so that a client which acks faster than the mailbox deletes is slowed down.
     acking: Option<Call<()>>,
@@ -57,7 +58,7 @@ pub(super) struct Live {
     /// When a message last found no room. What was sent before then may have waited for the device.
     no_room_at: Timestamp,
     /// Messages that the first read has brought so far.
-    first_read: usize,
+    first_read: u32,
     refresh_at: Instant,
     close_at: Option<Instant>,
 }
@@ -90,7 +91,7 @@ impl Live {
             acks: AckBatch::new(config.ack_delay, config.ack_batch),
             backlog: Backlog::new(now),
             sweeps: SweepSchedule::new(now, rand::rng().random()),
-            settled_us: 0,
+            settled_s: 0,
             refresh_at: now + refresh_after(&parts),
             page: None,
             acking: None,

@@ -25,6 +25,9 @@ use crate::session::Stop;
 use crate::session::backlog::Read;
 use crate::session::live::{Call, Live};
 
+/// In a second.
+const MICROS: u64 = 1_000_000;
+
 /// Clocks that differ by more than 5 s refuse to work (see the mailbox's window); the rest is for a hint that is late.
 const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(10);
 
@@ -99,7 +102,7 @@ impl Live {
     }
 
     fn deliver_page(&mut self, page: FetchResponse, now: Instant) {
-        self.settled_us = self.settled_us.max(page.settled_us);
+        self.settled_s = self.settled_s.max(u32::try_from(page.settled_us / MICROS).unwrap_or(0));
         let mut last = None;
         for stored in page.messages {
             let id = message_id("id", &stored.id).ok();
@@ -178,7 +181,7 @@ impl Live {
             after: after.map_or_else(Bytes::new, |id| Bytes::copy_from_slice(&id.to_bytes())),
             messages_max,
             bytes_max: config.page_bytes_max,
-            settled_us: self.settled_us,
+            settled_us: u64::from(self.settled_s) * MICROS,
         });
         request.set_timeout(config.call_timeout);
         let mut mailbox = self.parts.mailbox.clone();
