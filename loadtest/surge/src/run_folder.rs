@@ -1,6 +1,6 @@
 //! The folder that keeps a run: `<root>/<utc time>-<profile>/`, and `<root>/latest` pointing at the newest one.
 //!
-//! `run.json` is written before the load, `timeseries.ndjson`, `latency.hlog` and `events.ndjson` grow while it goes on (see [`journal`](crate::journal)).
+//! `run.json` is written before the load, `timeseries.ndjson`, `latency.hlog` and `events.ndjson` grow while it goes on (see [`journal`]).
 //! What follows from them is written when the run is over, and again by `surge report`: `summary.json`, `report.html`, `summary.md`, `junit.xml`,
 //! `operations.csv` and `timeseries.csv`. Each of these appears whole or not at all: it is written under another name first.
 
