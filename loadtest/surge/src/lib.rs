@@ -3,7 +3,7 @@
 //! A workload ([`workload`]) asks a [`schedule`] when work is due, is woken by the [`pacer`], times each operation with
 //! [`stats`], writes every message into the [`ledger`], and at the end has the gates of [`slo`], and those that a user wrote
 //! ([`gates`]), judge what was measured. The [`journal`] keeps it second by second, so that a run that is killed can be read back
-//! ([`recording`], [`retold`]); [`summary`], [`timeline`], [`run_folder`], [`outputs`] and [`report`] keep the result; [`progress`] shows it while it
+//! ([`recording`], [`retold`]; what both ways have in common is in `outcome`); [`summary`], [`timeline`], [`run_folder`], [`outputs`] and [`report`] keep the result; [`progress`] shows it while it
 //! happens; [`faults`] harm the service on purpose; [`mod@compare`] and [`mod@search`] make several runs one answer; [`observe`] reads what the server and this process cost, [`admin`] what the server says of itself. [`room`] keeps what people saw who
 //! waited for their turn. [`run`] puts it together. Only [`workload`],
 //! [`codes`] and [`population`] know Spillway's API.
@@ -29,6 +29,7 @@ pub mod load;
 pub mod manifest;
 pub mod observe;
 pub mod offer;
+mod outcome;
 pub mod outputs;
 pub mod pacer;
 pub mod plan;

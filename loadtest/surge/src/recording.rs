@@ -67,6 +67,12 @@ impl Figures {
         let judged = self.ok + self.failed;
         (judged > 0).then(|| self.ok as f64 / judged as f64)
     }
+
+    /// Successes of those that ended and do not still wait, refusals among them; `None` when there were none.
+    pub fn served_ratio(&self) -> Option<f64> {
+        let judged = self.ok + self.failed + self.refused;
+        (judged > 0).then(|| self.ok as f64 / judged as f64)
+    }
 }
 
 impl From<&Figures> for OperationSummary {

@@ -48,7 +48,6 @@ use crate::summary::Summary;
 use crate::target::{Target, TargetError, check_loopback};
 use crate::workload::{Habits, Stage, World, is_reachable};
 
-pub(crate) use conclusion::{generator, server};
 pub(crate) use gates::{observe_sessions, of_sessions};
 
 pub(crate) const BEFORE: &str = "before";

@@ -275,12 +275,16 @@ pub fn steal_warning(steal_ratio: f64) -> Option<String> {
     })
 }
 
-/// What somebody can do about a gate of the generator that was missed.
+/// What somebody can do about a gate that was missed.
 fn advice(figure: &str) -> Option<String> {
     let text = match figure {
         figure::GENERATOR_LAG_P99_MS => {
             "The load tool itself came too late. Run it on a machine of its own (--target), lower the rate (--peak, --sends), or end \
              what else runs on this machine"
+        }
+        figure::EXISTING_SUCCESS_RATIO => {
+            "The report says for what reasons. QUOTA: each person wrote more often than the service lets one, so let more of them write \
+             (--existing), or all of them less (--sends)"
         }
         figure::GENERATOR_STEAL_RATIO => {
             "The hypervisor gave this machine's processors to others. Repeat the run when the host is quieter, or on dedicated processors"

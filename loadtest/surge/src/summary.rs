@@ -11,7 +11,7 @@ use crate::slo::{ExitCode, GateResult, Verdict};
 use crate::stats::{Latency, Operation, Totals};
 
 /// Raised when a field changes its meaning or goes away; adding one does not count.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// A newcomer's whole way in, from asking for a code to having an account.
 pub const SIGN_UP: Operation = Operation("sign_up");
@@ -74,7 +74,7 @@ pub struct Peak {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Existing {
     pub users: u64,
-    /// During the surge.
+    /// During the surge. A refusal is no success: to who is there already, it is a message that did not go.
     pub send_success_ratio: Option<f64>,
     /// During the surge, from planned start.
     pub send_p99_ms: Option<f64>,
@@ -123,6 +123,13 @@ pub struct Codes {
     pub spent: f64,
     pub accounts: u64,
     pub per_account: Option<f64>,
+}
+
+impl Codes {
+    pub(crate) fn of(sent: u64, cost: f64, accounts: u64) -> Self {
+        let per_account = (accounts > 0).then(|| sent as f64 / accounts as f64);
+        Self { sent, cost, spent: sent as f64 * cost, accounts, per_account }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -176,7 +183,7 @@ pub struct Server {
     /// Memory of TCP sockets of the whole machine, at most.
     #[serde(default)]
     pub tcp_peak_bytes: Option<u64>,
-    /// What a session more took, of resident memory; from the growth between the fewest and the most sessions.
+    /// What an existing user's session took, his account included: the growth of resident memory since nobody was there.
     #[serde(default)]
     pub bytes_per_session: Option<f64>,
     #[serde(default)]

@@ -125,6 +125,7 @@ impl ServiceError for AppendError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
     use std::time::Duration;
 
     use spillway_api::internal::v1::mailbox_hint::Hint;
@@ -148,6 +149,10 @@ mod tests {
         let error = fixture.mailbox.append(mailbox, message.clone()).await.unwrap_err();
         assert!(matches!(error, AppendError::Unborn), "{error:?}");
         assert_eq!(error.refusal().reason, Reason::Unavailable);
+        // One mailbox with a wrong birth makes nobody look up anything.
+        fixture.read(mailbox).await;
+        fixture.stored(MailboxId::random()).await;
+        assert_eq!(fixture.store.looked_up.load(Ordering::SeqCst), 0);
 
         let mailbox = MailboxId::minted(fixture.clock.now().saturating_add(Duration::from_secs(10)), [7; 10]);
         fixture.mailbox.append(mailbox, message.clone()).await.unwrap();

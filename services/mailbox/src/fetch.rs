@@ -14,7 +14,7 @@ pub(crate) enum FetchError {
     Store(#[from] StoreError),
 }
 
-/// A page, and the watermark as it is stored now.
+/// A page, and where later reads may begin: at the watermark as it is stored now, or at the birth of a mailbox that has none yet.
 #[derive(Debug)]
 pub(crate) struct Fetched {
     pub(crate) page: Page,
@@ -43,7 +43,10 @@ impl Mailbox {
             None if read_start.since(born) <= RAISE_STEP => born,
             None => role.mailboxes.settled(mailbox).await?.max(born),
         };
-        role.highest_settled.saw(settled);
+        // A birth is no watermark: appends compare with it whatever they have seen.
+        if settled > born {
+            role.highest_settled.saw(settled);
+        }
         let floor = MessageId::last_at(settled);
         let start = after.unwrap_or(MessageId::MIN).max(floor);
         let page = role.mailboxes.page(mailbox, start, limit, read_start).await?;

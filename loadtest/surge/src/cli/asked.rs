@@ -29,9 +29,9 @@ pub struct AskedOptions {
 pub enum AskedError {
     #[error(transparent)]
     File(#[from] GateFileError),
-    #[error("--gate: {0}")]
+    #[error("--gate is not understood")]
     Gate(#[from] ParseError),
-    #[error("--at: {0}")]
+    #[error("--at is not understood")]
     Fault(#[from] FaultError),
 }
 
@@ -53,5 +53,24 @@ impl AskedOptions {
             all.faults.push(Fault::parse(fault)?);
         }
         Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_said_once() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let file = folder.path().join("gates.toml");
+        std::fs::write(&file, "gate = 1").unwrap();
+        let gate = AskedOptions { gate: vec!["send.respons.p99 < 1s".to_owned()], ..AskedOptions::default() };
+        let at = AskedOptions { at: vec!["30x run \"true\"".to_owned()], ..AskedOptions::default() };
+        let gates = AskedOptions { gates: Some(file), ..AskedOptions::default() };
+        for (asked, wrong) in [(gate, "no figure `respons`"), (at, "`30x`"), (gates, "TOML parse error")] {
+            let said = format!("{:#}", anyhow::Error::new(asked.read().unwrap_err()));
+            assert_eq!(said.matches(wrong).count(), 1, "{said}");
+        }
     }
 }

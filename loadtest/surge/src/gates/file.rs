@@ -43,7 +43,7 @@ pub enum GateFileError {
     Check { path: PathBuf, line: usize, column: usize, error: Box<ParseError> },
     #[error("{}:{line}:{column}: {error}", path.display())]
     Fault { path: PathBuf, line: usize, column: usize, error: FaultError },
-    #[error("{}: {source}", path.display())]
+    #[error("{} is not understood", path.display())]
     Toml { path: PathBuf, source: Box<toml::de::Error> },
 }
 

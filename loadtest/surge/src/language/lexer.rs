@@ -116,7 +116,7 @@ fn number(text: &str, at: usize, rest: &str) -> Result<(Token, usize), SyntaxErr
     let (mut value, mut unit) = (value, unit);
     loop {
         let Some((_, of_one)) = UNITS.iter().find(|(name, _)| unit.eq_ignore_ascii_case(name)) else {
-            let what = format!("`{unit}` is no unit of time: ms, s, m, h and d are");
+            let what = format!("`{unit}` is no unit: ms, s, m, h and d are, and x is a multiple");
             return Err(SyntaxError::new(text, at + length, unit.len(), what));
         };
         seconds += value * of_one;

@@ -71,7 +71,7 @@ fn errors_point_and_suggest() {
         error("10s@"),
         "a rate is expected here: `50` a second, or `20x` the base rate\n  10s@\n      ^"
     );
-    assert_eq!(error("10q@5"), "`q` is no unit of time: ms, s, m, h and d are\n  10q@5\n    ^");
+    assert_eq!(error("10q@5"), "`q` is no unit: ms, s, m, h and d are, and x is a multiple\n  10q@5\n    ^");
     assert_eq!(
         error("spike × zwei"),
         "a factor such as `2.5` is expected after `x`\n  spike × zwei\n          ^^^^"

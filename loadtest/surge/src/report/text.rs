@@ -39,10 +39,11 @@ pub(crate) fn maybe_millis(ms: Option<f64>) -> String {
     ms.map_or_else(|| "–".to_owned(), millis)
 }
 
-/// `99.98 %`, and never a rounded-up 100 %.
+/// `99.987 %`, and never a rounded-up 100 %; `6.77 %`, where a thousandth says nothing.
 pub(crate) fn percent(ratio: f64) -> String {
     let percent = if ratio < 1.0 { (ratio * 100_000.0).floor() / 1_000.0 } else { ratio * 100.0 };
-    let text = format!("{percent:.3}");
+    let decimals = if (1.0..90.0).contains(&percent.abs()) { 2 } else { 3 };
+    let text = format!("{percent:.decimals$}");
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
@@ -74,5 +75,6 @@ mod tests {
         assert_eq!([4.2, 12_400.0].map(millis), ["4.2 ms", "12.4 s"]);
         assert_eq!([0.0, 250.6, 12_345.6].map(money), ["0.00", "250.60", "12,346"]);
         assert_eq!([1.0, 0.999_996, 0.5].map(percent), ["100 %", "99.999 %", "50 %"]);
+        assert_eq!([0.067_739, -0.094_16, 0.000_014].map(percent), ["6.77 %", "-9.42 %", "0.001 %"]);
     }
 }

@@ -12,10 +12,10 @@ use crate::faults::recoveries;
 use crate::gates::Rule;
 use crate::load::Op;
 use crate::manifest::Manifest;
+use crate::outcome::{self, Outcome};
 use crate::outputs::markdown;
 use crate::profile::{PUMPED_PREFIX, Profile};
 use crate::recording::{Figures, Recording};
-use crate::retold::slowest_ms;
 use crate::room::RoomFigures;
 use crate::run_folder::RunFolder;
 use crate::slo::{
@@ -24,12 +24,12 @@ use crate::slo::{
 };
 use crate::stats::{Operation, Stats};
 use crate::summary::{
-    Codes, EXISTING_SEND, Existing, Generator, OperationSummary, Peak, PhaseSummary, RoomSummary,
-    SCHEMA_VERSION, SIGN_UP, Server, Summary, Versions,
+    Codes, EXISTING_SEND, Existing, OperationSummary, Peak, PhaseSummary, RoomSummary, SCHEMA_VERSION,
+    SIGN_UP, Server, Summary, Versions,
 };
 use crate::timeline::Row;
 use crate::utc;
-use crate::workload::{BACK, BACKLOG, CHECK_CODE, DELIVER, FINISH_SIGN_UP, PUMP, RECEIVE_CODE};
+use crate::workload::{CHECK_CODE, PUMP, RECEIVE_CODE};
 
 /// Waits that are compared with what was told are judged when there are so many.
 const ESTIMATES_LEAST: u64 = 100;
@@ -41,18 +41,21 @@ pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, 
     let lag_p99_ms = measured.stats.lag().quantile_ms(0.99);
     let room = room(&measured);
     let codes = codes(run, &measured);
-    let mut observed = Observations::default();
-    observed
-        .set(figure::LEDGER_LOST, Some(counts.lost as f64))
-        .set(figure::LEDGER_DUPLICATED, Some(counts.duplicated as f64))
-        .set(figure::LEDGER_CORRUPTED, Some(counts.corrupted as f64))
-        .set(figure::EXISTING_SUCCESS_RATIO, existing.send_success_ratio)
-        .set(figure::EXISTING_P99_MS, existing.send_p99_ms)
-        .set(figure::EXISTING_P99_BEFORE_MS, existing.send_p99_ms_before_surge)
-        .set(figure::SIGN_UP_SUCCESS_RATIO, all.of_phase(SIGN_UP, SURGE).success_ratio())
-        .set(figure::GENERATOR_LAG_P99_MS, lag_p99_ms)
-        .set(figure::CODES_PER_ACCOUNT, codes.per_account);
-    observed.set(figure::GENERATOR_STEAL_RATIO, generator(true, lag_p99_ms, &measured.rows).steal_ratio);
+    let operations = all.operations();
+    let bytes_per_session = bytes_per_session(run, &measured.rows);
+    let server = Server { bytes_per_session, ..outcome::server(&operations, &measured.rows) };
+    let faults = recoveries(&measured.events, &measured.rows, EXISTING_SEND.0);
+    let mut observed = Outcome {
+        sent: Some(counts),
+        existing: &existing,
+        sign_up_success_ratio: all.of_phase(SIGN_UP, SURGE).success_ratio(),
+        codes: &codes,
+        lag_p99_ms,
+        rows: &measured.rows,
+        server: &server,
+        recoveries: &faults,
+    }
+    .observations();
     gates::observe(&mut observed, &all, &run.world);
     let mut gates = match run.default_gates {
         true => gates::for_load(default_gates(), &plan.load),
@@ -68,17 +71,6 @@ pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, 
     if run.default_gates {
         gates.extend(of_profile);
     }
-    let operations = all.operations();
-    let bytes_per_session = bytes_per_session(run, &measured.rows);
-    let server = Server { bytes_per_session, ..server(&operations, &measured.rows) };
-    let faults = recoveries(&measured.events, &measured.rows, EXISTING_SEND.0);
-    observed
-        .set(figure::LEDGER_REORDERED, Some(counts.reordered as f64))
-        .set(figure::LEDGER_ACKED, Some(counts.acked as f64))
-        .set(figure::LEDGER_DELIVERED, Some(counts.delivered as f64))
-        .set(figure::SERVER_CPU_US_PER_OP, server.cpu_us_per_op)
-        .set(figure::SERVER_BYTES_PER_SESSION, server.bytes_per_session)
-        .set(figure::FAULT_RECOVERY_MS, slowest_ms(&faults));
     let asked = measured.watches.iter().map(|watch| watch.result(&observed)).collect();
     let ending = Ending { interrupted: measured.interrupted, aborted: measured.aborted, asked };
     let judgement = judge(&gates, &observed, ending);
@@ -101,7 +93,7 @@ pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, 
         ledger: counts,
         room,
         codes,
-        generator: generator(judgement.is_generator_well(), lag_p99_ms, &rows),
+        generator: outcome::generator(judgement.is_generator_well(), lag_p99_ms, &rows),
         server,
         faults,
         events,
@@ -169,8 +161,7 @@ fn summary_of(room: &RoomFigures, plan: &Plan, finished: u64, rows: &[Row]) -> R
 fn codes(run: &Run, measured: &Measured) -> Codes {
     let (sent, cost) = (measured.codes, run.options.code_cost);
     let accounts = measured.stats.totals(SIGN_UP).ok;
-    let per_account = (accounts > 0).then(|| sent as f64 / accounts as f64);
-    Codes { sent, cost, spent: sent as f64 * cost, accounts, per_account }
+    Codes::of(sent, cost, accounts)
 }
 
 /// What a profile is about beside existing users and order in the room.
@@ -267,7 +258,7 @@ fn existing(run: &Run, plan: &Plan, all: &Figured<'_>) -> Existing {
     let (before, surge) = (all.of_phase(EXISTING_SEND, BEFORE), all.of_phase(EXISTING_SEND, judged));
     Existing {
         users: u64::from(run.options.existing),
-        send_success_ratio: surge.success_ratio(),
+        send_success_ratio: surge.served_ratio(),
         send_p99_ms: surge.response.quantile_ms(0.99),
         send_p99_ms_before_surge: before.response.quantile_ms(0.99),
     }
@@ -358,50 +349,6 @@ fn peak(run: &Run, plan: &Plan, rows: &[Row]) -> Peak {
         share_of_probed: plan.probed_per_s.map(|_| run.options.peak_share()),
         planned_sign_ups_per_s: plan.peak_per_s,
         achieved_sign_ups_per_s: rows.iter().map(completed).max().unwrap_or(0) as f64,
-    }
-}
-
-pub(crate) fn generator(valid: bool, lag_p99_ms: Option<f64>, rows: &[Row]) -> Generator {
-    let own = |row: &Row| row.generator.map(|sample| sample.cpu_us);
-    let host = |row: &Row| row.host;
-    Generator {
-        valid,
-        lag_p99_ms,
-        cpu_us: rows.iter().find_map(own).zip(rows.iter().rev().find_map(own)).map(|(from, to)| to - from),
-        steal_ratio: rows
-            .iter()
-            .find_map(host)
-            .zip(rows.iter().rev().find_map(host))
-            .map(|(from, to)| to.steal_share_since(&from)),
-    }
-}
-
-/// What the server took: of the rows that saw it.
-pub(crate) fn server(operations: &BTreeMap<String, OperationSummary>, rows: &[Row]) -> Server {
-    let samples = || rows.iter().filter_map(|row| row.server);
-    let observed = || rows.iter().filter_map(|row| row.observed);
-    // Added up over its rises: a server that was started again begins at 0.
-    let mut cpu_us = None;
-    for pair in samples().collect::<Vec<_>>().windows(2) {
-        let [from, to] = pair else { continue };
-        *cpu_us.get_or_insert(0) += to.cpu_us.saturating_sub(from.cpu_us);
-    }
-    // The steps of a sign-up are its operations; the sign-up as a whole would count them twice, and the wait for a
-    // code and the arrival of a message are not asked of the server.
-    let whole = [SIGN_UP, FINISH_SIGN_UP, PUMP, RECEIVE_CODE, DELIVER, BACK, BACKLOG];
-    let ok: u64 = operations
-        .iter()
-        .filter(|(name, _)| whole.iter().all(|operation| operation.0 != name.as_str()))
-        .map(|(_, operation)| operation.ok)
-        .sum();
-    Server {
-        cpu_us_per_op: cpu_us.filter(|_| ok > 0).map(|cpu_us: u64| cpu_us as f64 / ok as f64),
-        rss_peak_bytes: samples().map(|sample| sample.rss_peak_bytes).max(),
-        pss_peak_bytes: observed().filter_map(|seen| seen.pss_bytes).max(),
-        descriptors_peak: samples().map(|sample| sample.descriptors).max().filter(|count| *count > 0),
-        tcp_peak_bytes: observed().filter_map(|seen| seen.tcp_bytes).max(),
-        bytes_per_session: None,
-        sessions_peak: observed().filter_map(|seen| seen.sessions).max(),
     }
 }
 

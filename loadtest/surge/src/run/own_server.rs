@@ -14,6 +14,9 @@ use crate::target::Target;
 /// Everybody comes from one address here, so limits of networks would see one very busy network.
 const NETWORK_LIMITS: [&str; 2] = ["VERIFICATION_START_NETWORK", "AUTHENTICATE"];
 
+/// Hundreds write here what a million would, so a limit of each of them would be that of the load. It is computed all the same.
+const PERSONAL_LIMITS: [&str; 1] = ["MESSAGES"];
+
 /// Everybody comes through the waiting room. A place costs no work, because this machine would have to do it for every phone.
 const ROOM: [(&str, &str); 2] = [("REQUIRED", "true"), ("PROOF_OF_WORK", "false")];
 
@@ -24,6 +27,8 @@ pub(super) async fn start(
 ) -> Result<ServerProcess, RunError> {
     let limits =
         NETWORK_LIMITS.iter().map(|limit| (format!("SPILLWAY_QUOTAS__{limit}__ENABLED"), "false".to_owned()));
+    let shadowed =
+        PERSONAL_LIMITS.iter().map(|limit| (format!("SPILLWAY_QUOTAS__{limit}__SHADOW"), "true".to_owned()));
     let room =
         ROOM.iter().map(|(name, value)| (format!("SPILLWAY_GATEWAY__ROOM__{name}"), (*value).to_owned()));
     let mut arguments = options.server_arg.clone();
@@ -36,7 +41,7 @@ pub(super) async fn start(
         binary: options.server_binary.clone().unwrap_or_else(beside_this_program),
         data: folder.path().join("server"),
         log: folder.path().join("server.log"),
-        settings: limits.chain(room).collect(),
+        settings: limits.chain(shadowed).chain(room).collect(),
         arguments,
     };
     Ok(ServerProcess::start(&server).await?)

@@ -318,7 +318,7 @@ impl Recorder {
             existing_p99_ms: of(EXISTING_SEND.0).and_then(|row| row.response_p99_ms),
             existing_p999_ms: of(EXISTING_SEND.0).and_then(|row| row.response_p999_ms),
             existing_p99_before_ms: p99(&self.stats.totals_in(EXISTING_SEND, BEFORE)),
-            existing_success_ratio: existing.success_ratio(),
+            existing_success_ratio: existing.served_ratio(),
             acked: counts.acked,
             delivered: counts.delivered,
             on_their_way: counts.lost,

@@ -40,6 +40,12 @@ impl Totals {
         let judged = self.ok + self.failed;
         (judged > 0).then(|| self.ok as f64 / judged as f64)
     }
+
+    /// Successes of those that ended and do not still wait, refusals among them; `None` when there were none.
+    pub fn served_ratio(&self) -> Option<f64> {
+        let judged = self.ok + self.failed + self.refused;
+        (judged > 0).then(|| self.ok as f64 / judged as f64)
+    }
 }
 
 /// An operation's figures in one second of the run: offered by planned time, lag by sending, the rest by end.

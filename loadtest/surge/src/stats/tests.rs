@@ -31,6 +31,16 @@ async fn response_service_and_lag_are_three_things() {
     assert_eq!((totals.offered, totals.ok), (1, 1));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_no_failure_and_no_service_either() {
+    let stats = stats();
+    for outcome in [Outcome::Ok, Outcome::Ok, Outcome::Refused("QUOTA"), Outcome::Failed("unavailable")] {
+        stats.start(SEND, stats.started()).finish(outcome);
+    }
+    let totals = stats.totals(SEND);
+    assert_eq!((totals.success_ratio(), totals.served_ratio()), (Some(2.0 / 3.0), Some(0.5)));
+}
+
 /// Five seconds of stall at 100 a second: open-loop records show it, a closed loop would have one sample.
 #[tokio::test(start_paused = true)]
 async fn a_stall_shows_in_every_arrival_planned_during_it() {

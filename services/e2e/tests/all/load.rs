@@ -101,6 +101,26 @@ async fn a_gate_ends_a_run_early() {
     assert_eq!(summary["events"][0]["kind"], "aborted", "{summary}");
 }
 
+/// Also for who is there already a refusal is an answer by design; what he wrote did not go all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn existing_users_who_are_refused_notice() {
+    let settings =
+        [("QUOTAS__MESSAGES__BURST", "2"), ("QUOTAS__VERIFICATION_START_NETWORK__ENABLED", "false")];
+    let node = Node::start("load", &settings).await;
+    let folder = tempfile::tempdir().unwrap();
+    let codes = node.server.codes.clone().unwrap();
+    let target = ["--target", &node.server.public, "--codes", &codes, "--seed", "9"];
+    let load = ["--profile", "send(4s@20)", "--calm", "3", "--existing", "4", "--sends", "20"];
+    let code = surge(folder.path(), &[&target[..], &load].concat()).await;
+    assert!(matches!(code, ExitCode::ObjectiveMissed | ExitCode::GeneratorOverloaded), "{code:?}");
+    let summary = summary(&folder.path().join("latest"));
+    let gates = summary["gates"].as_array().unwrap();
+    let gate = gates.iter().find(|gate| gate["figure"] == "existing.send_success_ratio").unwrap();
+    assert!(gate["pass"] == false && gate["observed"].as_f64().unwrap() < 0.8, "{gate}");
+    assert!(gate["advice"].as_str().unwrap().contains("QUOTA"), "{gate}");
+    assert!(summary["operations"]["existing_send"]["reasons"]["QUOTA"].as_u64().unwrap() > 20, "{summary}");
+}
+
 /// The run's folder, once it has recorded `rows` seconds.
 async fn recorded(out: &Path, rows: usize) -> PathBuf {
     let run = || {

@@ -6,22 +6,31 @@ use spillway_api::Reason;
 use spillway_api::internal::v1 as internal;
 use spillway_bus::{Bus, Event, Subject};
 use spillway_store::accounts::NumberClaim;
-use spillway_types::{AccountId, MailboxId, PhoneNumber};
+use spillway_types::{AccountId, Clock as _, MailboxId, PhoneNumber, Timestamp};
 
 use crate::scripted::Scripted;
 use crate::world::{NUMBER, PATIENCE, World, config, new_account, next_call, prekeys, reason, until};
 
+/// Since when its mailbox can have had mail.
+fn born(enrolled: &internal::Enrolled) -> Option<Timestamp> {
+    MailboxId::try_from(&enrolled.mailbox_id[..]).unwrap().minted_at()
+}
+
 #[tokio::test]
 async fn creating_twice_gives_the_same_account_and_credential() {
     let world = World::new();
+    let began = world.clock.now();
     let (provider, mut calls) = Scripted::accepting();
     let node = world.node(config(), provider);
     let session = node.start(NUMBER).await;
     let code = next_call(&mut calls).await.code;
     assert_eq!(reason(&node.create(&session).await.unwrap_err()), Reason::NotVerified);
     node.check(&session, &code).await.unwrap();
+    world.clock.advance(Duration::from_secs(60));
     let first = node.create(&session).await.unwrap();
     assert!(!first.reregistered);
+    assert_eq!(born(&first), Some(began), "the session's time, which each repetition knows");
+    world.clock.advance(Duration::from_secs(60));
     assert_eq!(node.create(&session).await.unwrap(), first);
     let both = join_all((0..8).map(|_| node.create(&session))).await;
     assert!(both.into_iter().all(|answer| answer.unwrap() == first));

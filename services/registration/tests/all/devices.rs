@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use spillway_api::internal::v1 as internal;
 use spillway_api::{Reason, v1};
+use spillway_types::{Clock as _, MailboxId};
 use tonic::Status;
 
 use crate::scripted::Scripted;
@@ -39,6 +40,8 @@ async fn a_link_token_works_once_and_not_for_long() {
     let linked: Vec<_> = race.iter().flatten().collect();
     assert_eq!(linked.len(), 1);
     assert_eq!(linked[0].device.as_ref().unwrap().device_id, 2);
+    let mailbox = MailboxId::try_from(&linked[0].mailbox_id[..]).unwrap();
+    assert_eq!(mailbox.minted_at(), Some(world.clock.now()));
     node.authenticate(&linked[0].credential).await.unwrap();
     assert_eq!(node.devices(&primary).await, [1, 2]);
     for bad in [&used, &outdated, "", "AAAA"] {

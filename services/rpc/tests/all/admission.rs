@@ -126,6 +126,41 @@ async fn the_connection_of_who_does_not_listen_is_not_read_for_a_while() {
     assert_eq!(ask(&channel, request).await.unwrap(), "hello", "and what he says later is");
 }
 
+/// How long an answer takes that was asked for behind a call that has gone stale in a silence.
+async fn behind_a_stale_call(opens: bool) -> Duration {
+    let (handler, tasks) = (Handler::default(), Tasks::new());
+    let (hop, channel) = closed(&handler, &tasks).await;
+    let asked = async |message: &str, timeout: Duration| {
+        let mut request = fetch(message);
+        request.set_timeout(timeout);
+        request.metadata_mut().insert("x-caller", "1".parse().unwrap());
+        ask(&channel, request).await
+    };
+    let patience = Duration::from_secs(10);
+    asked("hello", patience).await.unwrap_err();
+    tokio::time::sleep(Duration::from_millis(260)).await;
+    // This one begins a silence. Its answer comes all the same.
+    asked("hello", patience).await.unwrap_err();
+    let began = Instant::now();
+    // So long that what is read at first after the silence has nothing of the next.
+    asked(&"x".repeat(4_096), Duration::from_millis(20)).await.unwrap_err();
+    if opens {
+        hop.admission().steer(Steering::Auto);
+        hop.tick(&Signals::default());
+    }
+    let outcome = asked("hello", patience).await;
+    assert_eq!(outcome.is_ok(), opens, "{outcome:?}");
+    began.elapsed()
+}
+
+#[tokio::test]
+async fn what_went_stale_unread_is_read_through_only_for_who_would_be_let_in() {
+    // A silence of 175 to 250 ms, then one of 350 to 500.
+    let (shut, open) = (behind_a_stale_call(false).await, behind_a_stale_call(true).await);
+    assert!(shut >= Duration::from_millis(500) && shut < BOUND, "{shut:?}");
+    assert!(open < shut, "{open:?}, {shut:?}");
+}
+
 #[tokio::test]
 async fn who_asks_again_at_once_among_others_is_answered_late_and_takes_no_seat() {
     let (handler, tasks) = (Handler::default(), Tasks::new());
