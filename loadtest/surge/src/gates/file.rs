@@ -175,8 +175,9 @@ mod tests {
         let error =
             parse("[[gate]]\ncheck = \"send.response.p99 < 1s\"\nany = \"ten\"\n").unwrap_err().to_string();
         assert!(error.starts_with("gates.toml:3:8: "), "{error}");
-        let error = parse("[[gate]]\nchek = \"e2e.lost == 0\"\n").unwrap_err().to_string();
-        assert!(error.contains("chek") && error.contains("line 2"), "{error}");
+        let error = parse("[[gate]]\nchek = \"e2e.lost == 0\"\n").unwrap_err();
+        let why = std::error::Error::source(&error).unwrap().to_string();
+        assert!(why.contains("chek") && why.contains("line 2"), "{error}: {why}");
         let error = parse("[[fault]]\nat = \"soon\"\nrun = \"true\"\n").unwrap_err().to_string();
         assert!(error.starts_with("gates.toml:2:7: "), "{error}");
     }
