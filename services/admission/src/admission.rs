@@ -5,6 +5,7 @@ mod core;
 mod seat;
 #[cfg(test)]
 mod tests;
+mod unheard;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
@@ -27,6 +28,7 @@ use controller::Controller;
 pub use controller::View;
 use core::{Core, Offer};
 pub use seat::{Outcome, Seat, Ticket};
+pub use unheard::Unheard;
 
 /// What is known of a call from its headers.
 #[derive(Clone, Copy, Debug)]
@@ -187,6 +189,11 @@ impl<W: Waiter> Admission<W> {
             return Arrival::Refused(shared.waiting.refuse(reason, call.level, call.user));
         }
         self.limit(now, &call, mode, waiter)
+    }
+
+    /// A caller of this level falls silent, because nobody reads what he says.
+    pub fn unheard(&self, level: Level, user: User) -> Unheard<W> {
+        Unheard::new(&self.0, level, user)
     }
 
     /// Tells the controllers the time and the signals. To be called every [`TICK`], also when nothing arrives, and

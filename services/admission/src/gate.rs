@@ -7,6 +7,8 @@ pub(crate) mod balance;
 pub(crate) mod below;
 pub(crate) mod fair;
 pub(crate) mod histogram;
+pub(crate) mod unheard;
+pub(crate) mod welcome;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -15,6 +17,7 @@ use crate::class::cohort::User;
 use crate::class::{Level, Tier};
 use crate::pushback::Reason;
 use fair::FairShare;
+use unheard::{Rate, Unheard};
 
 /// Up to which level, and which fraction of that level, a tier is open: `level << 16 | fraction`.
 ///
@@ -36,6 +39,12 @@ impl Threshold {
     pub(crate) fn within(level: Level, fraction: f64) -> Self {
         let fraction = (fraction.clamp(0.0, 1.0) * f64::from(u16::MAX)) as u32;
         Self(u32::from(level.value()) << 16 | fraction)
+    }
+
+    /// Admits this share (0 to 1) of a tier's levels, from the first.
+    pub(crate) fn up_to(tier: Tier, openness: f64) -> Self {
+        let (closed, open) = (Self::closed(tier).0, Self::open(tier).0);
+        Self(closed + (openness.clamp(0.0, 1.0) * f64::from(open - closed)) as u32)
     }
 
     pub const fn is_open(self, tier: Tier) -> bool {
@@ -69,7 +78,10 @@ const fn lot(level: Level, user: User) -> u32 {
 #[derive(Debug)]
 pub(crate) struct Gate {
     thresholds: [AtomicU32; Tier::COUNT],
+    /// The same for who is not heard for now.
+    welcome: [AtomicU32; Tier::COUNT],
     shares: FairShare,
+    unheard: Unheard,
     shards: Box<[Shard]>,
 }
 
@@ -94,7 +106,9 @@ impl Gate {
         };
         Self {
             thresholds: Tier::ALL.map(|tier| AtomicU32::new(Threshold::open(tier).0)),
+            welcome: Tier::ALL.map(|tier| AtomicU32::new(Threshold::open(tier).0)),
             shares: FairShare::new(),
+            unheard: Unheard::new(),
             shards: (0..shards.max(1)).map(|_| shard()).collect(),
         }
     }
@@ -111,6 +125,23 @@ impl Gate {
         self.threshold(level.tier()).admits(level.before_excess(), user)
     }
 
+    /// Whether a caller who is not heard for now should be.
+    pub(crate) fn welcomes(&self, level: Level, user: User) -> bool {
+        let threshold = Threshold(self.welcome[level.tier() as usize].load(Relaxed));
+        threshold.admits(level.before_excess(), user)
+    }
+
+    /// How `seats_per_second` of one caller would arrive.
+    pub(crate) fn rate(&self, level: Level, seats_per_second: f64) -> Rate {
+        let ordinary = seats_per_second.min(self.shares.allowance(level.tier()));
+        let thousandths = |seats: f64| (seats * 1_000.0) as u32;
+        Rate { ordinary: thousandths(ordinary), excess: thousandths(seats_per_second - ordinary) }
+    }
+
+    pub(crate) const fn unheard(&self) -> &Unheard {
+        &self.unheard
+    }
+
     pub(crate) fn shares(&self) -> &FairShare {
         &self.shares
     }
@@ -121,6 +152,12 @@ impl Gate {
 
     pub(crate) fn set(&self, thresholds: &[Threshold; Tier::COUNT]) {
         for (atomic, threshold) in self.thresholds.iter().zip(thresholds) {
+            atomic.store(threshold.0, Relaxed);
+        }
+    }
+
+    pub(crate) fn set_welcome(&self, thresholds: &[Threshold; Tier::COUNT]) {
+        for (atomic, threshold) in self.welcome.iter().zip(thresholds) {
             atomic.store(threshold.0, Relaxed);
         }
     }

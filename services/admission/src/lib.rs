@@ -78,7 +78,7 @@ mod quota;
 mod retry_budget;
 mod signals;
 
-pub use admission::{Admission, Arrival, Call, Outcome, Seat, TICK, Ticket, View, Waiter, seats};
+pub use admission::{Admission, Arrival, Call, Outcome, Seat, TICK, Ticket, Unheard, View, Waiter, seats};
 pub use brownout::{NoRung, RUNG_MAX, Steering};
 pub use class::cohort::{Cohorts, User};
 pub use class::{DEADLINE_MAX, Level, NoLevel, Queueing, TIERS, Tier, TierSpec};

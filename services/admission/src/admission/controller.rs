@@ -12,6 +12,8 @@ use crate::config::{AdmissionConfig, Mode};
 use crate::gate::balance::{Balance, FlowBalance, Flows};
 use crate::gate::fair::{Allowances, Portion};
 use crate::gate::histogram::Arrivals;
+use crate::gate::unheard::Parts;
+use crate::gate::welcome::Welcome;
 use crate::gate::{Refused, Threshold};
 use crate::pushback::{Reason, Sizer};
 use crate::signals::{Signals, Source};
@@ -24,6 +26,8 @@ pub(super) struct Controller {
     sizer: Sizer,
     allowances: Allowances,
     portions: [Portion; Tier::COUNT],
+    welcome: Welcome,
+    unheard: Parts,
     ladder: Ladder,
     last: Option<Duration>,
     view: View,
@@ -108,6 +112,8 @@ impl Controller {
             sizer: Sizer::new(),
             allowances: Allowances::new(),
             portions: [Portion::default(); Tier::COUNT],
+            welcome: Welcome::new(),
+            unheard: Parts::new(),
             ladder: Ladder::new(config.brownout),
             last: None,
             view,
@@ -203,6 +209,21 @@ fn flow_pressure(balance: &Balance, offered: f64, capacity: Option<f64>) -> f64 
     }
 }
 
+/// Of what can be served, the share that is not; `None` when all is well.
+fn spare(view: &View, meter: &Meter, length: Duration) -> Option<f64> {
+    if !view.overloaded {
+        return None;
+    }
+    // What is not known by its seats, such as processor time that goes into refusals.
+    let short = Source::ALL
+        .into_iter()
+        .zip(view.pressures)
+        .any(|(source, pressure)| source != Source::Downstream && pressure > 1.0);
+    let served = meter.finished as f64 / length.as_secs_f64();
+    let spare = view.capacity.map_or(0.0, |capacity| 1.0 - served / capacity.max(f64::MIN_POSITIVE));
+    Some(if short { 0.0 } else { spare.clamp(0.0, 1.0) })
+}
+
 pub(super) fn tick<W: Waiter>(shared: &Arc<Shared<W>>, now: Duration, signals: &Signals) {
     let mut controller = shared.controller();
     let last = controller.last.replace(now);
@@ -216,8 +237,10 @@ pub(super) fn tick<W: Waiter>(shared: &Arc<Shared<W>>, now: Duration, signals: &
     drop(core);
 
     let mut refused = Refused::default();
-    controller.arrivals.push(|slot| {
+    let Controller { arrivals, unheard: parts, .. } = &mut *controller;
+    arrivals.push(|slot| {
         shared.gate.drain(slot, &mut refused);
+        shared.gate.unheard().add(length, parts, slot);
         shared.metrics.offered(slot);
     });
     controller.decide(length, &taken, signals);
@@ -227,6 +250,8 @@ pub(super) fn tick<W: Waiter>(shared: &Arc<Shared<W>>, now: Duration, signals: &
     let view = &controller.view;
     shared.gate.set(&view.thresholds);
     let (thresholds, portions) = (view.thresholds, controller.portions);
+    let spare = spare(view, &taken.meter, length);
+    shared.gate.set_welcome(&controller.welcome.tick(length, &thresholds, spare));
     controller.allowances.tick(shared.gate.shares(), &thresholds, &portions);
     let view = &controller.view;
     let held = if view.steering == Steering::Auto { 0 } else { HELD };

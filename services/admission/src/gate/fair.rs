@@ -71,6 +71,14 @@ impl FairShare {
         }
     }
 
+    /// Seats a second that are a fair share of a tier.
+    pub(crate) fn allowance(&self, tier: Tier) -> f64 {
+        match self.allowances[tier as usize].load(Relaxed) {
+            OFF => f64::INFINITY,
+            allowance => allowance.into(),
+        }
+    }
+
     /// The level that the gate takes for a call: the last of its tier for excess, its own for others. Excess has no lot of its
     /// user's but one of its own, so that what is left over is not given to the same few.
     pub(crate) fn place(&self, level: Level, user: User, seats: u32) -> (Level, User) {

@@ -23,7 +23,10 @@ use super::hold::Hold;
 use super::{Class, Granted, Head, Hop, Waiter, refusal};
 use crate::deadline::Deadline;
 use crate::methods::Methods;
-use crate::server::{Caller, Quiet};
+use crate::server::{Caller, Quiet, Unheard};
+
+/// A gate that is open further than this refuses a few, for a moment.
+const SHUT: f64 = 0.9;
 
 /// Passes everything on where there is no hop: in process, and on ports that only this machine reaches.
 #[derive(Clone, Debug)]
@@ -60,9 +63,6 @@ where
         let (peer, quiet) = (caller.map(|caller| caller.peer), caller.map(|caller| caller.quiet.clone()));
         let path = request.uri().path();
         let class = hop.0.classify.classify(&Head { path, headers: request.headers(), peer });
-        if let Some(quiet) = &quiet {
-            quiet.called(class.user);
-        }
         let kind = self.methods.kind(path);
         let told = Deadline::of_headers(request.headers());
         let unread_for = quiet.as_ref().map_or(Duration::ZERO, Quiet::unread_for);
@@ -75,6 +75,9 @@ where
         let body_bytes = usize::try_from(request.body().size_hint().lower()).unwrap_or(usize::MAX);
         let (level, user) = (class.level, class.user);
         let asked = Call { level, kind, seats: seats(body_bytes, 0), user, flow: None, deadline };
+        if let Some(quiet) = &quiet {
+            quiet.called(user, asked.seats);
+        }
         let mut granted = None;
         let arrival = hop.0.admission.arrive(now, &asked, || {
             let (sender, receiver) = oneshot::channel();
@@ -84,7 +87,6 @@ where
         let call = Counted { hop, class, deadline, quiet };
         let state = match arrival {
             Arrival::Run(seat) => {
-                call.let_in();
                 State::Running { inner: class.within(|| self.inner.call(request)), seat: Some(seat), call }
             }
             Arrival::Queued(ticket) => {
@@ -182,7 +184,6 @@ where
                         *waiting.take().expect("looked at above");
                     let next = match granted {
                         Ok(seat) => {
-                            call.let_in();
                             let inner = call.class.within(|| service.call(request));
                             State::Running { inner, seat: Some(seat), call }
                         }
@@ -217,12 +218,12 @@ impl Counted {
         let mut hold = None;
         if let Some(quiet) = self.quiet.as_ref().filter(|quiet| self.is_stale(quiet, refusal.reason)) {
             // What comes after it was said into the same silence, and would have to be read and refused as well.
-            quiet.begin(Duration::MAX);
+            quiet.begin(Duration::MAX, self.unheard());
         } else if let Some((holds, told)) = self.hop.0.holds.as_ref().zip(pushback)
             && let Some(early) = holds.early(self.class, now, told.retry_info)
         {
             let quiet = self.quiet.as_ref().filter(|_| self.of_user(refusal.reason));
-            let unread = quiet.is_some_and(|quiet| quiet.begin(early));
+            let unread = quiet.is_some_and(|quiet| quiet.begin(early, self.unheard()));
             if !unread {
                 hold = holds.hold(early, left);
             }
@@ -234,15 +235,19 @@ impl Counted {
         State::Refused { response: Some(refusal::response(refusal.reason, pushback)), hold, call: self }
     }
 
-    /// Whether what refused this call would refuse all that its user asks for now. The ladder would. So would the gate, if it is more
-    /// than half shut; what it refuses when it is less is a few, for a moment, and can be afforded. A queue that is full is everybody's.
+    /// Whether what refused this call would refuse all that its user asks for now. The ladder would. So would the gate, unless it is all
+    /// but open: what it refuses then can be afforded, and may be let in the next moment. A queue that is full is everybody's.
     fn of_user(&self, why: Reason) -> bool {
         let tier = self.class.level.tier();
         match why {
-            Reason::Overload => self.hop.0.admission.threshold(tier).openness(tier) < 0.5,
+            Reason::Overload => self.hop.0.admission.threshold(tier).openness(tier) < SHUT,
             Reason::Brownout => true,
             Reason::QueueFull | Reason::PushedOut | Reason::QueueAge | Reason::Deadline => false,
         }
+    }
+
+    fn unheard(&self) -> impl Unheard + use<> {
+        self.hop.0.admission.unheard(self.class.level, self.class.user)
     }
 
     /// Whether this was refused because it lay unread for too long, and would be refused if it were new.
@@ -253,12 +258,6 @@ impl Counted {
             && !self.hop.0.admission.threshold(level.tier()).admits(level, user)
     }
 
-    fn let_in(&self) {
-        if let Some(quiet) = &self.quiet {
-            quiet.let_in();
-        }
-    }
-
     /// Adds what the other side should know of this hop.
     fn tell<B>(&self, response: &mut Response<B>) {
         if let Some(told) = &self.hop.0.told {
@@ -267,6 +266,16 @@ impl Counted {
             let advice = HeaderValue::try_from(advice.to_string()).expect("advice is ASCII");
             response.headers_mut().insert(HOLD_BACK_HEADER, advice);
         }
+    }
+}
+
+impl Unheard for spillway_admission::Unheard<Waiter> {
+    fn offers(&mut self, seats_per_second: f64) {
+        self.offers(seats_per_second);
+    }
+
+    fn is_welcome(&self) -> bool {
+        self.is_welcome()
     }
 }
 

@@ -26,6 +26,7 @@ use tower::Service;
 use super::activity::{Activity, Begun, OpenCallBody, OpenCallFuture};
 use super::first_poll::{Arrived, Driven};
 use super::quiet::{Quiet, Quietable};
+use super::socket::Socket;
 use super::{Caller, ServerConfig, Stack, StackBody};
 use crate::metrics::ConnectionMetrics;
 use crate::{Chain, ServerTls};
@@ -88,6 +89,7 @@ impl Port {
         // Messages are small and somebody waits for each.
         stream.set_nodelay(true)?;
         SockRef::from(&stream).set_recv_buffer_size(self.config.receive_buffer_bytes)?;
+        let stream = Socket::new(stream);
         let activity = Arc::new(Activity::default());
         let (arrived, quiet) = (Arrived::default(), Quiet::new());
         let calls = Calls {

@@ -1,24 +1,22 @@
 //! A connection that is not read for a while.
 //!
 //! Reading and taking apart what a caller sends is most of what a refusal costs, and at ten times the capacity it is more than there
-//! is. What stays unread costs nothing: it waits in the kernel's buffer, then in the caller's, and what has waited is read and
-//! answered at once, with one system call each. So a caller who does not listen is not listened to
+//! is. What stays unread costs nothing: it waits in the kernel's buffer, [unwatched](super::socket), then in the caller's, and what has
+//! waited is read and answered at once, with one system call each. So a caller who does not listen is not listened to
 //! ([`Deaf`](spillway_admission::Deaf) decides, [`admit`](crate::admit) asks for it).
 //!
-//! The first time it is a quarter of a second, less than anybody notices. Each time that he is sent away again, before he has been
-//! served for as long as he was not heard, it is twice as long: near its capacity a service refuses for moments, and who was refused in one
-//! of them is not kept out of the next, while at ten times it even what is read in a batch costs more than there is.
+//! He is heard again once he is [welcome](spillway_admission::Admission::welcomes), which is looked at every now and then, and after [`MOST`] in any case. A little is read at first, a call or two. If that is refused as well, the rest stays where it is.
 //!
-//! When it is over, a little is read at first, a call or two. If that is refused as well, the rest stays where it is; a whole batch
-//! would cost ten times as much to learn the same.
+//! What he says meanwhile is offered load all the same, and is counted as that: by the bytes that lie unread, and when those are too many
+//! to count by what he said when they were not. Otherwise the gate would believe that the crowd has gone, and open to it.
 //!
 //! Not on a connection that more than two users share (two, because a device is a stranger before it has signed up): that of a
 //! proxy would keep all for what one does.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,32 +24,74 @@ use spillway_admission::User;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// The first silence.
+use super::socket::Unwatch;
+
+/// Of a silence, and until the next look whether its caller is welcome: less than anybody notices.
 const LEAST: Duration = Duration::from_millis(250);
-/// The longest. So long after the last overload everybody is heard.
+/// Between the later looks: there may be many who are not heard, and each look is the turn of a task.
+const LOOK_MOST: Duration = Duration::from_millis(500);
+/// The longest silence. Somebody may have left, or ask for something else, and only what he says shows it.
 const MOST: Duration = Duration::from_secs(8);
 /// What is read at first after a silence: a call with a short message, or two without.
 const PROBE_BYTES: usize = 1_024;
 /// Of what it would be, at least: those who were told together do not come together for ever.
 const SPREAD: f64 = 0.7;
 
+/// How long calls are counted for a rate, and what is too short for one.
+const COUNTED_FOR: Duration = Duration::from_secs(1);
+const COUNTED_FOR_LEAST: Duration = Duration::from_millis(200);
+/// More may not have found room: half of what a port gives a connection, because the kernel counts its own headers, too.
+const UNREAD_MOST: usize = 16 * 1024;
+/// What is read after so many bytes counts twice as much as what was read before.
+const KNOWN_BYTES: f64 = 65_536.0;
+
 /// One connection's. Clones are handles on the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Quiet(Arc<Inner>);
 
-#[derive(Debug)]
+/// What the gate has to do with a caller who is not heard.
+pub(crate) trait Unheard: Send + Sync + 'static {
+    /// He asks for so many seats a second, as far as is known.
+    fn offers(&mut self, seats_per_second: f64);
+
+    /// Whether he is to be heard.
+    fn is_welcome(&self) -> bool;
+}
+
+/// What a caller asks for.
+#[derive(Default)]
+struct Asked {
+    /// Seats since then, while everything was read.
+    seats: u32,
+    since: Duration,
+    /// Seats a second, as far as is known.
+    rate: Option<f64>,
+    /// What his calls were lately, to know from the bytes that are unread how many there are.
+    known: Known,
+    /// While he is not heard.
+    silence: Option<Silence>,
+}
+
+#[derive(Default)]
+struct Known {
+    bytes: f64,
+    seats: f64,
+}
+
+struct Silence {
+    caller: Box<dyn Unheard>,
+    began: Duration,
+}
+
 struct Inner {
     began: Instant,
+    asked: Mutex<Asked>,
     /// In microseconds since `began`; 0: it was never quiet.
     until: AtomicU64,
-    /// The last silence, in microseconds.
-    lasts: AtomicU64,
     /// Who has called here, as far as two. 0: nobody.
     users: [AtomicU64; 2],
     /// There was a third.
     shared: AtomicBool,
-    /// Silences since the caller was last served for a while.
-    silences: AtomicU32,
     /// Since when something may have been left unread, in microseconds since `began`, or [`DRAINED`].
     drained: AtomicU64,
     /// The last read found nothing more.
@@ -67,11 +107,10 @@ impl Quiet {
     pub(super) fn new() -> Self {
         let inner = Inner {
             began: Instant::now(),
+            asked: Mutex::default(),
             until: AtomicU64::default(),
-            lasts: AtomicU64::default(),
             users: Default::default(),
             shared: AtomicBool::default(),
-            silences: AtomicU32::default(),
             drained: AtomicU64::new(DRAINED),
             empty: AtomicBool::default(),
             probing: AtomicBool::default(),
@@ -79,8 +118,9 @@ impl Quiet {
         Self(Arc::new(inner))
     }
 
-    /// A call of this user came over the connection.
-    pub(crate) fn called(&self, user: User) {
+    /// A call of this user came over the connection, and asks for so many seats.
+    pub(crate) fn called(&self, user: User, seats: u32) {
+        self.0.asked().count((!self.is_behind()).then(|| self.0.began.elapsed()), seats);
         for known in &self.0.users {
             let seen = known.load(Relaxed);
             if seen == user.0 {
@@ -92,19 +132,6 @@ impl Quiet {
             }
         }
         self.0.shared.store(true, Relaxed);
-    }
-
-    /// A call was let in. That ends the streak of silences only after as long a time in which nobody was sent away as the last one
-    /// took: a service that is quiet because hardly anybody is heard lets some of the next ones in, and they would all be back at
-    /// once.
-    pub(crate) fn let_in(&self) {
-        if self.0.silences.load(Relaxed) == 0 {
-            return;
-        }
-        let good_for = micros(self.0.began.elapsed()).saturating_sub(self.0.until.load(Relaxed));
-        if good_for >= self.0.lasts.load(Relaxed) {
-            self.0.silences.store(0, Relaxed);
-        }
     }
 
     /// How long ago the calls that are being polled may have been made, beside what the network took: of what was said into silences
@@ -124,13 +151,14 @@ impl Quiet {
     /// All calls that were read have been polled.
     pub(super) fn polled(&self) {
         self.0.probing.store(false, Relaxed);
-        if self.0.empty.load(Relaxed) {
-            self.0.drained.store(DRAINED, Relaxed);
+        if self.0.empty.load(Relaxed) && self.0.drained.swap(DRAINED, Relaxed) != DRAINED {
+            self.0.asked().begin(self.0.began.elapsed());
         }
     }
 
-    /// Reads nothing for a while from now on, `most` at most. False, and nothing happens, where others would wait along.
-    pub(crate) fn begin(&self, most: Duration) -> bool {
+    /// Reads nothing for a moment from now on, shorter than `least` says, and then until the caller is welcome. False, and nothing
+    /// happens, where others would wait along.
+    pub(crate) fn begin(&self, least: Duration, caller: impl Unheard) -> bool {
         if self.0.shared.load(Relaxed) {
             return false;
         }
@@ -140,15 +168,25 @@ impl Quiet {
             // Of a batch only the first counts.
             return true;
         }
-        let silences = self.0.silences.fetch_add(1, Relaxed);
-        let lasts = LEAST.saturating_mul(1 << silences.min(16)).min(MOST).min(most);
-        let lasts = lasts.mul_f64(rand::random_range(SPREAD..=1.0));
+        let lasts = LEAST.min(least).mul_f64(rand::random_range(SPREAD..=1.0));
         self.0.until.store(micros(now + lasts), Relaxed);
-        self.0.lasts.store(micros(lasts), Relaxed);
+        self.0.asked().fall_silent(now, self.is_behind(), caller);
         self.0.empty.store(false, Relaxed);
         // Later silences leave what this one leaves.
         self.0.drained.fetch_min(micros(now), Relaxed);
         true
+    }
+
+    /// Looks at a silence that is over. Whether it goes on, because its caller is not welcome yet.
+    fn goes_on(&self, unread: Option<usize>) -> bool {
+        let now = self.0.began.elapsed();
+        let since = self.0.drained.load(Relaxed);
+        let unread = unread.filter(|_| since != DRAINED).map(|bytes| (bytes, Duration::from_micros(since)));
+        let look = self.0.asked().look(now, unread);
+        if let Some(next) = look {
+            self.0.until.store(micros(now + next), Relaxed);
+        }
+        look.is_some()
     }
 
     /// When to read again, if not now.
@@ -159,6 +197,84 @@ impl Quiet {
         }
         let until = self.0.began + Duration::from_micros(until);
         (until > Instant::now()).then_some(until)
+    }
+}
+
+impl Inner {
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        // Whole at any time.
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner")
+            .field("until", &self.until)
+            .field("drained", &self.drained)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Asked {
+    /// `now`: if everything is read that comes.
+    fn count(&mut self, now: Option<Duration>, seats: u32) {
+        self.known.seats += f64::from(seats);
+        let Some(now) = now else { return };
+        self.seats = self.seats.saturating_add(seats);
+        if now.saturating_sub(self.since) >= COUNTED_FOR {
+            self.measure(now);
+            self.begin(now);
+        }
+    }
+
+    fn read(&mut self, bytes: usize) {
+        self.known.bytes += bytes as f64;
+        if self.known.bytes > KNOWN_BYTES {
+            self.known = Known { bytes: self.known.bytes / 2.0, seats: self.known.seats / 2.0 };
+        }
+    }
+
+    fn begin(&mut self, now: Duration) {
+        (self.seats, self.since) = (0, now);
+    }
+
+    fn measure(&mut self, now: Duration) {
+        let lasted = now.saturating_sub(self.since).max(COUNTED_FOR_LEAST);
+        self.rate = Some(f64::from(self.seats) / lasted.as_secs_f64());
+    }
+
+    /// `behind`: not everything that was said before has been read.
+    fn fall_silent(&mut self, now: Duration, behind: bool, caller: impl Unheard) {
+        let too_soon = self.rate.is_some() && now.saturating_sub(self.since) < COUNTED_FOR_LEAST;
+        if !behind && !too_soon {
+            self.measure(now);
+        }
+        let mut caller: Box<dyn Unheard> = Box::new(caller);
+        caller.offers(self.rate.unwrap_or_default());
+        self.silence = Some(Silence { caller, began: now });
+    }
+
+    /// When to look again, if he is still not to be heard. `unread`: how many bytes have come since when. A buffer that is full says
+    /// nothing.
+    fn look(&mut self, now: Duration, unread: Option<(usize, Duration)>) -> Option<Duration> {
+        let silence = self.silence.as_mut()?;
+        let lasted = now.saturating_sub(silence.began);
+        if lasted >= MOST || silence.caller.is_welcome() {
+            // He is counted as all others are.
+            self.silence = None;
+            return None;
+        }
+        if let Some((bytes, since)) = unread
+            && bytes < UNREAD_MOST
+            && self.known.bytes > 0.0
+        {
+            let seats = bytes as f64 * self.known.seats / self.known.bytes;
+            let rate = seats / now.saturating_sub(since).max(LEAST).as_secs_f64();
+            silence.caller.offers(rate);
+            self.rate = Some(rate);
+        }
+        Some((lasted / 2).clamp(LEAST, LOOK_MOST))
     }
 }
 
@@ -181,14 +297,23 @@ impl<T> Quietable<T> {
     pub(super) const fn new(inner: T, quiet: Quiet) -> Self {
         Self { inner, quiet, sleep: None, probes: false }
     }
+}
 
+impl<T: Unwatch> Quietable<T> {
     fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while let Some(until) = self.quiet.until() {
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-            if sleep.deadline() != until {
-                sleep.as_mut().reset(until);
+        loop {
+            if let Some(until) = self.quiet.until() {
+                let sleep = self.sleep.get_or_insert_with(|| {
+                    self.inner.unwatch();
+                    Box::pin(tokio::time::sleep_until(until))
+                });
+                if sleep.deadline() != until {
+                    sleep.as_mut().reset(until);
+                }
+                ready!(sleep.as_mut().poll(cx));
+            } else if self.sleep.is_none() || !self.quiet.goes_on(self.inner.unread()) {
+                break;
             }
-            ready!(sleep.as_mut().poll(cx));
         }
         if self.sleep.take().is_some() {
             self.probes = true;
@@ -215,19 +340,21 @@ impl<T: AsyncRead + Unpin> Quietable<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Quietable<T> {
+impl<T: AsyncRead + Unwatch + Unpin> AsyncRead for Quietable<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_heard(cx));
+        let before = buffer.filled().len();
         let read = if self.probes {
             self.poll_probe(cx, buffer)
         } else {
             Pin::new(&mut self.inner).poll_read(cx, buffer)
         };
         self.quiet.0.empty.store(read.is_pending(), Relaxed);
+        self.quiet.0.asked().read(buffer.filled().len() - before);
         read
     }
 }
@@ -260,11 +387,42 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Quietable<T> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use std::sync::atomic::AtomicU32;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
 
+    impl Unwatch for DuplexStream {
+        fn unwatch(&mut self) {}
+
+        fn unread(&self) -> Option<usize> {
+            None
+        }
+    }
+
     const SECOND: Duration = Duration::from_secs(1);
+
+    /// Keeps what he asks for, in thousandths of a seat.
+    #[derive(Clone, Default)]
+    struct Caller {
+        offers: Arc<AtomicU32>,
+        welcome_from: Option<Instant>,
+    }
+
+    impl Unheard for Caller {
+        fn offers(&mut self, seats_per_second: f64) {
+            self.offers.store((seats_per_second * 1_000.0) as u32, Relaxed);
+        }
+
+        fn is_welcome(&self) -> bool {
+            self.welcome_from.is_none_or(|from| Instant::now() >= from)
+        }
+    }
+
+    fn welcome() -> Caller {
+        Caller::default()
+    }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_read_until_its_end_and_everything_after_it() {
@@ -276,8 +434,8 @@ mod tests {
         server.read_exact(&mut read).await.unwrap();
 
         let began = Instant::now();
-        assert!(quiet.begin(SECOND));
-        assert!(quiet.begin(SECOND), "the same silence");
+        assert!(quiet.begin(SECOND, welcome()));
+        assert!(quiet.begin(SECOND, welcome()), "the same silence");
         caller.write_all(b"two").await.unwrap();
         // It is written to all the while.
         server.write_all(b"yes").await.unwrap();
@@ -310,7 +468,7 @@ mod tests {
         let mut read = [0; 8 * PROBE_BYTES];
         for _ in 0..2 {
             // What the probe brought is refused as well.
-            quiet.begin(SECOND);
+            quiet.begin(SECOND, welcome());
             quiet.polled();
             caller.write_all(&[7; 2 * PROBE_BYTES]).await.unwrap();
             assert_eq!(server.read(&mut read).await.unwrap(), PROBE_BYTES);
@@ -319,42 +477,69 @@ mod tests {
         assert_eq!(server.read(&mut read).await.unwrap(), 2 * PROBE_BYTES, "the rest");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn silences_get_longer_until_calls_are_let_in_for_as_long() {
-        let quiet = Quiet::new();
-        let silence = async |most| {
-            let began = Instant::now();
-            assert!(quiet.begin(most));
-            tokio::time::sleep_until(quiet.until().unwrap()).await;
-            began.elapsed()
-        };
-        let within = |lasted: Duration, due: Duration| {
-            assert!(
-                lasted >= due.mul_f64(SPREAD) && lasted <= due + Duration::from_millis(5),
-                "{lasted:?}, {due:?}"
-            );
-        };
-        for due in [1, 2, 4, 8, 16, 32, 32].map(|times| LEAST * times) {
-            within(silence(MOST * 2).await, due);
-        }
-        within(silence(SECOND).await, SECOND);
-        quiet.let_in();
-        within(silence(SECOND).await, SECOND);
-        tokio::time::sleep(SECOND).await;
-        quiet.let_in();
-        within(silence(MOST).await, LEAST);
-    }
-
     #[tokio::test]
     async fn a_connection_that_many_share_is_always_read() {
         let quiet = Quiet::new();
         for user in [7, 8, 7, 8] {
-            quiet.called(User(user));
+            quiet.called(User(user), 1);
         }
-        assert!(quiet.begin(SECOND), "a stranger, and the account that he got");
+        assert!(quiet.begin(SECOND, welcome()), "a stranger, and the account that he got");
         assert!(quiet.until().is_some());
-        quiet.called(User(9));
-        assert!(!quiet.begin(SECOND * 60));
+        quiet.called(User(9), 1);
+        assert!(!quiet.begin(SECOND * 60, welcome()));
         assert!(quiet.until().unwrap() <= Instant::now() + LEAST, "what had begun goes on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_welcome_is_not_heard_until_he_is_or_for_as_long_as_may_be() {
+        for (welcome_after, heard_after) in [(SECOND, SECOND), (MOST * 2, MOST)] {
+            let (mut caller, server) = tokio::io::duplex(64);
+            let quiet = Quiet::new();
+            let mut server = Quietable::new(server, quiet.clone());
+            let began = Instant::now();
+            quiet.called(User(7), 1);
+            assert!(quiet.begin(MOST, Caller { welcome_from: Some(began + welcome_after), ..welcome() }));
+            caller.write_all(b"one").await.unwrap();
+            server.read_exact(&mut [0; 3]).await.unwrap();
+            let waited = began.elapsed();
+            assert!(waited >= heard_after && waited <= heard_after + LOOK_MOST, "{waited:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_heard_is_counted_as_he_was_when_he_was_heard() {
+        let quiet = Quiet::new();
+        for _ in 0..20 {
+            tokio::time::sleep(SECOND / 20).await;
+            quiet.called(User(7), 2);
+        }
+        let caller = Caller::default();
+        let offers = || caller.offers.load(Relaxed);
+        assert!(quiet.begin(MOST, caller.clone()));
+        assert!((39_000..=41_000).contains(&offers()), "{}", offers());
+        // Nothing is known of what he says now.
+        caller.offers.store(0, Relaxed);
+        tokio::time::sleep(SECOND).await;
+        assert!(quiet.begin(MOST, caller.clone()));
+        assert!((39_000..=41_000).contains(&offers()), "{}", offers());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_heard_is_counted_by_what_lies_unread() {
+        let quiet = Quiet::new();
+        let caller = Caller { welcome_from: Some(Instant::now() + MOST), ..welcome() };
+        let offers = || caller.offers.load(Relaxed);
+        // Two calls of 500 bytes.
+        for _ in 0..2 {
+            quiet.0.asked().read(500);
+            quiet.called(User(7), 1);
+        }
+        assert!(quiet.begin(MOST, caller.clone()));
+        tokio::time::sleep(SECOND).await;
+        assert!(quiet.goes_on(Some(10_000)));
+        assert!((19_000..=21_000).contains(&offers()), "{}", offers());
+        tokio::time::sleep(SECOND).await;
+        assert!(quiet.goes_on(Some(UNREAD_MOST)));
+        assert!((19_000..=21_000).contains(&offers()), "the buffer is full");
     }
 }
