@@ -41,6 +41,7 @@ pub(crate) struct ConnectionMetrics {
     pub(crate) refused_limit: IntCounter,
     pub(crate) refused_tls: IntCounter,
     pub(crate) refused_silent: IntCounter,
+    pub(crate) refused_unread: IntCounter,
 }
 
 /// What callers count. One for each registry.
@@ -66,7 +67,7 @@ impl ServerMetrics {
                 registry,
                 counter_vec(
                     "spillway_rpc_server_connections_refused_total",
-                    "Connections closed before their first call.",
+                    "Connections closed before their first call, or because what lay unread was too late.",
                     &["server", "reason"],
                 ),
             ),
@@ -97,6 +98,7 @@ impl ServerMetrics {
             refused_limit: refused("limit"),
             refused_tls: refused("tls"),
             refused_silent: refused("silent"),
+            refused_unread: refused("unread"),
         }
     }
 }

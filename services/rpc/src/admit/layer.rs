@@ -84,7 +84,8 @@ where
             granted = Some(receiver);
             Waiter(sender)
         });
-        let call = Counted { hop, class, deadline, quiet };
+        let patience = told.map_or(Duration::MAX, |told| told.remaining());
+        let call = Counted { hop, class, deadline, patience, quiet };
         let state = match arrival {
             Arrival::Run(seat) => {
                 State::Running { inner: class.within(|| self.inner.call(request)), seat: Some(seat), call }
@@ -115,6 +116,8 @@ struct Counted {
     hop: Hop,
     class: Class,
     deadline: Duration,
+    /// How long its caller waits for an answer in all.
+    patience: Duration,
     /// The connection's that it came over.
     quiet: Option<Quiet>,
 }
@@ -218,12 +221,12 @@ impl Counted {
         let mut hold = None;
         if let Some(quiet) = self.quiet.as_ref().filter(|quiet| self.is_stale(quiet, refusal.reason)) {
             // What comes after it was said into the same silence, and would have to be read and refused as well.
-            quiet.begin(Duration::MAX, self.unheard());
+            quiet.begin(Duration::MAX, self.patience, self.unheard());
         } else if let Some((holds, told)) = self.hop.0.holds.as_ref().zip(pushback)
             && let Some(early) = holds.early(self.class, now, told.retry_info)
         {
             let quiet = self.quiet.as_ref().filter(|_| self.of_user(refusal.reason));
-            let unread = quiet.is_some_and(|quiet| quiet.begin(early, self.unheard()));
+            let unread = quiet.is_some_and(|quiet| quiet.begin(early, self.patience, self.unheard()));
             if !unread {
                 hold = holds.hold(early, left);
             }

@@ -99,20 +99,24 @@ impl Port {
         };
         let http2 = http2(&self.config, arrived.clone());
         // What is large is boxed at its own size: a task that holds it in its own state holds it more than once.
+        let held = quiet.clone();
         let outcome = if let Some(tls) = &self.tls {
             let handshake = tokio::time::timeout_at(handshake_end, Box::pin(tls.accept(stream))).await;
             let stream = handshake
                 .map_err(io::Error::from)
                 .flatten()
                 .inspect_err(|_| self.metrics.refused_tls.inc())?;
-            let stream = TokioIo::new(Quietable::new(stream, quiet.clone()));
+            let stream = TokioIo::new(Quietable::new(stream, quiet.clone(), Arc::clone(&activity)));
             let connection = Box::pin(http2.serve_connection(stream, calls));
             self.drive(Driven { connection, arrived, quiet }, &activity, handshake_end).await
         } else {
-            let stream = TokioIo::new(Quietable::new(stream, quiet.clone()));
+            let stream = TokioIo::new(Quietable::new(stream, quiet.clone(), Arc::clone(&activity)));
             let connection = Box::pin(http2.serve_connection(stream, calls));
             self.drive(Driven { connection, arrived, quiet }, &activity, handshake_end).await
         };
+        if held.is_given_up() {
+            self.metrics.refused_unread.inc();
+        }
         Ok(outcome?)
     }
 

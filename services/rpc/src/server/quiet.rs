@@ -5,13 +5,20 @@
 //! waited is read and answered at once, with one system call each. So a caller who does not listen is not listened to
 //! ([`Deaf`](spillway_admission::Deaf) decides, [`admit`](crate::admit) asks for it).
 //!
-//! He is heard again once he is [welcome](spillway_admission::Admission::welcomes), which is looked at every now and then, and after [`MOST`] in any case. A little is read at first, a call or two. If that is refused as well, the rest stays where it is.
+//! He is heard again once he is [welcome](spillway_admission::Unheard::is_welcome), which is looked at every now and then, and after
+//! [`MOST`] in any case. A little is read at first, a call or two. If that is refused as well, the rest stays where it is.
+//!
+//! Who was not heard for twice as long as he waits for an answer, and has said much, has said most of it for nothing. His connection is
+//! closed instead: to begin a new one costs less than to read and refuse what lies in the old one. That counts only where no call is
+//! open, such as a session.
 //!
 //! What he says meanwhile is offered load all the same, and is counted as that: by the bytes that lie unread, and when those are too many
 //! to count by what he said when they were not. Otherwise the gate would believe that the crowd has gone, and open to it.
 //!
 //! Not on a connection that more than two users share (two, because a device is a stranger before it has signed up): that of a
 //! proxy would keep all for what one does.
+
+mod asked;
 
 use std::io;
 use std::pin::Pin;
@@ -24,26 +31,18 @@ use spillway_admission::User;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::activity::Activity;
 use super::socket::Unwatch;
+use asked::{Asked, Look};
 
 /// Of a silence, and until the next look whether its caller is welcome: less than anybody notices.
 const LEAST: Duration = Duration::from_millis(250);
-/// Between the later looks: there may be many who are not heard, and each look is the turn of a task.
-const LOOK_MOST: Duration = Duration::from_millis(500);
 /// The longest silence. Somebody may have left, or ask for something else, and only what he says shows it.
 const MOST: Duration = Duration::from_secs(8);
 /// What is read at first after a silence: a call with a short message, or two without.
 const PROBE_BYTES: usize = 1_024;
 /// Of what it would be, at least: those who were told together do not come together for ever.
 const SPREAD: f64 = 0.7;
-
-/// How long calls are counted for a rate, and what is too short for one.
-const COUNTED_FOR: Duration = Duration::from_secs(1);
-const COUNTED_FOR_LEAST: Duration = Duration::from_millis(200);
-/// More may not have found room: half of what a port gives a connection, because the kernel counts its own headers, too.
-const UNREAD_MOST: usize = 16 * 1024;
-/// What is read after so many bytes counts twice as much as what was read before.
-const KNOWN_BYTES: f64 = 65_536.0;
 
 /// One connection's. Clones are handles on the same.
 #[derive(Clone, Debug)]
@@ -56,31 +55,6 @@ pub(crate) trait Unheard: Send + Sync + 'static {
 
     /// Whether he is to be heard.
     fn is_welcome(&self) -> bool;
-}
-
-/// What a caller asks for.
-#[derive(Default)]
-struct Asked {
-    /// Seats since then, while everything was read.
-    seats: u32,
-    since: Duration,
-    /// Seats a second, as far as is known.
-    rate: Option<f64>,
-    /// What his calls were lately, to know from the bytes that are unread how many there are.
-    known: Known,
-    /// While he is not heard.
-    silence: Option<Silence>,
-}
-
-#[derive(Default)]
-struct Known {
-    bytes: f64,
-    seats: f64,
-}
-
-struct Silence {
-    caller: Box<dyn Unheard>,
-    began: Duration,
 }
 
 struct Inner {
@@ -98,6 +72,7 @@ struct Inner {
     empty: AtomicBool,
     /// A probe has been read whose calls have not been polled yet.
     probing: AtomicBool,
+    given_up: AtomicBool,
 }
 
 /// Nothing has been left unread since.
@@ -114,6 +89,7 @@ impl Quiet {
             drained: AtomicU64::new(DRAINED),
             empty: AtomicBool::default(),
             probing: AtomicBool::default(),
+            given_up: AtomicBool::default(),
         };
         Self(Arc::new(inner))
     }
@@ -158,7 +134,8 @@ impl Quiet {
 
     /// Reads nothing for a moment from now on, shorter than `least` says, and then until the caller is welcome. False, and nothing
     /// happens, where others would wait along.
-    pub(crate) fn begin(&self, least: Duration, caller: impl Unheard) -> bool {
+    /// `patience`: for how long he waits for an answer.
+    pub(crate) fn begin(&self, least: Duration, patience: Duration, caller: impl Unheard) -> bool {
         if self.0.shared.load(Relaxed) {
             return false;
         }
@@ -170,23 +147,34 @@ impl Quiet {
         }
         let lasts = LEAST.min(least).mul_f64(rand::random_range(SPREAD..=1.0));
         self.0.until.store(micros(now + lasts), Relaxed);
-        self.0.asked().fall_silent(now, self.is_behind(), caller);
+        self.0.asked().fall_silent(now, self.is_behind(), patience, caller);
         self.0.empty.store(false, Relaxed);
         // Later silences leave what this one leaves.
         self.0.drained.fetch_min(micros(now), Relaxed);
         true
     }
 
-    /// Looks at a silence that is over. Whether it goes on, because its caller is not welcome yet.
+    /// Looks at a silence that is over. False when he is to be heard again.
     fn goes_on(&self, unread: Option<usize>) -> bool {
         let now = self.0.began.elapsed();
         let since = self.0.drained.load(Relaxed);
         let unread = unread.filter(|_| since != DRAINED).map(|bytes| (bytes, Duration::from_micros(since)));
-        let look = self.0.asked().look(now, unread);
-        if let Some(next) = look {
-            self.0.until.store(micros(now + next), Relaxed);
+        match self.0.asked().look(now, unread) {
+            Look::Again(next) => {
+                self.0.until.store(micros(now + next), Relaxed);
+                true
+            }
+            Look::Hear => false,
+            Look::GiveUp => {
+                self.0.given_up.store(true, Relaxed);
+                false
+            }
         }
-        look.is_some()
+    }
+
+    /// What was unread was not worth reading.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.0.given_up.load(Relaxed)
     }
 
     /// When to read again, if not now.
@@ -216,68 +204,6 @@ impl std::fmt::Debug for Inner {
     }
 }
 
-impl Asked {
-    /// `now`: if everything is read that comes.
-    fn count(&mut self, now: Option<Duration>, seats: u32) {
-        self.known.seats += f64::from(seats);
-        let Some(now) = now else { return };
-        self.seats = self.seats.saturating_add(seats);
-        if now.saturating_sub(self.since) >= COUNTED_FOR {
-            self.measure(now);
-            self.begin(now);
-        }
-    }
-
-    fn read(&mut self, bytes: usize) {
-        self.known.bytes += bytes as f64;
-        if self.known.bytes > KNOWN_BYTES {
-            self.known = Known { bytes: self.known.bytes / 2.0, seats: self.known.seats / 2.0 };
-        }
-    }
-
-    fn begin(&mut self, now: Duration) {
-        (self.seats, self.since) = (0, now);
-    }
-
-    fn measure(&mut self, now: Duration) {
-        let lasted = now.saturating_sub(self.since).max(COUNTED_FOR_LEAST);
-        self.rate = Some(f64::from(self.seats) / lasted.as_secs_f64());
-    }
-
-    /// `behind`: not everything that was said before has been read.
-    fn fall_silent(&mut self, now: Duration, behind: bool, caller: impl Unheard) {
-        let too_soon = self.rate.is_some() && now.saturating_sub(self.since) < COUNTED_FOR_LEAST;
-        if !behind && !too_soon {
-            self.measure(now);
-        }
-        let mut caller: Box<dyn Unheard> = Box::new(caller);
-        caller.offers(self.rate.unwrap_or_default());
-        self.silence = Some(Silence { caller, began: now });
-    }
-
-    /// When to look again, if he is still not to be heard. `unread`: how many bytes have come since when. A buffer that is full says
-    /// nothing.
-    fn look(&mut self, now: Duration, unread: Option<(usize, Duration)>) -> Option<Duration> {
-        let silence = self.silence.as_mut()?;
-        let lasted = now.saturating_sub(silence.began);
-        if lasted >= MOST || silence.caller.is_welcome() {
-            // He is counted as all others are.
-            self.silence = None;
-            return None;
-        }
-        if let Some((bytes, since)) = unread
-            && bytes < UNREAD_MOST
-            && self.known.bytes > 0.0
-        {
-            let seats = bytes as f64 * self.known.seats / self.known.bytes;
-            let rate = seats / now.saturating_sub(since).max(LEAST).as_secs_f64();
-            silence.caller.offers(rate);
-            self.rate = Some(rate);
-        }
-        Some((lasted / 2).clamp(LEAST, LOOK_MOST))
-    }
-}
-
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
@@ -291,11 +217,12 @@ pub(super) struct Quietable<T> {
     sleep: Option<Pin<Box<Sleep>>>,
     /// Nothing has been read since it was.
     probes: bool,
+    activity: Arc<Activity>,
 }
 
 impl<T> Quietable<T> {
-    pub(super) const fn new(inner: T, quiet: Quiet) -> Self {
-        Self { inner, quiet, sleep: None, probes: false }
+    pub(super) const fn new(inner: T, quiet: Quiet, activity: Arc<Activity>) -> Self {
+        Self { inner, quiet, sleep: None, probes: false, activity }
     }
 }
 
@@ -347,6 +274,11 @@ impl<T: AsyncRead + Unwatch + Unpin> AsyncRead for Quietable<T> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_heard(cx));
+        // A call that is open, such as a session, is not given up for others that are late.
+        if self.quiet.is_given_up() && self.activity.is_idle() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        self.quiet.0.given_up.store(false, Relaxed);
         let before = buffer.filled().len();
         let read = if self.probes {
             self.poll_probe(cx, buffer)
@@ -391,6 +323,7 @@ mod tests {
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+    use super::asked::{LOOK_MOST, UNREAD_MOST};
     use super::*;
 
     impl Unwatch for DuplexStream {
@@ -402,6 +335,27 @@ mod tests {
     }
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    /// With so many bytes that were not read.
+    struct Counted(DuplexStream, usize);
+
+    impl Unwatch for Counted {
+        fn unwatch(&mut self) {}
+
+        fn unread(&self) -> Option<usize> {
+            Some(self.1)
+        }
+    }
+
+    impl AsyncRead for Counted {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(cx, buffer)
+        }
+    }
 
     /// Keeps what he asks for, in thousandths of a seat.
     #[derive(Clone, Default)]
@@ -428,14 +382,14 @@ mod tests {
     async fn nothing_is_read_until_its_end_and_everything_after_it() {
         let (mut caller, server) = tokio::io::duplex(64);
         let quiet = Quiet::new();
-        let mut server = Quietable::new(server, quiet.clone());
+        let mut server = Quietable::new(server, quiet.clone(), Arc::default());
         let mut read = [0; 3];
         caller.write_all(b"one").await.unwrap();
         server.read_exact(&mut read).await.unwrap();
 
         let began = Instant::now();
-        assert!(quiet.begin(SECOND, welcome()));
-        assert!(quiet.begin(SECOND, welcome()), "the same silence");
+        assert!(quiet.begin(SECOND, MOST, welcome()));
+        assert!(quiet.begin(SECOND, MOST, welcome()), "the same silence");
         caller.write_all(b"two").await.unwrap();
         // It is written to all the while.
         server.write_all(b"yes").await.unwrap();
@@ -464,11 +418,11 @@ mod tests {
     async fn little_is_read_after_a_silence_and_everything_once_that_was_let_in() {
         let (mut caller, server) = tokio::io::duplex(16 * PROBE_BYTES);
         let quiet = Quiet::new();
-        let mut server = Quietable::new(server, quiet.clone());
+        let mut server = Quietable::new(server, quiet.clone(), Arc::default());
         let mut read = [0; 8 * PROBE_BYTES];
         for _ in 0..2 {
             // What the probe brought is refused as well.
-            quiet.begin(SECOND, welcome());
+            quiet.begin(SECOND, MOST, welcome());
             quiet.polled();
             caller.write_all(&[7; 2 * PROBE_BYTES]).await.unwrap();
             assert_eq!(server.read(&mut read).await.unwrap(), PROBE_BYTES);
@@ -483,10 +437,10 @@ mod tests {
         for user in [7, 8, 7, 8] {
             quiet.called(User(user), 1);
         }
-        assert!(quiet.begin(SECOND, welcome()), "a stranger, and the account that he got");
+        assert!(quiet.begin(SECOND, MOST, welcome()), "a stranger, and the account that he got");
         assert!(quiet.until().is_some());
         quiet.called(User(9), 1);
-        assert!(!quiet.begin(SECOND * 60, welcome()));
+        assert!(!quiet.begin(SECOND * 60, MOST, welcome()));
         assert!(quiet.until().unwrap() <= Instant::now() + LEAST, "what had begun goes on");
     }
 
@@ -495,10 +449,14 @@ mod tests {
         for (welcome_after, heard_after) in [(SECOND, SECOND), (MOST * 2, MOST)] {
             let (mut caller, server) = tokio::io::duplex(64);
             let quiet = Quiet::new();
-            let mut server = Quietable::new(server, quiet.clone());
+            let mut server = Quietable::new(server, quiet.clone(), Arc::default());
             let began = Instant::now();
             quiet.called(User(7), 1);
-            assert!(quiet.begin(MOST, Caller { welcome_from: Some(began + welcome_after), ..welcome() }));
+            assert!(quiet.begin(
+                MOST,
+                MOST,
+                Caller { welcome_from: Some(began + welcome_after), ..welcome() }
+            ));
             caller.write_all(b"one").await.unwrap();
             server.read_exact(&mut [0; 3]).await.unwrap();
             let waited = began.elapsed();
@@ -515,13 +473,34 @@ mod tests {
         }
         let caller = Caller::default();
         let offers = || caller.offers.load(Relaxed);
-        assert!(quiet.begin(MOST, caller.clone()));
+        assert!(quiet.begin(MOST, MOST, caller.clone()));
         assert!((39_000..=41_000).contains(&offers()), "{}", offers());
         // Nothing is known of what he says now.
         caller.offers.store(0, Relaxed);
         tokio::time::sleep(SECOND).await;
-        assert!(quiet.begin(MOST, caller.clone()));
+        assert!(quiet.begin(MOST, MOST, caller.clone()));
         assert!((39_000..=41_000).contains(&offers()), "{}", offers());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_with_much_that_is_too_late_is_closed_unless_a_call_is_open() {
+        for (patience, unread, open, closed) in [
+            (SECOND, UNREAD_MOST, false, true),
+            (SECOND, UNREAD_MOST, true, false),
+            (SECOND, UNREAD_MOST - 1, false, false),
+            (MOST, UNREAD_MOST, false, false),
+        ] {
+            let (mut caller, server) = tokio::io::duplex(64);
+            caller.write_all(b"one").await.unwrap();
+            let (quiet, activity) = (Quiet::new(), Arc::<Activity>::default());
+            let mut server = Quietable::new(Counted(server, unread), quiet.clone(), Arc::clone(&activity));
+            let _call = open.then(|| activity.begin());
+            let welcome_from = Some(Instant::now() + SECOND * 3);
+            assert!(quiet.begin(SECOND, patience, Caller { welcome_from, ..welcome() }));
+            let read = server.read_exact(&mut [0; 3]).await.map_err(|error| error.kind());
+            let expected = if closed { Err(io::ErrorKind::ConnectionAborted) } else { Ok(3) };
+            assert_eq!((read, quiet.is_given_up()), (expected, closed), "{patience:?} {unread} {open}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -534,7 +513,7 @@ mod tests {
             quiet.0.asked().read(500);
             quiet.called(User(7), 1);
         }
-        assert!(quiet.begin(MOST, caller.clone()));
+        assert!(quiet.begin(MOST, MOST, caller.clone()));
         tokio::time::sleep(SECOND).await;
         assert!(quiet.goes_on(Some(10_000)));
         assert!((19_000..=21_000).contains(&offers()), "{}", offers());
