@@ -135,7 +135,7 @@ pub struct World {
 
 /// Counted while it lives.
 #[derive(Debug)]
-struct Counted<'a>(&'a AtomicUsize);
+pub(crate) struct Counted<'a>(&'a AtomicUsize);
 
 impl<'a> Counted<'a> {
     fn begin(count: &'a AtomicUsize) -> Self {
@@ -175,6 +175,18 @@ impl World {
     pub async fn reached(&self, stage: Stage) {
         // The sender lives in the world, so the wait ends with the run and not before.
         self.stage.subscribe().wait_for(|now| *now >= stage).await.ok();
+    }
+
+    /// What came of it, unless the load is over before: then it is cut off, which is nobody's fault.
+    pub(crate) async fn unless_closing<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            () = self.reached(Stage::Closing) => None,
+            done = work => Some(done),
+        }
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        *self.stage.borrow() >= Stage::Closing
     }
 
     /// Resolves when the run is over.

@@ -13,7 +13,7 @@ use tonic::Request;
 
 use super::Cohort;
 use crate::stats::Outcome;
-use crate::workload::{Letter, Posted, Stage, World, outcome, post};
+use crate::workload::{Letter, Posted, World, outcome, post};
 
 /// How long somebody wants a message to be sent, whatever his client does meanwhile: the deadline of the reference client.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -51,14 +51,10 @@ pub(super) async fn send(
     planned: Instant,
     mut habit: impl Habit,
 ) {
-    let Some(Posted { ticket, mut message, .. }) = post(world, letter) else { return };
+    let Some(Posted { ticket, mut message, sending: _sending }) = post(world, letter) else { return };
     let timer = world.stats().start(cohort.operation(), planned);
     let work = attempts(world, client, identity, cohort, &mut message, &mut habit);
-    let outcome = tokio::select! {
-        // Cut off by the run's end, which is nobody's fault.
-        () = world.reached(Stage::Closing) => Outcome::StillWaiting,
-        outcome = work => outcome,
-    };
+    let outcome = world.unless_closing(work).await.unwrap_or(Outcome::StillWaiting);
     match outcome {
         Outcome::Ok => world.ledger.acked(ticket),
         _ => world.ledger.gave_up(ticket),

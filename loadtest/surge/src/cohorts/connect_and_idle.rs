@@ -33,16 +33,19 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The client's preface and an empty SETTINGS frame (RFC 9113, section 3.4): all that makes a connection of HTTP/2 one.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// Holds the connections, and replaces those that are closed. Never ends by itself.
+/// Holds the connections, and replaces those that are closed, until the load is over.
 pub(super) async fn act(world: &Arc<World>) {
     let Some(authority) = authority(&world.address) else { return };
     let mut held = JoinSet::new();
     for _ in 0..CONNECTIONS {
         let (world, authority) = (world.clone(), authority.clone());
         held.spawn(async move {
-            loop {
-                hold(&world, &authority).await;
-            }
+            let hold = async {
+                loop {
+                    hold(&world, &authority).await;
+                }
+            };
+            world.unless_closing(hold).await.unwrap_or(())
         });
     }
     while held.join_next().await.is_some() {}

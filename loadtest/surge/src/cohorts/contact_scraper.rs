@@ -32,12 +32,14 @@ const NOBODY_FROM: u64 = 200_000_000;
 /// Of one member's walk.
 const WALK: u64 = 5_000;
 
-/// Goes on until it is dropped.
+/// Goes on until the load is over.
 pub(super) async fn act(world: &World, index: u32, identity: &Identity) {
     let cohort = Cohort::ContactScraper;
     let Ok(client) = world.connect_lazily() else { return };
     for round in 0.. {
-        world.crowd.turn(cohort).await;
+        if world.unless_closing(world.crowd.turn(cohort)).await.is_none() {
+            return;
+        }
         // The first thousand are those who may be there.
         let from = if round == 0 { 0 } else { NOBODY_FROM + u64::from(index) * WALK + round * NUMBERS };
         let numbers = (from..from + NUMBERS).map(|index| world.population.person(index).number).collect();
@@ -46,7 +48,10 @@ pub(super) async fn act(world: &World, index: u32, identity: &Identity) {
         identity.authorize(request.metadata_mut());
         world.crowd.tally(cohort).attempt(0);
         let timer = world.stats().start(ABOUT.operation, Instant::now());
-        let answer = client.contacts().discover(request).await;
-        timer.finish(answer.map_or_else(|status| outcome::of(&CallError::from(status)), |_| Outcome::Ok));
+        timer.finish(match world.unless_closing(client.contacts().discover(request)).await {
+            Some(Ok(_)) => Outcome::Ok,
+            Some(Err(status)) => outcome::of(&CallError::from(status)),
+            None => Outcome::StillWaiting,
+        });
     }
 }

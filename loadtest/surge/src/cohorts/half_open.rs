@@ -47,8 +47,10 @@ pub(super) async fn live(mut life: Life, world: &Arc<World>) {
     let mut dead = Vec::new();
     while dead.len() < DEAD_MAX && *world.stage.borrow() < Stage::Closing {
         let Some((client, wire)) = connect(&world.address).await else {
-            sleep(GONE).await;
-            continue;
+            tokio::select! {
+                () = world.reached(Stage::Closing) => break,
+                () = sleep(GONE) => continue,
+            }
         };
         life.inbox.lose(client);
         tokio::select! {

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::{About, Cohort, again};
 use crate::stats::{Operation, Outcome};
-use crate::workload::{Letter, Posted, Stage, World, outcome, post};
+use crate::workload::{Letter, Posted, World, outcome, post};
 
 pub(super) const ABOUT: About = About {
     name: "oversize",
@@ -40,16 +40,18 @@ pub(super) async fn write(
     let tally = world.crowd.tally(cohort);
     let is_request = tally.first_attempts() % REQUEST_EVERY == REQUEST_EVERY - 1;
     let bytes = Some(if is_request { REQUEST_BYTES } else { ENVELOPE_BYTES });
-    let Some(Posted { ticket, message, .. }) = post(world, Letter { bytes, ..letter }) else { return };
+    let Some(Posted { ticket, message, sending: _sending }) = post(world, Letter { bytes, ..letter }) else {
+        return;
+    };
     let timer = world.stats().start(ABOUT.operation, planned);
     tally.attempt(0);
     let answer = async {
         world.crowd.turn(cohort).await;
         again::attempt(client, identity, &message, Some(again::PATIENCE)).await
     };
-    let outcome = tokio::select! {
-        () = world.reached(Stage::Closing) => Outcome::StillWaiting,
-        answer = answer => answer.unwrap_or_else(|error| outcome::of(&error)),
+    let outcome = match world.unless_closing(answer).await {
+        Some(answer) => answer.unwrap_or_else(|error| outcome::of(&error)),
+        None => Outcome::StillWaiting,
     };
     match outcome {
         // It was let through, so it must arrive.

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::{About, Cohort, again};
 use crate::stats::{Operation, Outcome};
-use crate::workload::{Letter, Posted, Stage, World, outcome, post};
+use crate::workload::{Letter, Posted, World, outcome, post};
 
 pub(super) const ABOUT: About = About {
     name: "resend-same-id",
@@ -26,7 +26,7 @@ pub(super) async fn write(
     letter: Letter,
     planned: Instant,
 ) {
-    let Some(Posted { ticket, message, .. }) = post(world, letter) else { return };
+    let Some(Posted { ticket, message, sending: _sending }) = post(world, letter) else { return };
     let timer = world.stats().start(ABOUT.operation, planned);
     let copy = async |tries| {
         let cohort = Cohort::ResendSameId;
@@ -39,9 +39,9 @@ pub(super) async fn write(
         let (first, second) = tokio::join!(copy(0), copy(1));
         [first, second, copy(2).await]
     };
-    let outcome = tokio::select! {
-        () = world.reached(Stage::Closing) => Outcome::StillWaiting,
-        outcomes = copies => outcomes.into_iter().find(|of| *of == Outcome::Ok).unwrap_or(outcomes[0]),
+    let outcome = match world.unless_closing(copies).await {
+        Some(outcomes) => outcomes.into_iter().find(|of| *of == Outcome::Ok).unwrap_or(outcomes[0]),
+        None => Outcome::StillWaiting,
     };
     match outcome {
         Outcome::Ok => world.ledger.acked(ticket),

@@ -34,14 +34,12 @@ const RESET_AFTER: Duration = Duration::from_millis(1);
 /// After the service has ended the connection.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Goes on until it is dropped.
+/// Goes on until the load is over.
 pub(super) async fn act(world: &Arc<World>) {
-    loop {
-        let Ok(client) = world.connect().await else {
-            sleep(PAUSE).await;
-            continue;
-        };
-        while flood(world, &client).await {}
+    while !world.is_closing() {
+        if let Ok(client) = world.connect().await {
+            while !world.is_closing() && flood(world, &client).await {}
+        }
         sleep(PAUSE).await;
     }
 }

@@ -6,7 +6,7 @@ use super::{
     Cohort, connect_and_idle, contact_scraper, half_open, multi_login, never_acks, rst_stream_flood,
     slow_reader, wrong_otp,
 };
-use crate::workload::{Life, Stage, World};
+use crate::workload::{Life, World};
 
 /// Lives until the run is over.
 pub(crate) async fn live(mut life: Life, world: Arc<World>) {
@@ -42,18 +42,7 @@ pub(crate) async fn live(mut life: Life, world: Arc<World>) {
     }
 }
 
-/// Does something beside taking the mail, for as long as the load lasts.
+/// Does something beside taking the mail, which ends with the load.
 async fn beside(mut life: Life, world: &Arc<World>, act: impl Future<Output = ()>) {
-    let act = async {
-        tokio::select! {
-            () = world.reached(Stage::Closing) => {}
-            () = act => {}
-        }
-        // The mail is taken to the end.
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        () = life.serve(world) => {}
-        () = act => {}
-    }
+    tokio::join!(life.serve(world), act);
 }

@@ -8,6 +8,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 
 use super::Cohort;
+use crate::report::text::number;
 
 /// Shares of all people, which are 1 together; polite people are the rest.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,11 +27,11 @@ pub enum SharesError {
     Share(String),
     #[error("{0} has two shares")]
     Twice(&'static str),
-    #[error("the shares are {:.4} % together, which is more than everybody", .0 * 100.0)]
+    #[error("the shares are {} % together, which is more than everybody", number(.0 * 100.0))]
     TooMuch(f64),
     #[error(
-        "the shares are {:.4} % together and not 100 %: leave out polite, which is then the rest, or make it {:.4} %",
-        .sum * 100.0, .polite * 100.0
+        "the shares are {} % together and not 100 %: leave out polite, which is then the rest, or make it {} %",
+        number(.sum * 100.0), number(.polite * 100.0)
     )]
     TooLittle { sum: f64, polite: f64 },
     #[error("nobody is polite; some must be, because the question is what the others do to them")]
@@ -106,7 +107,7 @@ pub struct Members {
 pub enum MembersError {
     #[error(
         "{} % of {people} existing users are nobody: let there be more of them (--existing {least}), or more of {}",
-        crate::report::text::number(.share * 100.0), .cohort.name()
+        number(.share * 100.0), .cohort.name()
     )]
     Nobody { cohort: Cohort, share: f64, people: u32, least: u64 },
     #[error(
@@ -215,8 +216,8 @@ mod tests {
     fn what_is_wrong_is_said_with_what_was_meant() {
         assert!(error("hot-lop=5%").contains("did you mean `hot-loop`?"), "{}", error("hot-lop=5%"));
         assert!(error("xyzzy=5%").contains("there are polite, no-jitter"));
-        assert!(error("polite=90%,hot-loop=5%").contains("make it 95.0000 %"));
-        assert!(error("hot-loop=60%,never-acks=50%").contains("110.0000 % together"));
+        assert!(error("polite=90%,hot-loop=5%").contains("make it 95 %"));
+        assert!(error("hot-loop=60%,never-acks=50%").contains("110 % together"));
         assert!(error("hot-loop=100%").contains("nobody is polite"));
         assert!(error("hot-loop").contains("hot-loop=5%"));
         assert!(error("hot-loop=5%,hot-loop=5%").contains("two shares"));

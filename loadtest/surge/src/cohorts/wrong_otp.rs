@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use spillway_api::v1;
-use spillway_client::{Admission, CallError, Client, ClientConfig, DeviceSecret, RetryPolicy, Standing};
+use spillway_client::{
+    Admission, CallError, Client, ClientConfig, DeviceSecret, RetryPolicy, Standing, Verification,
+};
 use spillway_types::PhoneNumber;
 use tokio::time::{Instant, sleep};
 
@@ -36,23 +38,30 @@ const GUESSES_MAX: u32 = 20;
 /// After a beginning that was refused.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Goes on until it is dropped.
+/// Goes on until the load is over.
 pub(super) async fn act(world: &World, index: u32) {
     let retry = RetryPolicy { attempts_max: 1, ..RetryPolicy::default() };
     let config = ClientConfig { retry, meter: None, ..world.client.clone() };
     let Ok(client) = Client::lazy(&world.address, config) else { return };
     for round in (0..NUMBERS).cycle() {
         let number = NUMBERS_FROM + u64::from(index) * NUMBERS + round;
-        if let Err(outcome) = guess(world, &client, number).await {
-            let now = Instant::now();
-            world.stats().record(ABOUT.operation, now, now, now, outcome);
-            sleep(PAUSE).await;
+        let Some(begun) = world.unless_closing(begin(world, &client, number)).await else { return };
+        match begun {
+            Ok(verification) => guess(world, &client, verification).await,
+            Err(outcome) => {
+                let now = Instant::now();
+                world.stats().record(ABOUT.operation, now, now, now, outcome);
+                sleep(PAUSE).await;
+            }
+        }
+        if world.is_closing() {
+            return;
         }
     }
 }
 
-/// All guesses at one number. An error is why none could be made.
-async fn guess(world: &World, client: &Client, index: u64) -> Result<(), Outcome> {
+/// The sign-up of somebody else's number.
+async fn begin(world: &World, client: &Client, index: u64) -> Result<Verification, Outcome> {
     let cohort = Cohort::WrongOtp;
     let person = world.population.person(index);
     let number = PhoneNumber::parse(&person.number).map_err(|_| Outcome::Failed("not_a_number"))?;
@@ -64,35 +73,35 @@ async fn guess(world: &World, client: &Client, index: u64) -> Result<(), Outcome
     world.crowd.turn(cohort).await;
     world.crowd.tally(cohort).attempt(0);
     let sms = v1::Transport::Sms;
-    let mut verification = match &admission {
+    match &admission {
         Some(admission) => client.start_admitted_verification(&number, sms, admission).await,
         None => client.start_verification(&number, sms).await,
     }
-    .map_err(failed)?;
+    .map_err(failed)
+}
+
+/// All guesses at one number.
+async fn guess(world: &World, client: &Client, mut verification: Verification) {
+    let cohort = Cohort::WrongOtp;
     for guess in 0..GUESSES_MAX {
         world.crowd.turn(cohort).await;
         world.crowd.tally(cohort).attempt(guess + 1);
         let timer = world.stats().start(ABOUT.operation, Instant::now());
-        match client.check_code(&verification, &format!("{guess:06}")).await {
+        let code = format!("{guess:06}");
+        match world.unless_closing(client.check_code(&verification, &code)).await {
             // One in a million.
-            Ok(checked) if checked.is_verified() => {
-                timer.finish(Outcome::Failed("guessed"));
-                return Ok(());
-            }
-            Ok(checked) => {
+            Some(Ok(checked)) if checked.is_verified() => return timer.finish(Outcome::Failed("guessed")),
+            Some(Ok(checked)) => {
                 timer.finish(Outcome::Ok);
                 if checked.checks_left() == 0 {
-                    return Ok(());
+                    return;
                 }
                 verification = checked;
             }
-            Err(error) => {
-                timer.finish(outcome::of(&error));
-                return Ok(());
-            }
+            Some(Err(error)) => return timer.finish(outcome::of(&error)),
+            None => return timer.finish(Outcome::StillWaiting),
         }
     }
-    Ok(())
 }
 
 /// Waits for a turn in the waiting room; the room's own figures are of newcomers.

@@ -34,7 +34,8 @@ pub(crate) struct Letter {
 pub(crate) struct Posted<'a> {
     pub(crate) ticket: Ticket,
     pub(crate) message: Outgoing,
-    _sending: Counted<'a>,
+    /// To be kept until it was answered.
+    pub(crate) sending: Counted<'a>,
 }
 
 /// Numbers a message and wraps it up. `None` when the run is too far for anybody to send.
@@ -60,7 +61,7 @@ pub(crate) fn post(world: &World, letter: Letter) -> Option<Posted<'_>> {
         ephemeral: false,
         urgent: false,
     };
-    Some(Posted { ticket, message, _sending: sending })
+    Some(Posted { ticket, message, sending })
 }
 
 /// Sends one message and waits for its acknowledgement, which the ledger holds the service to. False when it was not
@@ -73,7 +74,7 @@ pub(crate) async fn send(
     operation: Operation,
     planned: Instant,
 ) -> bool {
-    let Some(Posted { ticket, message, _sending }) = post(world, letter) else { return false };
+    let Some(Posted { ticket, message, sending: _sending }) = post(world, letter) else { return false };
     let timer = world.stats().start(operation, planned);
     let Some(answer) = answered(world, client, identity, message, operation).await else {
         world.ledger.gave_up(ticket);
