@@ -1,8 +1,10 @@
 //! Who is who in a run, and since when they are themselves.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
 use super::ceiling::Ceiling;
 use super::no_deadline::WAITING_MAX;
@@ -15,7 +17,9 @@ pub struct Crowd {
     members: Members,
     /// The rude neither write nor do anything else; they take their mail, as polite people do.
     silent: bool,
-    /// The surge has begun.
+    /// When the surge begins, from when this is known.
+    surge: OnceLock<Instant>,
+    /// It has begun.
     begun: watch::Sender<bool>,
     tallies: BTreeMap<Cohort, Tally>,
     ceilings: BTreeMap<Cohort, Ceiling>,
@@ -29,7 +33,8 @@ impl Crowd {
         let tallies = Cohort::ALL.map(|cohort| (cohort, Tally::default())).into();
         let ceilings = Cohort::ALL.map(|cohort| (cohort, Ceiling::of(cohort))).into();
         let waiting = Semaphore::new(WAITING_MAX);
-        Self { members, silent, begun: watch::Sender::new(false), tallies, ceilings, waiting }
+        let (surge, begun) = (OnceLock::new(), watch::Sender::new(false));
+        Self { members, silent, surge, begun, tallies, ceilings, waiting }
     }
 
     /// Everybody, polite.
@@ -63,9 +68,20 @@ impl Crowd {
         self.silent
     }
 
+    /// Before the load begins: when the surge will.
+    pub fn expect(&self, surge: Instant) {
+        // One run has one.
+        self.surge.set(surge).ok();
+    }
+
     /// From now on everybody is what he is.
     pub fn begin(&self) {
         self.begun.send_replace(true);
+    }
+
+    /// Whether what was planned for then belongs to the surge, however late it is.
+    pub(crate) fn is_surge(&self, planned: Instant) -> bool {
+        self.surge.get().is_some_and(|surge| planned >= *surge)
     }
 
     pub fn has_begun(&self) -> bool {
@@ -81,10 +97,10 @@ impl Crowd {
         self.begun.subscribe().wait_for(|begun| *begun).await.ok();
     }
 
-    /// Whether what is due to be written by this person is written: the rude are silent before the surge.
-    pub fn writes(&self, index: u32) -> bool {
+    /// Whether what this person was planned to write then is written: the rude are silent before the surge.
+    pub fn writes(&self, index: u32, planned: Instant) -> bool {
         let cohort = self.of(index);
-        cohort.is_polite() || (cohort.writes() && !self.silent && self.has_begun())
+        cohort.is_polite() || (cohort.writes() && !self.silent && self.is_surge(planned))
     }
 
     /// # Panics
@@ -132,11 +148,14 @@ mod tests {
     #[test]
     fn the_rude_are_silent_until_the_surge_and_always_in_the_run_to_compare_with() {
         let (loud, silent) = (crowd(false), crowd(true));
-        let count = |crowd: &Crowd| (0..40).filter(|index| crowd.writes(*index)).count();
-        assert_eq!((count(&loud), count(&silent)), (10, 10));
-        loud.begin();
-        silent.begin();
-        assert_eq!((count(&loud), count(&silent)), (30, 10), "and who scrapes does not write");
+        let surge = Instant::now();
+        let count = |crowd: &Crowd, planned| (0..40).filter(|index| crowd.writes(*index, planned)).count();
+        assert_eq!(count(&loud, surge), 10, "it is not known yet when it begins");
+        loud.expect(surge);
+        silent.expect(surge);
+        let calm = surge - std::time::Duration::from_millis(1);
+        assert_eq!((count(&loud, calm), count(&silent, calm)), (10, 10));
+        assert_eq!((count(&loud, surge), count(&silent, surge)), (30, 10), "and who scrapes does not write");
     }
 
     #[test]

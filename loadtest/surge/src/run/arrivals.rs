@@ -71,6 +71,7 @@ pub(super) async fn replay(
     }
 
     let world = run.world.clone();
+    world.crowd.expect(started + calm);
     run.tasks.spawn(async move {
         tokio::time::sleep_until(started + calm).await;
         world.crowd.begin();
@@ -283,7 +284,7 @@ fn who(run: &Run, people: &[ExistingUser], due: &Due<Work>) -> Option<(usize, us
         let acts = |n: &usize| people[*n].is_online() && crowd.is_polite(people[*n].index);
         others.find(acts).unwrap_or(drawn_from)
     });
-    if !run.world.crowd.writes(people[from].index) {
+    if !run.world.crowd.writes(people[from].index, due.planned) {
         return None;
     }
     let to = recorded(due.stream.peer).unwrap_or(drawn_to);

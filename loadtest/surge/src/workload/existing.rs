@@ -81,7 +81,7 @@ impl ExistingUser {
             return cohorts::write(world, &client, &self.identity, letter, planned).await;
         }
         // Those of the calm are not counted among what the cohorts do at the same time.
-        let client = match world.crowd.has_begun() {
+        let client = match world.crowd.is_surge(planned) {
             true => Arc::new(client.metered(world.crowd.tally(Cohort::Polite).meter())),
             false => client,
         };

@@ -75,8 +75,9 @@ pub(crate) async fn send(
     planned: Instant,
 ) -> bool {
     let Some(Posted { ticket, message, sending: _sending }) = post(world, letter) else { return false };
+    let counted = operation == EXISTING_SEND && world.crowd.is_surge(planned);
     let timer = world.stats().start(operation, planned);
-    let Some(answer) = answered(world, client, identity, message, operation).await else {
+    let Some(answer) = answered(world, client, identity, message, counted).await else {
         world.ledger.gave_up(ticket);
         timer.finish(Outcome::Failed("gave_up"));
         return false;
@@ -107,7 +108,7 @@ async fn answered(
     client: &Client,
     identity: &Identity,
     message: Outgoing,
-    operation: Operation,
+    counted: bool,
 ) -> Option<Result<Sent, CallError>> {
     let Some(patience) = world.behaviour.send_patience else {
         return Some(client.send(identity, message).await);
@@ -115,7 +116,7 @@ async fn answered(
     for tries in 0..IMPATIENT_TRIES {
         if tries > 0 {
             world.sent_again.fetch_add(1, Relaxed);
-            if operation == EXISTING_SEND && world.crowd.has_begun() {
+            if counted {
                 world.crowd.tally(Cohort::Polite).again();
             }
         }
