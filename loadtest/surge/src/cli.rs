@@ -1,6 +1,7 @@
 //! The command line.
 
 mod asked;
+mod cohorts;
 mod compare;
 mod folders;
 pub(crate) mod load;
@@ -21,11 +22,12 @@ pub use folders::{Continued, MergeOptions, ResumeError, ResumeOptions};
 pub use load::{BaseRate, Clip, LoadOptions, PlanOptions, ReplayOptions, Within};
 pub use search::{SearchOptions, Steady};
 
+use crate::cohorts::Shares;
 use crate::curve::Column;
 use crate::language::Expression;
 use crate::profile::Profile;
 use crate::room_million;
-use crate::run;
+use crate::run::{self, Alone};
 use crate::simulate;
 use crate::slo;
 
@@ -58,6 +60,8 @@ enum Command {
     Plan(Box<PlanOptions>),
     /// List the profiles, or show one
     Profiles(profiles::ProfilesOptions),
+    /// List the cohorts of clients that do not behave, or show one
+    Cohorts(cohorts::CohortsOptions),
     /// Make traces, and look at them
     Trace(Box<trace::TraceOptions>),
     /// Write the report of an earlier run again
@@ -164,6 +168,12 @@ pub struct RunOptions {
     #[arg(long, value_name = "FOLDER", default_value = "target/surge")]
     pub out: PathBuf,
 
+    /// Shares of existing users who do not behave, such as hot-loop=5%,never-acks=5%; the rest is polite (`surge cohorts` lists them)
+    #[arg(long, value_name = "COHORT=SHARE,…")]
+    pub cohorts: Option<Shares>,
+    /// Play it twice, first without the rude, and say what they do to the polite
+    #[arg(long)]
+    pub harm: bool,
     #[command(flatten)]
     pub asked: AskedOptions,
     /// Show nothing while the run goes on
@@ -177,6 +187,12 @@ pub struct RunOptions {
     /// Instead of a profile.
     #[arg(skip)]
     pub steady: Option<Steady>,
+    /// The rude do nothing.
+    #[arg(skip)]
+    pub silent: bool,
+    /// The run that it is compared with.
+    #[arg(skip)]
+    pub alone: Option<Alone>,
 }
 
 /// A quarter of the peak: so that people wait in the days around 15 January, and the room is empty again by the end of the month.
@@ -248,6 +264,7 @@ pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> slo::ExitCod
         Some(Command::Search(options)) => search::search(&options).await,
         Some(Command::Plan(options)) => load::plan(&options),
         Some(Command::Profiles(options)) => profiles::show(&options),
+        Some(Command::Cohorts(options)) => cohorts::show(&options),
         Some(Command::Trace(options)) => trace::run(&options),
         Some(Command::Simulate(options)) => play(move || simulate::simulate(&options)).await,
         Some(Command::Run(options)) => run(&typed(*options)).await,
@@ -267,8 +284,11 @@ async fn resume(options: &ResumeOptions) -> slo::ExitCode {
         Ok(_) | Err(_) => return folders::failed(ResumeError::Arguments(options.folder.clone())),
     };
     let command_line = manifest.arguments.iter().map(OsString::from).collect();
-    let (seed, peak_rate) = (Some(manifest.seed), manifest.peak_rate);
-    run(&RunOptions { seed, peak_rate, command_line, continued: Some(continued), ..options }).await
+    let (seed, peak_rate, silent) = (Some(manifest.seed), manifest.peak_rate, manifest.silent);
+    // Half of a comparison is none.
+    let harm = false;
+    run(&RunOptions { seed, peak_rate, silent, harm, command_line, continued: Some(continued), ..options })
+        .await
 }
 
 async fn run(options: &RunOptions) -> slo::ExitCode {

@@ -23,6 +23,7 @@ pub use parse::ParseError;
 use serde::{Deserialize, Serialize};
 pub use watch::{Seen, Watch};
 
+use crate::cohorts::Cohort;
 use crate::slo::{Comparison, Unit};
 use crate::{summary, workload};
 
@@ -36,13 +37,16 @@ const ALIASES: [(&str, &str); 5] = [
 ];
 
 /// Figures that are known only when a run is over.
-const FINAL: [(&str, Unit, &str); 11] = [
+const FINAL: [(&str, Unit, &str); 14] = [
     ("e2e.lost", Unit::Count, crate::slo::figure::LEDGER_LOST),
     ("e2e.duplicated", Unit::Count, crate::slo::figure::LEDGER_DUPLICATED),
     ("e2e.corrupted", Unit::Count, crate::slo::figure::LEDGER_CORRUPTED),
     ("e2e.reordered", Unit::Count, crate::slo::figure::LEDGER_REORDERED),
     ("e2e.acked", Unit::Count, crate::slo::figure::LEDGER_ACKED),
     ("e2e.delivered", Unit::Count, crate::slo::figure::LEDGER_DELIVERED),
+    ("e2e.withheld", Unit::Count, crate::slo::figure::LEDGER_WITHHELD),
+    ("e2e.repeated", Unit::Count, crate::slo::figure::LEDGER_REPEATED),
+    ("harm.p99", Unit::Ms, crate::slo::figure::HARM_P99_MS),
     ("generator.lag.p99", Unit::Ms, crate::slo::figure::GENERATOR_LAG_P99_MS),
     ("generator.steal", Unit::Ratio, crate::slo::figure::GENERATOR_STEAL_RATIO),
     ("server.cpu_per_op", Unit::Us, crate::slo::figure::SERVER_CPU_US_PER_OP),
@@ -71,7 +75,8 @@ pub fn operations() -> Vec<&'static str> {
         summary::SIGN_UP,
         summary::EXISTING_SEND,
     ];
-    steps.map(|operation| operation.0).to_vec()
+    let cohorts = Cohort::ALL.into_iter().filter(|cohort| !cohort.is_polite()).map(Cohort::operation);
+    steps.into_iter().chain(cohorts).map(|operation| operation.0).collect()
 }
 
 /// A check as it was written: how it is kept with a run.

@@ -13,14 +13,17 @@
 //!   it arrives intact as well.
 //! * **unexpected**: deliveries of a number that was never sent.
 //!
+//! Some people are excepted ([`Exceptions`]). What is acknowledged for a receiver who may not take it is **withheld** until it
+//! arrives, and not lost; what a sender repeats under other ids is **repeated**, and not duplicated.
+//!
 //! A message whose send failed may arrive or not; both are correct. Memory for a conversation is a few ranges: it
 //! grows with gaps, not with messages.
 
 mod payload;
 mod sequences;
 
-use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -64,6 +67,26 @@ pub struct Counts {
     pub unexpected: u64,
     /// Deliveries of another run's messages, which say nothing about this one.
     pub foreign: u64,
+    /// Acknowledged for somebody who does not take what is his, and so still with the service.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub withheld: u64,
+    /// Deliveries of copies that their sender made under ids of their own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeated: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// People who are not held to what others are. By their numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exceptions {
+    /// Receivers who may not take what is theirs.
+    pub withholding: HashSet<u32>,
+    /// Senders whose copies of one message have ids of their own.
+    pub repeating: HashSet<u32>,
 }
 
 impl Counts {
@@ -78,6 +101,8 @@ impl Counts {
         self.corrupted += other.corrupted;
         self.unexpected += other.unexpected;
         self.foreign += other.foreign;
+        self.withheld += other.withheld;
+        self.repeated += other.repeated;
     }
 }
 
@@ -98,6 +123,7 @@ pub enum Delivery {
 #[derive(Debug)]
 pub struct Ledger {
     run: u64,
+    exceptions: Exceptions,
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
 }
@@ -123,7 +149,13 @@ struct Messages {
 impl Ledger {
     /// `run` tells this run's messages from those that an earlier one left behind.
     pub fn new(run: u64) -> Self {
-        Self { run, shards: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
+        Self::excepting(run, Exceptions::default())
+    }
+
+    /// The same, with people who are excepted.
+    pub fn excepting(run: u64, exceptions: Exceptions) -> Self {
+        let shards = std::array::from_fn(|_| Mutex::default());
+        Self { run, exceptions, shards, hasher: RandomState::new() }
     }
 
     /// Numbers the next message of a conversation.
@@ -150,7 +182,7 @@ impl Ledger {
         if messages.acked.insert(ticket.sequence) {
             counts.acked += 1;
             if !messages.delivered.contains(ticket.sequence) {
-                counts.lost += 1;
+                *self.missing(&ticket.conversation, counts) += 1;
             }
         }
     }
@@ -183,12 +215,13 @@ impl Ledger {
             return Delivery::Unexpected(conversation);
         };
         if !messages.delivered.insert(sequence) {
-            counts.duplicated += 1;
+            let copies = self.exceptions.repeating.contains(&conversation.sender);
+            *(if copies { &mut counts.repeated } else { &mut counts.duplicated }) += 1;
             return Delivery::Duplicate(conversation);
         }
         counts.delivered += 1;
         if messages.acked.contains(sequence) {
-            counts.lost -= 1;
+            *self.missing(&conversation, counts) -= 1;
             if sequence < messages.due_below {
                 counts.reordered += 1;
             }
@@ -206,6 +239,9 @@ impl Ledger {
         let mut examples = Vec::new();
         for shard in &self.shards {
             for (conversation, messages) in &lock(shard).conversations {
+                if self.exceptions.withholding.contains(&conversation.receiver) {
+                    continue;
+                }
                 let lost = messages.acked.iter().filter(|sequence| !messages.delivered.contains(*sequence));
                 examples.extend(lost.take(max - examples.len()).map(|sequence| (*conversation, sequence)));
                 if examples.len() == max {
@@ -214,6 +250,27 @@ impl Ledger {
             }
         }
         examples
+    }
+
+    /// What is with the service for each of those who do not take what is theirs.
+    pub fn withheld(&self) -> BTreeMap<u32, u64> {
+        let mut withheld = BTreeMap::new();
+        for shard in &self.shards {
+            for (conversation, messages) in &lock(shard).conversations {
+                if self.exceptions.withholding.contains(&conversation.receiver) {
+                    let missing =
+                        messages.acked.iter().filter(|at| !messages.delivered.contains(*at)).count();
+                    *withheld.entry(conversation.receiver).or_default() += missing as u64;
+                }
+            }
+        }
+        withheld
+    }
+
+    /// Where a message counts that was acknowledged and has not arrived.
+    fn missing<'a>(&self, conversation: &Conversation, counts: &'a mut Counts) -> &'a mut u64 {
+        let excepted = self.exceptions.withholding.contains(&conversation.receiver);
+        if excepted { &mut counts.withheld } else { &mut counts.lost }
     }
 
     fn shard(&self, conversation: &Conversation) -> MutexGuard<'_, Shard> {
@@ -238,6 +295,8 @@ impl Counts {
             corrupted: self.corrupted + other.corrupted,
             unexpected: self.unexpected + other.unexpected,
             foreign: self.foreign + other.foreign,
+            withheld: self.withheld + other.withheld,
+            repeated: self.repeated + other.repeated,
         }
     }
 }

@@ -5,8 +5,8 @@
 //! ([`gates`]), judge what was measured. The [`journal`] keeps it second by second, so that a run that is killed can be read back
 //! ([`recording`], [`retold`]; what both ways have in common is in `outcome`); [`summary`], [`timeline`], [`run_folder`], [`outputs`] and [`report`] keep the result; [`progress`] shows it while it
 //! happens; [`faults`] harm the service on purpose; [`mod@compare`] and [`mod@search`] make several runs one answer; [`observe`] reads what the server and this process cost, [`admin`] what the server says of itself. [`room`] keeps what people saw who
-//! waited for their turn. [`run`] puts it together. Only [`workload`],
-//! [`codes`] and [`population`] know Spillway's API.
+//! waited for their turn; [`cohorts`] are those who do not behave, and [`mod@harm`] what they do to others. [`run`] puts it together. Only [`workload`],
+//! [`cohorts`], [`codes`] and [`population`] know Spillway's API.
 //!
 //! Two rules hold throughout. Latency is counted from the planned start, so a stalled server cannot slow down the
 //! questions asked of it. A message is lost only when its sender was told that it was safe.
@@ -17,11 +17,13 @@ pub mod carrier;
 pub mod catalog;
 pub mod cli;
 pub mod codes;
+pub mod cohorts;
 pub mod compare;
 pub mod curve;
 pub mod events;
 pub mod faults;
 pub mod gates;
+pub mod harm;
 pub mod journal;
 pub mod language;
 pub mod ledger;

@@ -35,6 +35,9 @@ pub struct Manifest {
     /// The service that was started for the run. It outlives a load tool that is killed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own_server_pid: Option<u32>,
+    /// It is the part of a comparison in which the rude do nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub silent: bool,
     /// Runs that this one was merged from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merged_from: Vec<String>,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::cohorts::Cohort;
 use crate::faults::Recovery;
 use crate::ledger::Counts;
 use crate::slo::{Observations, figure};
@@ -33,6 +34,8 @@ impl Outcome<'_> {
             .set(figure::LEDGER_CORRUPTED, of_sent(|counts| counts.corrupted))
             .set(figure::LEDGER_REORDERED, of_sent(|counts| counts.reordered))
             .set(figure::LEDGER_ACKED, of_sent(|counts| counts.acked))
+            .set(figure::LEDGER_WITHHELD, of_sent(|counts| counts.withheld))
+            .set(figure::LEDGER_REPEATED, of_sent(|counts| counts.repeated))
             .set(figure::LEDGER_DELIVERED, of_sent(|counts| counts.delivered))
             .set(figure::EXISTING_SUCCESS_RATIO, self.existing.send_success_ratio)
             .set(figure::EXISTING_P99_MS, self.existing.send_p99_ms)
@@ -82,6 +85,9 @@ pub(crate) fn server(operations: &BTreeMap<String, OperationSummary>, rows: &[Ro
     // The steps of a sign-up are its operations; the sign-up as a whole would count them twice, and the wait for a
     // code and the arrival of a message are not asked of the server.
     let whole = [SIGN_UP, FINISH_SIGN_UP, PUMP, RECEIVE_CODE, DELIVER, BACK, BACKLOG];
+    // Nor is what the rude do beside writing: a stream that was reset is no work that was wanted.
+    let rude = Cohort::ALL.into_iter().filter(|cohort| !cohort.writes()).map(Cohort::operation);
+    let whole: Vec<_> = whole.into_iter().chain(rude).collect();
     let ok: u64 = operations
         .iter()
         .filter(|(name, _)| whole.iter().all(|operation| operation.0 != name.as_str()))

@@ -6,6 +6,7 @@
 mod axis;
 mod chart;
 mod charts;
+mod cohorts;
 mod faults;
 mod header;
 mod room;
@@ -38,6 +39,7 @@ pub fn render(summary: &Summary, rows: &[Row]) -> String {
         charts::sign_ups(summary, rows),
         charts::waiting_room(summary, rows),
         charts::existing_users(summary, rows),
+        cohorts::section(summary),
         charts::against_load(rows),
         faults::faults(summary),
         charts::sign_up_response(summary, rows),

@@ -95,6 +95,9 @@ pub fn summary(manifest: &Manifest, recording: &Recording, ended: &Ended) -> Res
         gates: judgement.gates,
         existing,
         ledger,
+        // Who did what is not in the rows, but for the operations of each cohort.
+        cohorts: Vec::new(),
+        harm: None,
         room: None,
         codes,
         operations,

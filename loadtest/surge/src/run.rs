@@ -4,6 +4,7 @@ mod arrivals;
 mod brownout;
 mod conclusion;
 mod gates;
+mod harm;
 mod late;
 mod own_server;
 mod people;
@@ -28,6 +29,7 @@ use crate::carrier::Carrier;
 use crate::cli::AskedError;
 use crate::cli::RunOptions;
 use crate::codes::{CodeStream, CodesError, Phones};
+use crate::cohorts::{Crowd, MembersError, Shares};
 use crate::curve::{HourlyError, Replay, signal_2021};
 use crate::faults::Fault;
 use crate::gates::{GateFile, Rule};
@@ -49,6 +51,7 @@ use crate::target::{Target, TargetError, check_loopback};
 use crate::workload::{Habits, Stage, World, is_reachable};
 
 pub(crate) use gates::{observe_sessions, of_sessions};
+pub use harm::Alone;
 
 pub(crate) const BEFORE: &str = "before";
 pub(crate) const SURGE: &str = "surge";
@@ -60,6 +63,8 @@ pub(crate) const SETTLING: &str = "settling";
 
 /// After answers were late, what is still on its way belongs to that time.
 const RECOVERING: Duration = Duration::from_secs(5);
+/// From the seed of a run to that of the people of the run that it is compared with.
+const OTHER_NUMBERS: u64 = 0x5EED;
 /// How long what is on its way at the end may take to arrive.
 const SETTLE_MAX: Duration = Duration::from_secs(15);
 /// After that nobody sends, and what was acknowledged at the last moment has so long to arrive.
@@ -98,6 +103,10 @@ pub enum RunError {
     Admin(#[from] AdminError),
     #[error(transparent)]
     Asked(#[from] AskedError),
+    #[error(transparent)]
+    Members(#[from] MembersError),
+    #[error("--harm compares a run with one without the rude, and nobody is rude: name some with --cohorts")]
+    Harmless,
     #[error("cannot listen as a provider of codes")]
     Carrier(#[source] io::Error),
     #[error("cannot make answers late")]
@@ -134,6 +143,8 @@ pub(crate) struct Run {
     /// Resident memory and sessions of the service before anybody was brought in.
     pub(crate) empty: Option<(u64, u64)>,
     pub(crate) world: Arc<World>,
+    /// Of those who do not behave.
+    pub(crate) shares: Shares,
     /// How late answers are, where this process carries them.
     lateness: Option<late::Lateness>,
     pub(crate) progress: Progress<io::Stderr>,
@@ -181,7 +192,10 @@ pub async fn run(options: &RunOptions) -> Result<ExitCode, RunError> {
         crate::cli::load::print(options, None, &mut io::stdout().lock())?;
         return Ok(ExitCode::Pass);
     }
-    let (summary, folder) = measure(options).await?;
+    let (summary, folder) = match options.harm {
+        true => harm::measure_both(options).await?,
+        false => measure(options).await?,
+    };
     conclusion::print(&summary, &folder);
     Ok(summary.exit_code)
 }
@@ -193,6 +207,7 @@ pub async fn run(options: &RunOptions) -> Result<ExitCode, RunError> {
 /// When the run could not take place.
 pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunError> {
     let asked = options.asked.read()?;
+    shares(options, &asked).members(options.existing, options.seed())?;
     let started = options.continued.as_ref().map_or_else(|| SystemClock.now(), |continued| continued.started);
     if options.profile.plays_provider() && !options.target.is_empty() {
         return Err(RunError::OwnServerNeeded);
@@ -243,6 +258,11 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
     Ok((summary, folder))
 }
 
+/// Who does not behave: the command line comes before the file.
+fn shares(options: &RunOptions, asked: &GateFile) -> Shares {
+    options.cohorts.clone().or_else(|| asked.cohorts.clone()).unwrap_or_default()
+}
+
 async fn play_provider(phones: &Phones, tasks: &mut JoinSet<()>) -> Result<Carrier, RunError> {
     let (carrier, served) = Carrier::start(phones.clone()).await.map_err(RunError::Carrier)?;
     tasks.spawn(async move {
@@ -289,16 +309,22 @@ impl Run {
                 }
             });
         }
+        let shares = shares(&options, &asked);
+        let crowd = Crowd::new(shares.members(options.existing, seed)?, options.silent);
+        // Two runs against one service have other numbers, so that they do not meet. All else is the same.
+        let meets = options.silent && !options.target.is_empty();
+        let people = if meets { seed.wrapping_add(OTHER_NUMBERS) } else { seed };
         let world = World {
             address,
             client: ClientConfig { meter: Some(meter.clone()), ..ClientConfig::default() },
-            population: Population::new(seed),
+            population: Population::new(people),
             existing: options.existing,
             habits: habits(&options.profile),
             behaviour,
             newcomers_from: options.existing + probe::INDICES,
             phones,
-            ledger: Ledger::new(seed ^ started.as_micros()),
+            ledger: Ledger::excepting(seed ^ started.as_micros(), crowd.exceptions()),
+            crowd,
             stats: ArcSwap::new(Stats::new(
                 Instant::now(),
                 vec![Phase { name: "setup", from: Duration::ZERO }],
@@ -316,7 +342,7 @@ impl Run {
         tasks.spawn(observer.clone().watch());
         let interrupted = interruptions(&mut tasks)?;
         let (world, progress) = (Arc::new(world), Progress::stderr(options.quiet));
-        let GateFile { defaults: default_gates, rules, faults } = asked;
+        let GateFile { defaults: default_gates, rules, faults, cohorts: _ } = asked;
         Ok(Self {
             options,
             seed,
@@ -330,6 +356,7 @@ impl Run {
             observer,
             empty: None,
             world,
+            shares,
             lateness,
             progress,
             tasks,

@@ -38,6 +38,10 @@ pub mod figure {
     pub const ROOM_OVER_ADMISSION_RATIO: &str = "room.over_admission_ratio";
     /// Newcomers let in a second while the provider took little, over what it took.
     pub const BROWNOUT_ADMITTED_OVER_CAPACITY: &str = "brownout.admitted_over_capacity";
+    /// How much later polite people's sends were than without the rude.
+    pub const HARM_P99_MS: &str = "harm.p99_ms";
+    pub const LEDGER_WITHHELD: &str = "ledger.withheld";
+    pub const LEDGER_REPEATED: &str = "ledger.repeated";
     pub const CODES_EXPIRED: &str = "codes.expired";
     pub const CODES_PER_ACCOUNT: &str = "codes.per_account";
     pub const PUMPING_CODES_SENT: &str = "pumping.codes_sent";

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::events::Event;
 use crate::faults::Recovery;
+use crate::harm::Harm;
 use crate::ledger::Counts;
 use crate::slo::{ExitCode, GateResult, Verdict};
 use crate::stats::{Latency, Operation, Totals};
@@ -33,6 +34,12 @@ pub struct Summary {
     pub gates: Vec<GateResult>,
     pub existing: Existing,
     pub ledger: Counts,
+    /// Absent when everybody is polite.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cohorts: Vec<CohortSummary>,
+    /// Against the same run without the rude, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub harm: Option<Harm>,
     /// Absent when nobody had to come through a waiting room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room: Option<RoomSummary>,
@@ -79,6 +86,31 @@ pub struct Existing {
     /// During the surge, from planned start.
     pub send_p99_ms: Option<f64>,
     pub send_p99_ms_before_surge: Option<f64>,
+}
+
+/// What one cohort did since the surge began, and what came of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CohortSummary {
+    pub name: String,
+    /// The operation whose figures these are.
+    pub operation: String,
+    pub people: u64,
+    /// Things that were wanted.
+    pub first_attempts: u64,
+    /// How often they were asked for.
+    pub attempts: u64,
+    /// Attempts over first attempts.
+    pub amplification: Option<f64>,
+    pub ok: u64,
+    pub refused: u64,
+    pub failed: u64,
+    /// Successes a second of the load.
+    pub goodput_per_s: Option<f64>,
+    /// From planned start to end.
+    pub p99_ms: Option<f64>,
+    /// Messages that were acknowledged for its members and that they did not take.
+    #[serde(default)]
+    pub withheld: u64,
 }
 
 /// What became of those who came through the waiting room.

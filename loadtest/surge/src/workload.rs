@@ -8,7 +8,7 @@ mod door;
 mod existing;
 mod manner;
 mod newcomer;
-mod outcome;
+pub(crate) mod outcome;
 mod pumper;
 mod receive;
 mod sending;
@@ -27,8 +27,10 @@ use tokio::time::Instant;
 pub use existing::{ExistingUser, Life, Order, away, sign_up_existing};
 pub use newcomer::{Newcomer, sign_up};
 pub use pumper::pump;
+pub(crate) use sending::{Letter, Posted, post, send};
 
 use crate::codes::Phones;
+use crate::cohorts::Crowd;
 use crate::ledger::Ledger;
 use crate::load::Behaviour;
 use crate::population::Population;
@@ -108,6 +110,8 @@ pub struct World {
     /// People below this index are existing users and those of the probe, who do not behave as the load says.
     pub newcomers_from: u32,
     pub phones: Phones,
+    /// Who of the existing users behaves how.
+    pub crowd: Crowd,
     pub ledger: Ledger,
     /// Replaced between the parts of a run, so that set-up and probe are not in the figures.
     pub stats: ArcSwap<Stats>,
@@ -131,7 +135,7 @@ pub struct World {
 
 /// Counted while it lives.
 #[derive(Debug)]
-struct Counted<'a>(&'a AtomicUsize);
+pub(crate) struct Counted<'a>(&'a AtomicUsize);
 
 impl<'a> Counted<'a> {
     fn begin(count: &'a AtomicUsize) -> Self {
@@ -173,6 +177,18 @@ impl World {
         self.stage.subscribe().wait_for(|now| *now >= stage).await.ok();
     }
 
+    /// What came of it, unless the load is over before: then it is cut off, which is nobody's fault.
+    pub(crate) async fn unless_closing<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            () = self.reached(Stage::Closing) => None,
+            done = work => Some(done),
+        }
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        *self.stage.borrow() >= Stage::Closing
+    }
+
     /// Resolves when the run is over.
     pub async fn over(&self) {
         self.reached(Stage::Over).await;
@@ -189,12 +205,12 @@ impl World {
     }
 
     /// A phone that connects when it has something to say.
-    fn connect_lazily(&self) -> Result<spillway_client::Client, spillway_client::ConnectError> {
+    pub(crate) fn connect_lazily(&self) -> Result<spillway_client::Client, spillway_client::ConnectError> {
         spillway_client::Client::lazy(&self.address, self.client.clone())
     }
 
     /// Connects one person's phone.
-    async fn connect(&self) -> Result<spillway_client::Client, spillway_client::ConnectError> {
+    pub(crate) async fn connect(&self) -> Result<spillway_client::Client, spillway_client::ConnectError> {
         spillway_client::Client::connect(&self.address, self.client.clone()).await
     }
 }

@@ -93,6 +93,12 @@ impl Client {
         Self { channel, config, cooperation }
     }
 
+    /// The same connection, budget and advice, with attempts counted by another meter.
+    pub fn metered(&self, meter: Meter) -> Self {
+        let config = ClientConfig { meter: Some(meter), ..self.config.clone() };
+        Self { config, ..self.clone() }
+    }
+
     /// The generated clients, for calls that have no wrapper here.
     pub fn sign_up(&self) -> v1::sign_up_client::SignUpClient<Channel> {
         v1::sign_up_client::SignUpClient::new(self.channel.clone())

@@ -13,6 +13,8 @@ mod all {
     mod chat;
     mod clock;
     mod codes;
+    /// Clients of the load tool that do not behave.
+    mod cohorts;
     mod contacts;
     mod desk;
     mod disk;

@@ -63,7 +63,7 @@ enum SearchError {
     Run(#[from] RunError),
     #[error(transparent)]
     Folder(#[from] RunFolderError),
-    #[error("a search offers one rate after another: leave out --profile, --trace and --dry-run")]
+    #[error("a search offers one rate after another: leave out --profile, --trace, --harm and --dry-run")]
     Steady,
     #[error("--min {min} is above --max {max}")]
     Bounds { min: f64, max: f64 },
@@ -99,6 +99,7 @@ async fn found(options: &SearchOptions) -> Result<(Found, PathBuf), SearchError>
     if options.run.profile != Profile::default()
         || options.run.load.trace.is_some()
         || options.run.load.dry_run
+        || options.run.harm
     {
         return Err(SearchError::Steady);
     }

@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::Rule;
 use super::parse::ParseError;
+use crate::cohorts::{Shares, SharesError};
 use crate::faults::{Fault, FaultError};
 
 /// What a `--gates` file says.
@@ -16,6 +17,7 @@ use crate::faults::{Fault, FaultError};
 /// # `false`: only what is in this file is judged, beside losses and the generator's health.
 /// defaults = true
 /// gates = ["send.response.p99 < 250ms", "e2e.lost == 0"]
+/// cohorts = "hot-loop=5%,never-acks=5%"
 ///
 /// [[gate]]
 /// check = "send.response.p99 < 1s"
@@ -33,6 +35,8 @@ pub struct GateFile {
     pub defaults: bool,
     pub rules: Vec<Rule>,
     pub faults: Vec<Fault>,
+    /// Who does not behave; `--cohorts` comes before it.
+    pub cohorts: Option<Shares>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +47,8 @@ pub enum GateFileError {
     Check { path: PathBuf, line: usize, column: usize, error: Box<ParseError> },
     #[error("{}:{line}:{column}: {error}", path.display())]
     Fault { path: PathBuf, line: usize, column: usize, error: FaultError },
+    #[error("{}:{line}:{column}: {error}", path.display())]
+    Cohorts { path: PathBuf, line: usize, column: usize, error: SharesError },
     #[error("{} is not understood", path.display())]
     Toml { path: PathBuf, source: Box<toml::de::Error> },
 }
@@ -58,6 +64,7 @@ struct File {
     gate: Vec<Table>,
     #[serde(default)]
     fault: Vec<FaultTable>,
+    cohorts: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -130,7 +137,13 @@ impl GateFile {
             })
         });
         let faults = faults.collect::<Result<_, _>>()?;
-        Ok(Self { defaults: file.defaults, rules, faults })
+        let cohorts = file.cohorts.map(|cohorts| {
+            cohorts.get_ref().parse().map_err(|error| {
+                let (line, column) = position(text, cohorts.span().start + 1);
+                GateFileError::Cohorts { path: path.to_owned(), line, column, error }
+            })
+        });
+        Ok(Self { defaults: file.defaults, rules, faults, cohorts: cohorts.transpose()? })
     }
 }
 
@@ -180,5 +193,12 @@ mod tests {
         assert!(why.contains("chek") && why.contains("line 2"), "{error}: {why}");
         let error = parse("[[fault]]\nat = \"soon\"\nrun = \"true\"\n").unwrap_err().to_string();
         assert!(error.starts_with("gates.toml:2:7: "), "{error}");
+        let error = parse("cohorts = \"hot-lop=5%\"\n").unwrap_err().to_string();
+        assert!(
+            error.starts_with("gates.toml:1:12: no cohort is called `hot-lop` (did you mean `hot-loop`?)"),
+            "{error}"
+        );
+        let shares = parse("cohorts = \"hot-loop=5%\"").unwrap().cohorts.unwrap();
+        assert_eq!(shares, "hot-loop=5%".parse().unwrap());
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::{ALIASES, After, Count, FINAL, Kind, Metric, Rule, Statistic, operations};
+use crate::cohorts::Cohort;
 use crate::slo::{Comparison, Unit};
 
 /// What was not understood, where, and what may have been meant.
@@ -162,12 +163,30 @@ fn metric(scanner: &Scanner<'_>, figure: &str, at: Range<usize>) -> Result<Metri
         parts.push((part, from..from + part.len()));
         from += part.len() + 1;
     }
+    let mut of_cohort = None;
+    if let Some(cohort) = parts.first().and_then(|(name, _)| Cohort::find(name)) {
+        let about = cohort.about();
+        let whose = parts.remove(0);
+        match parts.first() {
+            Some((verb, _)) if *verb == about.verb => of_cohort = Some(about.operation.0),
+            other => {
+                let at = other.map_or(whose.1, |(_, at)| at.clone());
+                let message = format!(
+                    "what is counted of `{name}` is {verb}: write {name}.{verb}.response.p99 or {name}.{verb}.refused",
+                    name = about.name,
+                    verb = about.verb
+                );
+                return Err(scanner.error(at, message));
+            }
+        }
+    }
     let (name, name_at) = parts.first().cloned().unwrap_or((figure, at.clone()));
     let known = operations();
     let alias = ALIASES.into_iter().find(|(alias, _)| *alias == name).map(|(_, operation)| operation);
+    let alias = of_cohort.or(alias);
     let Some(operation) = alias.or_else(|| known.iter().copied().find(|operation| *operation == name)) else {
         let names = ALIASES.iter().map(|(alias, _)| *alias).chain(known.iter().copied());
-        let names: Vec<_> = names.chain(["generator", "server", "fault"]).collect();
+        let names: Vec<_> = names.chain(["generator", "server", "fault", "harm"]).collect();
         let message = format!(
             "no operation is called `{name}`{}; known are {}",
             suggestion(name, names.iter().copied()),

@@ -123,6 +123,31 @@ fn lost_messages_are_named() {
     assert_eq!(ledger.lost_examples(5).len(), 3);
 }
 
+#[test]
+fn what_the_excepted_do_not_take_is_withheld_and_what_they_repeat_is_counted_apart() {
+    let exceptions = Exceptions { withholding: [2].into(), repeating: [1].into() };
+    let ledger = Ledger::excepting(9, exceptions);
+    let to_other = Conversation { receiver: 3, ..PAIR };
+    let (kept, other) = (ledger.send(PAIR), ledger.send(to_other));
+    ledger.acked(kept);
+    ledger.acked(other);
+    assert_eq!((ledger.counts().withheld, ledger.counts().lost), (1, 1));
+    assert_eq!(ledger.withheld(), BTreeMap::from([(2, 1)]));
+    assert_eq!(ledger.lost_examples(5), [(to_other, 0)], "only what is lost is named");
+
+    for ticket in [kept, other, other] {
+        ledger.delivered(&ledger.encode(ticket, Timestamp::ZERO, 100));
+    }
+    let all = Counts { sent: 2, acked: 2, delivered: 2, repeated: 1, ..Counts::default() };
+    assert_eq!(ledger.counts(), all);
+    // Somebody else's copy is what it always was.
+    let ticket = ledger.send(Conversation { sender: 5, ..to_other });
+    for _ in 0..2 {
+        ledger.delivered(&ledger.encode(ticket, Timestamp::ZERO, 100));
+    }
+    assert_eq!((ledger.counts().duplicated, ledger.counts().repeated), (1, 1));
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Send(u32),

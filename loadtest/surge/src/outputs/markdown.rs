@@ -1,5 +1,6 @@
 //! A run as a comment on a pull request.
 
+use super::cohorts;
 use crate::report::text::{count, maybe_millis, number, percent};
 use crate::slo::{GateResult, Unit, Verdict};
 use crate::summary::Summary;
@@ -42,6 +43,7 @@ pub(crate) fn render(summary: &Summary) -> String {
             maybe_millis(figures.service_ms.p99)
         );
     }
+    text += &cohorts::markdown(summary);
     let ledger = &summary.ledger;
     text += &format!(
         "\n{} messages acknowledged, {} delivered, {} lost, {} duplicated, {} reordered.\n",

@@ -49,6 +49,7 @@ pub(crate) fn manifest() -> Manifest {
         configuration: summary.configuration,
         versions: summary.versions,
         own_server_pid: None,
+        silent: false,
         merged_from: Vec::new(),
     }
 }
@@ -186,6 +187,8 @@ fn summary() -> Summary {
             send_p99_ms_before_surge: Some(7.1),
         },
         ledger: Counts { sent: 40_120, acked: 40_118, delivered: 40_119, ..Counts::default() },
+        cohorts: Vec::new(),
+        harm: None,
         room: Some(room()),
         codes: Codes { sent: 9_140, cost: 0.05, spent: 457.0, accounts: 9_136, per_account: Some(1.0) },
         operations: operations(),

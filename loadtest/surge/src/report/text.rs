@@ -31,7 +31,7 @@ pub(crate) fn number(value: f64) -> String {
 }
 
 /// `0.42 ms`, `812 ms`, `12.4 s`
-pub(super) fn millis(ms: f64) -> String {
+pub(crate) fn millis(ms: f64) -> String {
     if ms >= 10_000.0 { format!("{} s", number(ms / 1_000.0)) } else { format!("{} ms", number(ms)) }
 }
 

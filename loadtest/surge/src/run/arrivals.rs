@@ -70,6 +70,12 @@ pub(super) async fn replay(
         brownout::begin(run, brownout, started + calm)?;
     }
 
+    let world = run.world.clone();
+    world.crowd.expect(started + calm);
+    run.tasks.spawn(async move {
+        tokio::time::sleep_until(started + calm).await;
+        world.crowd.begin();
+    });
     if let Some(lateness) = &run.lateness {
         let slow = plan.load.behaviour.after(calm).slow;
         let (lateness, world) = (lateness.clone(), run.world.clone());
@@ -209,7 +215,7 @@ fn start(run: &Run, people: &Arc<[ExistingUser]>, journeys: &mut JoinSet<bool>, 
         },
         Op::SignUp => newcomer(run, journeys, due),
         Op::Send => {
-            let (from, to) = who(run, people, &due);
+            let Some((from, to)) = who(run, people, &due) else { return };
             let people = people.clone();
             journeys.spawn(async move {
                 people[from].send_to(&world, &people[to], due.planned, work.bytes).await;
@@ -217,7 +223,7 @@ fn start(run: &Run, people: &Arc<[ExistingUser]>, journeys: &mut JoinSet<bool>, 
             });
         }
         Op::FanOut => {
-            let (from, to) = who(run, people, &due);
+            let Some((from, to)) = who(run, people, &due) else { return };
             for n in 0..FAN_OUT.min(people.len() - 1) {
                 // Others one after the other from the first, and never the writer.
                 let to = (from + 1 + (to + people.len() - from - 1 + n) % (people.len() - 1)) % people.len();
@@ -229,7 +235,11 @@ fn start(run: &Run, people: &Arc<[ExistingUser]>, journeys: &mut JoinSet<bool>, 
             }
         }
         Op::Discover => {
-            let user = people[who(run, people, &due).0].clone();
+            let Some((from, _)) = who(run, people, &due) else { return };
+            let user = people[from].clone();
+            if !world.crowd.is_polite(user.index) {
+                return;
+            }
             journeys.spawn(async move {
                 user.discover(&world, due.planned).await;
                 true
@@ -237,32 +247,48 @@ fn start(run: &Run, people: &Arc<[ExistingUser]>, journeys: &mut JoinSet<bool>, 
         }
         Op::Reconnect => {
             let user = work.user.unwrap_or_else(|| shuffled(run.seed, due.index, people.len() as u64));
-            people[user as usize % people.len()].order(Order::Lose { away: Duration::ZERO });
+            order(run, &people[user as usize % people.len()], Order::Lose { away: Duration::ZERO });
         }
         Op::Flap => {
             let few = (people.len() as f64 * world.behaviour.flapping_share).ceil().max(2.0) as u64;
             let user =
                 work.user.unwrap_or_else(|| shuffled(run.seed, due.index, few.min(people.len() as u64)));
-            people[user as usize % people.len()].order(Order::Lose { away: away(&world) });
+            order(run, &people[user as usize % people.len()], Order::Lose { away: away(&world) });
         }
         Op::Wake => {
             // The last ones are offline at first: see `people`.
             let user = work.user.unwrap_or(people.len() as u64 - 1 - due.index % people.len() as u64);
-            people[user as usize % people.len()].order(Order::Come);
+            order(run, &people[user as usize % people.len()], Order::Come);
         }
     }
 }
 
-/// Who acts and with whom: as recorded, else as drawn. Nobody who is offline acts if somebody else can.
-fn who(run: &Run, people: &[ExistingUser], due: &Due<Work>) -> (usize, usize) {
+/// Only the polite do what a load says of connections; what the others do with theirs is their cohort's.
+fn order(run: &Run, user: &ExistingUser, order: Order) {
+    if run.world.crowd.is_polite(user.index) {
+        user.order(order);
+    }
+}
+
+/// Who acts and with whom: as recorded, else as drawn. Nobody who is offline acts if somebody else can. `None`: it is somebody who does not act
+/// now. Nobody else does in his place, so that what the polite do is the same whatever the others do.
+fn who(run: &Run, people: &[ExistingUser], due: &Due<Work>) -> Option<(usize, usize)> {
     let (drawn_from, drawn_to) = pair(run.seed, due.index, people.len());
     let recorded = |index: Option<u64>| index.map(|index| (index % people.len() as u64) as usize);
     let from = recorded(due.stream.user).unwrap_or_else(|| {
-        let online = (0..people.len()).map(|n| (drawn_from + n) % people.len());
-        online.into_iter().find(|n| people[*n].is_online()).unwrap_or(drawn_from)
+        let crowd = &run.world.crowd;
+        if !crowd.is_polite(people[drawn_from].index) {
+            return drawn_from;
+        }
+        let mut others = (0..people.len()).map(|n| (drawn_from + n) % people.len());
+        let acts = |n: &usize| people[*n].is_online() && crowd.is_polite(people[*n].index);
+        others.find(acts).unwrap_or(drawn_from)
     });
+    if !run.world.crowd.writes(people[from].index, due.planned) {
+        return None;
+    }
     let to = recorded(due.stream.peer).unwrap_or(drawn_to);
-    (from, if to == from { (from + 1) % people.len() } else { to })
+    Some((from, if to == from { (from + 1) % people.len() } else { to }))
 }
 
 /// The `n`th of a random order of `count` people, and again from its beginning when all had their turn: multiplication with a number that has no

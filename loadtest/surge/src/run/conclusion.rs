@@ -8,12 +8,14 @@ use spillway_api::Reason;
 
 use super::arrivals::Measured;
 use super::{AFTER, BEFORE, Plan, Run, STEADY, SURGE, brownout, gates, what_is_played};
+use crate::cohorts::Cohort;
 use crate::faults::recoveries;
 use crate::gates::Rule;
+use crate::harm::{Harm, Seen};
 use crate::load::Op;
 use crate::manifest::Manifest;
 use crate::outcome::{self, Outcome};
-use crate::outputs::markdown;
+use crate::outputs::{cohorts, markdown};
 use crate::profile::{PUMPED_PREFIX, Profile};
 use crate::recording::{Figures, Recording};
 use crate::room::RoomFigures;
@@ -24,8 +26,8 @@ use crate::slo::{
 };
 use crate::stats::{Operation, Stats};
 use crate::summary::{
-    Codes, EXISTING_SEND, Existing, OperationSummary, Peak, PhaseSummary, RoomSummary, SCHEMA_VERSION,
-    SIGN_UP, Server, Summary, Versions,
+    Codes, CohortSummary, EXISTING_SEND, Existing, OperationSummary, Peak, PhaseSummary, RoomSummary,
+    SCHEMA_VERSION, SIGN_UP, Server, Summary, Versions,
 };
 use crate::timeline::Row;
 use crate::utc;
@@ -57,6 +59,8 @@ pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, 
     }
     .observations();
     gates::observe(&mut observed, &all, &run.world);
+    let harm = harm(run, &existing, &all.operations());
+    observed.set(figure::HARM_P99_MS, harm.as_ref().and_then(|harm| harm.p99_ms));
     let mut gates = match run.default_gates {
         true => gates::for_load(default_gates(), &plan.load),
         false => least_gates(),
@@ -75,6 +79,7 @@ pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, 
     let ending = Ending { interrupted: measured.interrupted, aborted: measured.aborted, asked };
     let judgement = judge(&gates, &observed, ending);
     let phases = phases(run, plan);
+    let cohorts = cohorts(run, plan, &all);
     let Measured { stats, rows, length, events, .. } = measured;
     let finished = stats.totals(SIGN_UP).ok;
     let room = room.map(|room| summary_of(&room, plan, finished, &rows));
@@ -91,6 +96,8 @@ pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, 
         peak: peak(run, plan, &rows),
         existing,
         ledger: counts,
+        cohorts,
+        harm,
         room,
         codes,
         generator: outcome::generator(judgement.is_generator_well(), lag_p99_ms, &rows),
@@ -103,6 +110,45 @@ pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, 
         versions: versions(run),
     };
     (summary, rows)
+}
+
+/// What the two runs of a comparison differ in; `None` when this run is not compared.
+fn harm(run: &Run, existing: &Existing, operations: &BTreeMap<String, OperationSummary>) -> Option<Harm> {
+    let alone = run.options.alone.clone()?;
+    Some(Harm::between(alone.folder, alone.seen, Seen::of(existing, operations)))
+}
+
+/// Of those that have members, if anybody is rude.
+fn cohorts(run: &Run, plan: &Plan, all: &Figured<'_>) -> Vec<CohortSummary> {
+    let crowd = &run.world.crowd;
+    if !crowd.has_rude() {
+        return Vec::new();
+    }
+    let mut withheld: BTreeMap<Cohort, u64> = BTreeMap::new();
+    for (receiver, messages) in run.world.ledger.withheld() {
+        *withheld.entry(crowd.of(receiver)).or_default() += messages;
+    }
+    let seconds = plan.load.duration().as_secs_f64();
+    let cohort = |cohort: Cohort| {
+        let people = crowd.members().count(cohort);
+        let figures = all.of_phases(cohort.operation(), |phase| phase != BEFORE);
+        let tally = crowd.tally(cohort);
+        (people > 0).then(|| CohortSummary {
+            name: cohort.name().to_owned(),
+            operation: cohort.operation().0.to_owned(),
+            people,
+            first_attempts: tally.first_attempts(),
+            attempts: tally.attempts(),
+            amplification: tally.amplification(),
+            ok: figures.ok,
+            refused: figures.refused,
+            failed: figures.failed,
+            goodput_per_s: (seconds > 0.0).then(|| figures.ok as f64 / seconds),
+            p99_ms: figures.response.quantile_ms(0.99),
+            withheld: withheld.get(&cohort).copied().unwrap_or(0),
+        })
+    };
+    Cohort::ALL.into_iter().filter_map(cohort).collect()
 }
 
 /// `None` when nobody came to a waiting room.
@@ -216,6 +262,7 @@ pub(super) fn print(summary: &Summary, folder: &RunFolder) {
         "\n  {} acked, {} delivered, {} lost, {} duplicated, {} reordered",
         counts.acked, counts.delivered, counts.lost, counts.duplicated, counts.reordered
     );
+    cohorts::print(summary);
     if let Some(room) = &summary.room {
         println!(
             "  waiting room: {} came, {} let in, {} at once; {} got their account, {} still wait with their place, {} failed",
@@ -284,9 +331,15 @@ impl Figured<'_> {
     }
 
     fn of_phase(&self, operation: Operation, phase: &str) -> Figures {
-        let before = |earlier: &Recording| earlier.figures(operation.0, |row| row.phase == phase);
+        self.of_phases(operation, |name| name == phase)
+    }
+
+    fn of_phases(&self, operation: Operation, which: impl Fn(&str) -> bool) -> Figures {
+        let before = |earlier: &Recording| earlier.figures(operation.0, |row| which(&row.phase));
         let mut figures = self.earlier.map(before).unwrap_or_default();
-        figures.add_totals(&self.stats.totals_in(operation, phase));
+        for phase in self.stats.phases().iter().filter(|phase| which(phase.name)) {
+            figures.add_totals(&self.stats.totals_in(operation, phase.name));
+        }
         figures
     }
 
@@ -325,6 +378,7 @@ pub(super) fn manifest(run: &Run, plan: &Plan) -> Manifest {
         configuration: configuration(run, plan),
         versions: versions(run),
         own_server_pid: run.target.pids.first().copied().filter(|_| run.options.target.is_empty()),
+        silent: run.options.silent,
         merged_from: Vec::new(),
     }
 }
@@ -421,9 +475,20 @@ fn configuration(run: &Run, plan: &Plan) -> BTreeMap<String, String> {
             gates::Asked::so_far(&run.world).amplification().map_or("none".to_owned(), |times| format!("{times:.3} for each call")),
         ),
         ("connections", "one for each person".to_owned()),
+        ("cohorts", people_who(run)),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
+}
+
+/// Who of the existing users behaves how.
+fn people_who(run: &Run) -> String {
+    let crowd = &run.world.crowd;
+    match (crowd.has_rude(), crowd.is_silent()) {
+        (false, _) => "everybody is polite".to_owned(),
+        (true, false) => run.shares.text().to_owned(),
+        (true, true) => format!("{}, of which only the polite do anything", run.shares.text()),
+    }
 }
 
 fn versions(run: &Run) -> Versions {

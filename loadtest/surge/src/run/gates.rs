@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::conclusion::Figured;
+use crate::cohorts::Cohort;
 use crate::load::{Load, Op};
 use crate::recording::Figures;
 use crate::slo::{Comparison, Gate, Kind, Observations, Threshold, figure};
@@ -82,7 +83,10 @@ impl Asked {
     pub(super) fn so_far(world: &World) -> Self {
         // The meter takes what a person sends again for something new.
         let again = world.sent_again.load(Relaxed);
-        Self { wanted: world.meter.first_attempts().saturating_sub(again), attempts: world.meter.attempts() }
+        // Polite people's sends have a meter of their own since the surge began.
+        let sends = world.crowd.tally(Cohort::Polite).meter();
+        let wanted = (world.meter.first_attempts() + sends.first_attempts()).saturating_sub(again);
+        Self { wanted, attempts: world.meter.attempts() + sends.attempts() }
     }
 
     /// Attempts for each thing that was wanted.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::{Run, RunError};
+use crate::cohorts;
 use crate::stats::Stats;
 use crate::summary::SIGN_UP;
 use crate::workload::{ExistingUser, sign_up_existing};
@@ -43,7 +44,12 @@ pub(super) async fn sign_up(run: &mut Run) -> Result<Arc<[ExistingUser]>, RunErr
     let online = people.len() - (people.len() as f64 * run.world.behaviour.offline_share).floor() as usize;
     let users = people.iter().map(|life| life.user().clone()).collect();
     for (n, life) in people.into_iter().enumerate() {
-        run.tasks.spawn(life.live(run.world.clone(), n < online));
+        let world = run.world.clone();
+        if world.crowd.is_polite(life.user().index) {
+            run.tasks.spawn(life.live(world, n < online));
+        } else {
+            run.tasks.spawn(cohorts::live(life, world));
+        }
     }
     Ok(users)
 }

@@ -17,6 +17,7 @@ use super::newcomer::sign_up;
 use super::receive::{Arrived, Inbox};
 use super::sending::{Letter, send};
 use super::{BACK, DISCOVER, RECONNECT, REPLY, Stage, World, outcome};
+use crate::cohorts::{self, Cohort};
 use crate::stats::Outcome;
 use crate::summary::EXISTING_SEND;
 
@@ -48,7 +49,7 @@ pub enum Order {
 pub struct Life {
     user: ExistingUser,
     orders: mpsc::Receiver<Order>,
-    inbox: Inbox,
+    pub(crate) inbox: Inbox,
 }
 
 /// Gives person `index` an account. `None` when the service would not.
@@ -75,7 +76,16 @@ impl ExistingUser {
     pub async fn send_to(&self, world: &World, other: &ExistingUser, planned: Instant, bytes: Option<u32>) {
         let to_account = other.identity.account();
         let letter = Letter { from: self.index, to: other.index, to_account, bytes };
-        send(world, &self.client.load_full(), &self.identity, letter, EXISTING_SEND, planned).await;
+        let client = self.client.load_full();
+        if !world.crowd.is_polite(self.index) {
+            return cohorts::write(world, &client, &self.identity, letter, planned).await;
+        }
+        // Those of the calm are not counted among what the cohorts do at the same time.
+        let client = match world.crowd.is_surge(planned) {
+            true => Arc::new(client.metered(world.crowd.tally(Cohort::Polite).meter())),
+            false => client,
+        };
+        send(world, &client, &self.identity, letter, EXISTING_SEND, planned).await;
     }
 
     /// Looks up an address book.
@@ -107,11 +117,21 @@ impl Life {
     /// Lives until the run is over, online from the beginning or only when called. Answers the first message of every newcomer.
     pub async fn live(mut self, world: Arc<World>, online: bool) {
         if online {
-            self.inbox.open(&world).await;
-            self.user.online.store(true, Relaxed);
+            self.go_online(&world).await;
         } else {
             self.lose(&world);
         }
+        self.serve(&world).await;
+    }
+
+    /// Opens the session for the first time.
+    pub(crate) async fn go_online(&mut self, world: &World) {
+        self.inbox.open(world).await;
+        self.user.online.store(true, Relaxed);
+    }
+
+    /// Takes mail, answers newcomers and obeys orders until the run is over. Cancel-safe but for answers that are being sent.
+    pub(crate) async fn serve(&mut self, world: &Arc<World>) {
         let mut replies = JoinSet::new();
         let over = world.over();
         tokio::pin!(over);
@@ -120,9 +140,9 @@ impl Life {
             tokio::select! {
                 () = &mut over => return,
                 // What was kept for somebody is fetched in the end, so that nothing acknowledged is out of sight.
-                () = world.reached(Stage::Closing), if !is_online => self.come(&world, Instant::now()).await,
-                Some(order) = self.orders.recv() => self.obey(&world, order).await,
-                arrived = self.inbox.next(&world), if is_online => self.reply(&world, arrived, &mut replies),
+                () = world.reached(Stage::Closing), if !is_online => self.come(world, Instant::now()).await,
+                Some(order) = self.orders.recv() => self.obey(world, order).await,
+                arrived = self.inbox.next(world), if is_online => self.reply(world, arrived, &mut replies),
             }
         }
     }

@@ -256,10 +256,13 @@ async fn find_friend(
     );
     let timer = world.stats().start(DISCOVER, Instant::now());
     let matches = outcome::finish(timer, client.discover(identity, book).await)?;
-    let found = matches.iter().find_map(|found| {
+    let mut found = matches.iter().filter_map(|found| {
         let friend = known.iter().find(|(number, _)| *number == found.number)?;
         Some((u32::try_from(friend.1).ok()?, account_id("account_id", &found.account_id).ok()?))
     });
+    // Somebody who answers, if there is one.
+    let first = found.next();
+    let found = first.into_iter().chain(found).find(|(friend, _)| world.crowd.is_polite(*friend)).or(first);
     if found.is_none() {
         tracing::warn!(index, matches = matches.len(), "nobody in the address book was found");
     }

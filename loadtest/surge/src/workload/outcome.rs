@@ -21,7 +21,7 @@ pub(super) fn finish<T>(timer: Timer, result: Result<T, CallError>) -> Option<T>
 }
 
 /// A refusal on purpose (too often, too much to do, not your turn) is told apart from a failure.
-pub(super) fn of(error: &CallError) -> Outcome {
+pub(crate) fn of(error: &CallError) -> Outcome {
     match error {
         CallError::Refused(refusal) => {
             let reason = refusal.reason.as_str();

@@ -9,38 +9,41 @@ use spillway_types::{AccountId, Clock, Guid, SystemClock};
 use tokio::time::{Instant, timeout};
 
 use super::{Counted, Stage, World, outcome};
-use crate::ledger::Conversation;
+use crate::cohorts::Cohort;
+use crate::ledger::{Conversation, Ticket};
 use crate::load::IMPATIENT_TRIES;
 use crate::population::registration_id;
 use crate::stats::{Operation, Outcome};
+use crate::summary::EXISTING_SEND;
 
 /// Everybody has one device.
 const DEVICE: u32 = 1;
 
 /// Who writes to whom.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Letter {
-    pub(super) from: u32,
-    pub(super) to: u32,
-    pub(super) to_account: AccountId,
+pub(crate) struct Letter {
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+    pub(crate) to_account: AccountId,
     /// Of the content, when it is not as long as usual.
-    pub(super) bytes: Option<u32>,
+    pub(crate) bytes: Option<u32>,
 }
 
-/// Sends one message and waits for its acknowledgement, which the ledger holds the service to. False when it was not
-/// acknowledged, or when the run is too far for anybody to send.
-pub(super) async fn send(
-    world: &World,
-    client: &Client,
-    identity: &Identity,
-    letter: Letter,
-    operation: Operation,
-    planned: Instant,
-) -> bool {
+/// A message with its number in the ledger, about to be sent.
+#[derive(Debug)]
+pub(crate) struct Posted<'a> {
+    pub(crate) ticket: Ticket,
+    pub(crate) message: Outgoing,
+    /// To be kept until it was answered.
+    pub(crate) sending: Counted<'a>,
+}
+
+/// Numbers a message and wraps it up. `None` when the run is too far for anybody to send.
+pub(crate) fn post(world: &World, letter: Letter) -> Option<Posted<'_>> {
     // Counted before the stage is looked at, so that whoever ends the run sees every send that it did not stop.
-    let _sending = Counted::begin(&world.sending);
+    let sending = Counted::begin(&world.sending);
     if *world.stage.borrow() >= Stage::Quiet {
-        return false;
+        return None;
     }
     let conversation = Conversation { sender: letter.from, receiver: letter.to, device: DEVICE };
     let ticket = world.ledger.send(conversation);
@@ -58,8 +61,23 @@ pub(super) async fn send(
         ephemeral: false,
         urgent: false,
     };
+    Some(Posted { ticket, message, sending })
+}
+
+/// Sends one message and waits for its acknowledgement, which the ledger holds the service to. False when it was not
+/// acknowledged, or when the run is too far for anybody to send.
+pub(crate) async fn send(
+    world: &World,
+    client: &Client,
+    identity: &Identity,
+    letter: Letter,
+    operation: Operation,
+    planned: Instant,
+) -> bool {
+    let Some(Posted { ticket, message, sending: _sending }) = post(world, letter) else { return false };
+    let counted = operation == EXISTING_SEND && world.crowd.is_surge(planned);
     let timer = world.stats().start(operation, planned);
-    let Some(answer) = answered(world, client, identity, message).await else {
+    let Some(answer) = answered(world, client, identity, message, counted).await else {
         world.ledger.gave_up(ticket);
         timer.finish(Outcome::Failed("gave_up"));
         return false;
@@ -90,6 +108,7 @@ async fn answered(
     client: &Client,
     identity: &Identity,
     message: Outgoing,
+    counted: bool,
 ) -> Option<Result<Sent, CallError>> {
     let Some(patience) = world.behaviour.send_patience else {
         return Some(client.send(identity, message).await);
@@ -97,6 +116,9 @@ async fn answered(
     for tries in 0..IMPATIENT_TRIES {
         if tries > 0 {
             world.sent_again.fetch_add(1, Relaxed);
+            if counted {
+                world.crowd.tally(Cohort::Polite).again();
+            }
         }
         if let Ok(answer) = timeout(patience, client.send(identity, message.clone())).await {
             return Some(answer);
