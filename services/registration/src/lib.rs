@@ -31,6 +31,7 @@ mod link;
 mod link_token;
 mod list_devices;
 mod metrics;
+mod passes;
 mod places;
 pub mod provider;
 mod remove_device;
