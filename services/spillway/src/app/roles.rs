@@ -219,6 +219,7 @@ impl Node {
             overload: self.wiring.overload.clone(),
             registration: self.registration.get().cloned(),
             sessions: self.sessions.get().cloned(),
+            writes: self.store.as_ref().map(|store| store.writes.clone()),
         };
         beacon::start(identity, roles, Arc::clone(&self.bus), sources, &self.roles);
     }
