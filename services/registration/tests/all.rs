@@ -24,6 +24,8 @@ mod providers;
 mod scripted;
 #[path = "all/smpp.rs"]
 mod smpp;
+#[path = "all/smpp_tls.rs"]
+mod smpp_tls;
 #[path = "all/smsc.rs"]
 mod smsc;
 #[path = "all/twilio.rs"]
