@@ -6,6 +6,8 @@
 
 #[path = "all/accounts.rs"]
 mod accounts;
+#[path = "all/budget.rs"]
+mod budget;
 #[path = "all/devices.rs"]
 mod devices;
 #[path = "all/dispatch.rs"]

@@ -162,6 +162,7 @@ fn verification(capacity: Capacity) -> wire::VerificationCapacity {
         country: country.country.into(),
         sign_ups: country.sign_ups,
         paid_per_second: bound(country.paid),
+        shared_paid_per_second: bound(country.paid_shared),
     });
     let places = capacity.places.into_iter().map(|(place, count)| wire::PlaceCount {
         place: place.0,
@@ -172,6 +173,7 @@ fn verification(capacity: Capacity) -> wire::VerificationCapacity {
     wire::VerificationCapacity {
         codes_per_second: bound(capacity.providers),
         paid_per_second: bound(capacity.paid),
+        shared_paid_per_second: bound(capacity.paid_shared),
         codes: capacity.codes,
         sign_ups: capacity.sign_ups,
         queued: capacity.queued as u64,

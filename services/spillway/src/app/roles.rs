@@ -264,6 +264,7 @@ impl Node {
             keys: Arc::clone(&store.keys),
             verifications: Arc::clone(&store.verifications),
             directory: Arc::clone(&store.directory),
+            leases: Arc::clone(&store.leases),
             mailbox,
             bus: Arc::clone(&self.bus),
             work: Arc::clone(&self.work),
