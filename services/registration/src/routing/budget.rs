@@ -117,8 +117,6 @@ struct Window {
     /// for it.
     short: u64,
     short_at: Timestamp,
-    /// There was a code for which there is not enough, here and in the ledger together.
-    is_stranded: bool,
     /// Half of it is gone, and somebody has been told.
     is_alarmed: bool,
 }
@@ -147,8 +145,6 @@ impl Budget {
             if is_short {
                 window.short = window.short.max(cost);
                 window.short_at = now;
-            } else {
-                window.is_stranded = true;
             }
             let until = match is_short {
                 true => now.saturating_add(BORROWED_IN),
@@ -307,18 +303,7 @@ impl Window {
         // Of nothing, nobody has borrowed anything.
         let unlent = (limit == 0).then_some(0);
         let begin = begin(length, now);
-        Self {
-            length,
-            limit,
-            begin,
-            lent: 0,
-            spent: 0,
-            unlent,
-            short: 0,
-            short_at: now,
-            is_stranded: false,
-            is_alarmed: false,
-        }
+        Self { length, limit, begin, lent: 0, spent: 0, unlent, short: 0, short_at: now, is_alarmed: false }
     }
 
     fn left(&self) -> u64 {
@@ -361,14 +346,11 @@ impl Window {
             self.short = 0;
         }
         let (left, wants) = (self.left(), self.wants());
-        if std::mem::take(&mut self.is_stranded) && left > 0 {
-            // It does not pay for that here, and perhaps does together with what others hold in vain. Cheaper ones borrow again.
-            return Some(self.give_back(scope, left));
-        }
         let most = self.share().saturating_mul(2).max(self.short);
         if wants > 0 {
             Some(self.ask(scope, Change::Borrow(wants)))
         } else if left > most {
+            // It may pay for something together with what others hold in vain.
             Some(self.give_back(scope, left - most / 2))
         } else {
             (look && self.limit > 0).then(|| self.ask(scope, Change::Look))
