@@ -109,7 +109,7 @@ reasons! {
     ResendsExhausted = "RESENDS_EXHAUSTED", Caller, FailedPrecondition;
     /// The number of this session has not been proved.
     NotVerified = "NOT_VERIFIED", Caller, FailedPrecondition;
-    /// The admission has begun a sign-up of another number.
+    /// The admission has begun a sign-up of another number, or one that is over.
     AdmissionUsed = "ADMISSION_USED", Caller, FailedPrecondition;
     /// Another account has this number.
     NumberTaken = "NUMBER_TAKEN", Caller, AlreadyExists;

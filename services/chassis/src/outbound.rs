@@ -2,12 +2,15 @@
 //! redirects, within a time, and with answers of bounded size.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::{ClientConfig, RootCertStore};
 use serde::Serializer;
 
@@ -17,6 +20,12 @@ pub enum ClientError {
     Client(#[source] reqwest::Error),
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
+    #[error("{} cannot be read as PEM", path.display())]
+    Pem { path: PathBuf, source: pem::Error },
+    #[error("{} holds no certificate", .0.display())]
+    NoCertificate(PathBuf),
+    #[error("{} holds a certificate that cannot be trusted", path.display())]
+    Certificate { path: PathBuf, source: rustls::Error },
 }
 
 /// A header that HTTP does not know.
@@ -88,7 +97,28 @@ pub async fn body(mut response: Response, max: usize) -> Vec<u8> {
 ///
 /// When the cryptography lacks what TLS needs.
 pub fn tls() -> Result<ClientConfig, ClientError> {
-    let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    trusting(RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()))
+}
+
+/// Only the certificate authorities of a PEM file, and no client certificate. Reads a small file on the calling thread.
+///
+/// # Errors
+///
+/// When the file holds nothing that can be trusted; the error names it.
+pub fn tls_of(path: &Path) -> Result<ClientConfig, ClientError> {
+    let pem = |source| ClientError::Pem { path: path.to_owned(), source };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(pem)? {
+        let wrong = |source| ClientError::Certificate { path: path.to_owned(), source };
+        roots.add(certificate.map_err(pem)?).map_err(wrong)?;
+    }
+    if roots.is_empty() {
+        return Err(ClientError::NoCertificate(path.to_owned()));
+    }
+    trusting(roots)
+}
+
+fn trusting(roots: RootCertStore) -> Result<ClientConfig, ClientError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     Ok(builder.map_err(ClientError::Tls)?.with_root_certificates(roots).with_no_client_auth())

@@ -56,6 +56,7 @@ impl Shared {
         }
         let ratio = |total: &_| self.demand_of(total, now).ok().map(|demand| demand.ratio);
         self.metrics.set_fleet(&self.fleet.totals(now), ratio);
+        self.metrics.set_store(self.store_pressure(now));
         self.metrics.set_clocks(&self.fleet.clocks(now));
         if let Some(tenure) = tenure {
             let outcome = self.publish_state(tenure).await;
@@ -67,15 +68,20 @@ impl Shared {
         }
     }
 
+    fn store_pressure(&self, now: Instant) -> Option<f64> {
+        self.fleet.store(now).map(|load| self.room.store_pressure(&load))
+    }
+
     pub(crate) async fn publish_state(&self, tenure: Tenure) -> Result<(), AnnounceError> {
         let totals = self.fleet.totals(Instant::now());
         let (codes, places) = self.fleet.codes(Instant::now());
+        let pressure = self.store_pressure(Instant::now());
         let state = ControlState {
             token: tenure.token().0,
             holder_process_id: self.process.0.to_vec().into(),
             roles: grpc::role_totals(&totals),
             sent_at_us: self.clock.now().as_micros(),
-            room: self.room.tick(tenure.token(), codes, Instant::now(), self.clock.now()),
+            room: self.room.tick(tenure.token(), codes, pressure, Instant::now(), self.clock.now()),
             places,
         };
         self.metrics.set_room(state.room.as_ref());

@@ -5,7 +5,7 @@
 //! ```text
 //! per sign-up = codes that went out / sign-ups that began, of late        within 1..4
 //! providers   = (codes a second - waiting / 10 s) / per sign-up           a tenth of it at least
-//! budget      = codes a second that are paid for / per sign-up
+//! budget      = (codes a second that processes have money for + what nobody has borrowed pays for) / per sign-up
 //! ```
 //!
 //! Waiting are the codes in the queue beyond a second's worth, without those that wait for something else than a provider: so a backlog is
@@ -40,6 +40,8 @@ const COUNTRY_SHARE_MIN: f64 = 0.5;
 pub(crate) struct Codes {
     providers: f64,
     paid: f64,
+    /// What nobody has borrowed pays for: one sum, of which each process knows.
+    shared: Option<f64>,
     codes: f64,
     sign_ups: f64,
     queued: f64,
@@ -52,6 +54,7 @@ pub(crate) struct Codes {
 struct InCountry {
     sign_ups: f64,
     paid: f64,
+    shared: Option<f64>,
 }
 
 /// Codes to one place.
@@ -82,10 +85,9 @@ impl TryFrom<wire::VerificationCapacity> for Codes {
     fn try_from(told: wire::VerificationCapacity) -> Result<Self, FieldError> {
         let country = |told: &wire::CountryCapacity| {
             let paid = amount("countries.paid_per_second", told.paid_per_second)?;
-            Ok((
-                told.country,
-                InCountry { sign_ups: amount("countries.sign_ups", Some(told.sign_ups))?, paid },
-            ))
+            let shared = shared("countries.shared_paid_per_second", told.shared_paid_per_second)?;
+            let sign_ups = amount("countries.sign_ups", Some(told.sign_ups))?;
+            Ok((told.country, InCountry { sign_ups, paid, shared }))
         };
         let place = |told: &wire::PlaceCount| {
             let codes = amount("places.codes", Some(told.codes))?;
@@ -96,6 +98,7 @@ impl TryFrom<wire::VerificationCapacity> for Codes {
             places: told.places.iter().take(PLACES_MAX).map(place).collect::<Result<_, FieldError>>()?,
             providers: amount("verification.codes_per_second", told.codes_per_second)?,
             paid: amount("verification.paid_per_second", told.paid_per_second)?,
+            shared: shared("verification.shared_paid_per_second", told.shared_paid_per_second)?,
             codes: amount("verification.codes", Some(told.codes))?,
             sign_ups: amount("verification.sign_ups", Some(told.sign_ups))?,
             queued: told.queued as f64,
@@ -119,11 +122,22 @@ fn amount(field: &'static str, told: Option<f64>) -> Result<f64, FieldError> {
     }
 }
 
+/// Absent: nobody lends anything.
+fn shared(field: &'static str, told: Option<f64>) -> Result<Option<f64>, FieldError> {
+    told.map(|told| amount(field, Some(told))).transpose()
+}
+
+/// All look at the same sum, at different times, and it gets less.
+fn least(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    [one, other].into_iter().flatten().reduce(f64::min)
+}
+
 impl Codes {
     /// The queue is one for all, so the process that sees most of it counts.
     pub(crate) fn add(&mut self, other: &Self) {
         self.providers += other.providers;
         self.paid += other.paid;
+        self.shared = least(self.shared, other.shared);
         self.codes += other.codes;
         self.sign_ups += other.sign_ups;
         self.queued = self.queued.max(other.queued);
@@ -138,6 +152,7 @@ impl Codes {
             let sum = self.countries.entry(*code).or_default();
             sum.sign_ups += country.sign_ups;
             sum.paid += country.paid;
+            sum.shared = least(sum.shared, country.shared);
         }
     }
 
@@ -162,11 +177,11 @@ impl Codes {
         let all: f64 = self.countries.values().map(|country| country.sign_ups).sum();
         let countries = self.countries.values().map(|country| Country {
             share: country.sign_ups / (all + PRIOR),
-            budget: country.paid / per_sign_up,
+            budget: (country.paid + country.shared.unwrap_or(0.0)) / per_sign_up,
         });
         Bounds {
             providers: providers / per_sign_up,
-            budget: self.paid / per_sign_up,
+            budget: (self.paid + self.shared.unwrap_or(0.0)) / per_sign_up,
             countries: countries.filter(|country| country.share >= COUNTRY_SHARE_MIN).collect(),
         }
     }
@@ -208,6 +223,15 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_has_borrowed_counts_once_and_the_least_that_is_told() {
+        let told = |shared| wire::VerificationCapacity { shared_paid_per_second: shared, ..told() };
+        assert_eq!(bounds([told(Some(10.0))]).budget, 90.0);
+        assert_eq!(bounds([told(Some(10.0)), told(Some(12.0)), told(None)]).budget, 250.0);
+        let wrong = told(Some(-1.0));
+        Codes::try_from(wrong).unwrap_err();
+    }
+
+    #[test]
     fn a_backlog_is_worked_off_and_closes_nothing_for_good() {
         let waiting = |queued, aside| wire::VerificationCapacity { queued, aside, ..told() };
         assert_eq!(bounds([waiting(100, 0.0)]).providers, 100.0, "on its way");
@@ -223,6 +247,7 @@ mod tests {
             country,
             sign_ups,
             paid_per_second: Some(paid),
+            shared_paid_per_second: None,
         };
         let countries = vec![country(49, 900.0, 5.0), country(1, 80.0, 0.0)];
         let bounds = bounds([wire::VerificationCapacity { countries, ..told() }]);

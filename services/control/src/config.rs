@@ -53,6 +53,11 @@ pub struct RoomConfig {
     pub sign_ups_per_second: Option<f64>,
     /// Polls a second that a whole room may cost. The more people wait, the longer they are told to.
     pub polls_max: f64,
+    /// The mean time of a write to the store, of the whole fleet and of either kind, from which on it has nothing to spare for more sign-ups: fewer are let in
+    /// then, the fewer the longer it is. A quarter of a second: the ten or so writes of a sign-up, one after another, then take as long as
+    /// people wait for a page.
+    #[serde(with = "humantime_serde")]
+    pub store_busy: Duration,
     /// A scheduled opening, such as `2026-12-01T18:00:00Z`: nobody is let in before, and among those who come before places are drawn by
     /// lot. Once in the life of a room, that is of its store. Unset: the room is open.
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
@@ -68,7 +73,12 @@ impl RoomConfig {
 
 impl Default for RoomConfig {
     fn default() -> Self {
-        Self { sign_ups_per_second: None, polls_max: spillway_waiting_room::POLLS_MAX, opens_at: None }
+        Self {
+            sign_ups_per_second: None,
+            polls_max: spillway_waiting_room::POLLS_MAX,
+            store_busy: Duration::from_millis(250),
+            opens_at: None,
+        }
     }
 }
 
@@ -119,6 +129,7 @@ impl Config {
             ("call_timeout", self.call_timeout.is_zero()),
             ("beacon_silence", self.beacon_silence.is_zero()),
             ("processes_max", self.processes_max == 0),
+            ("room.store_busy", self.room.store_busy.is_zero()),
         ];
         if let Some((key, _)) = zeros.into_iter().find(|(_, zero)| *zero) {
             return Err(ConfigError::Zero(key));

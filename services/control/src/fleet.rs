@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::codes::{Bounds, Codes};
 use crate::role::{ROLES, Role};
+use crate::store_room::StoreLoad;
 
 /// The longest name of a host in DNS.
 const NAME_BYTES_MAX: usize = 253;
@@ -31,6 +32,8 @@ pub(crate) struct Process {
     pub(crate) roles: BTreeMap<Role, Load>,
     /// What codes it can send, if it sends any.
     pub(crate) codes: Option<Codes>,
+    /// How its writes fare, if it has a store.
+    pub(crate) store: Option<StoreLoad>,
     pub(crate) resident_bytes: u64,
     pub(crate) heard_at: Instant,
     /// How far its clock is ahead of this process's, less what the beacon was under way. The mailbox role's promises
@@ -126,6 +129,7 @@ impl Fleet {
         let clock_ahead_us = i128::from(beacon.sent_at_us) - i128::from(wall.as_micros());
         let process = Process {
             roles: beacon.roles.iter().filter_map(load).collect(),
+            store: StoreLoad::told(&beacon)?,
             codes: beacon.verification.map(Codes::try_from).transpose()?,
             name: beacon.name,
             resident_bytes: beacon.resident_bytes,
@@ -217,6 +221,17 @@ impl Fleet {
             })
         });
         all.map_or((Bounds::UNKNOWN, Vec::new()), |codes| (codes.bounds(), codes.places()))
+    }
+
+    /// How writes to the store fare, as those say who can be heard and have one.
+    pub(crate) fn store(&self, now: Instant) -> Option<StoreLoad> {
+        self.with(now, |table| {
+            let parts = table.processes.values().filter_map(|process| process.store);
+            parts.reduce(|mut all, part| {
+                all.add(&part);
+                all
+            })
+        })
     }
 
     /// By name, and by id where names are the same.

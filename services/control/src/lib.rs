@@ -32,6 +32,7 @@ mod page;
 mod role;
 mod room;
 mod scaler;
+mod store_room;
 mod tenure;
 #[cfg(test)]
 mod testing;

@@ -43,6 +43,7 @@ pub(crate) struct Metrics {
     room: RoomGauges,
     estimates: EstimateCounters,
     clocks: GaugeVec,
+    store_pressure: Gauge,
     processes: IntGaugeVec,
     silent: IntGaugeVec,
     demand: IntGaugeVec,
@@ -163,6 +164,15 @@ impl Metrics {
                 "spillway_control_room_estimates_total",
                 "Waits that were told and have ended: within the range that was told, before it, or after it.",
             )?),
+            store_pressure: {
+                let gauge = Gauge::new(
+                    "spillway_control_store_pressure",
+                    "How slowly the fleet's writes to the store end, or how often they fail, over what is too much for more sign-ups; \
+                     0 while nobody tells.",
+                )?;
+                registry.register(Box::new(gauge.clone()))?;
+                gauge
+            },
             clocks: {
                 let opts = Opts::new(
                     "spillway_control_clock_offset_seconds",
@@ -200,6 +210,10 @@ impl Metrics {
 
     pub(crate) fn set_room(&self, room: Option<&RoomState>) {
         self.room.set(room.unwrap_or(&RoomState::default()));
+    }
+
+    pub(crate) fn set_store(&self, pressure: Option<f64>) {
+        self.store_pressure.set(pressure.unwrap_or(0.0));
     }
 
     pub(crate) fn set_holder(&self, tenure: Option<Tenure>) {

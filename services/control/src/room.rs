@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use crate::codes::Bounds;
 use crate::config::RoomConfig;
+use crate::store_room::{StoreLoad, StoreRoom};
 use opening::Opening;
 pub use order::{NoRoomOrder, RoomOrder};
 use register::Stored;
@@ -68,6 +69,7 @@ struct Acting {
     presence: Presence,
     generation: u64,
     gateways: HashMap<HolderId, Gateway>,
+    store: StoreRoom,
     issued: u64,
     before: Before,
     abandoned: Vec<RangeInclusive<u64>>,
@@ -150,6 +152,11 @@ impl Room {
         }
     }
 
+    /// 1 is what is too much for more sign-ups.
+    pub(crate) fn store_pressure(&self, load: &StoreLoad) -> f64 {
+        load.pressure(self.config.store_busy)
+    }
+
     /// The token under which this process acts for the room.
     pub(crate) fn acting(&self) -> Option<FencingToken> {
         self.state().acting.as_ref().map(|acting| acting.token)
@@ -192,6 +199,7 @@ impl Room {
             presence: Presence::default(),
             generation: 0,
             gateways: HashMap::new(),
+            store: StoreRoom::default(),
             issued: last.issued,
             before: Before { mark: found.mark, issued: last.issued.min(found.mark) },
             abandoned: Vec::new(),
@@ -260,11 +268,12 @@ impl Room {
         Ok(lent)
     }
 
-    /// What is published now, if this process acts under `token`.
+    /// What is published now, if this process acts under `token`. `store_pressure`: 1 is too much; `None` if nobody tells.
     pub(crate) fn tick(
         &self,
         token: FencingToken,
         codes: Bounds,
+        store_pressure: Option<f64>,
         now: Instant,
         clock: Timestamp,
     ) -> Option<RoomState> {
@@ -272,7 +281,9 @@ impl Room {
         let mut state = self.state();
         let acting = state.acting.as_mut().filter(|acting| acting.token == token)?;
         acting.gateways.retain(|_, gateway| now.saturating_sub(gateway.at) < GATEWAY_SILENCE);
-        let limits = acting.limits(self.config.sign_ups_per_second, codes);
+        let claims = acting.claimed.iter().map(|claimed| claimed.count).sum();
+        let store = acting.store.tick(claims, store_pressure, now);
+        let limits = Limits { store, ..acting.limits(self.config.sign_ups_per_second, codes) };
         let refusing = acting.gateways.values().any(|gateway| gateway.refusing);
         acting.abandoned.extend(acting.blocks.skipped(now, acting.before.issued));
         let (abandoned, claimed) =
@@ -367,7 +378,7 @@ mod tests {
     use prost::Message as _;
     use spillway_api::internal::v1::control_client::ControlClient;
     use spillway_api::internal::v1::{
-        ClaimCount, ControlState, NumberRange, ReportRoomRequest, VerificationCapacity,
+        ClaimCount, ControlState, NumberRange, ReportRoomRequest, StoreWrites, VerificationCapacity,
     };
     use spillway_bus::{Bus as _, Event, LocalBus, Subject};
     use spillway_rpc::{Channel, ServerMetrics, in_process};
@@ -595,6 +606,37 @@ mod tests {
         assert_eq!(rate, 100.0);
         let (rate, bound, _) = told(None, 7).await;
         assert_eq!((rate, bound), (0.0, RoomBound::Provider), "it has not been heard of for five seconds");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_gives_way_when_the_store_is_slow_and_says_so() {
+        let (leases, bus) = (Arc::new(MemoryLeases::default()), Arc::new(LocalBus::new()));
+        let mut states = bus.subscribe(Subject::Control).await.unwrap();
+        let node = node(1, Config::default(), leases, &bus);
+        acting(&node).await;
+        let _codes = Sender::of(VerificationCapacity::default(), &bus);
+        let mut serial = 0;
+        let mut told = async |seconds_each: f64, seconds: usize| {
+            let writes =
+                StoreWrites { finished: 1_000, seconds: 1_000.0 * seconds_each, ..Default::default() };
+            let _store = Sender::of_store(writes, &bus);
+            let mut last = RoomState::default();
+            for _ in 0..seconds {
+                serial += 1;
+                let claimed = vec![ClaimCount { publication: 1, count: 40 }];
+                let told = ReportRoomRequest { issued: 100_000, claimed, ..wanted(serial, 0) };
+                report(&node, told).await.unwrap();
+                last = next(&mut *states).await.room.unwrap_or(last);
+            }
+            (last.rate, last.bound(), node.control.room_text())
+        };
+        let (rate, bound, _) = told(0.01, 10).await;
+        assert!(rate > 1_000.0 && bound == RoomBound::Unlimited, "{rate} {bound:?}");
+        let (rate, bound, text) = told(0.5, 30).await;
+        assert!((15.0..30.0).contains(&rate) && bound == RoomBound::Store, "{rate} {bound:?}");
+        assert!(text.ends_with("the store has no more to spare"), "{text}");
+        let (later, _, _) = told(0.01, 40).await;
+        assert!(later > rate * 1.2, "it grows again: {rate} {later}");
     }
 
     #[tokio::test(start_paused = true)]

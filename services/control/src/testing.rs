@@ -39,17 +39,30 @@ pub(crate) fn beacon(number: u8, name: &str, roles: &[wire::Role], load: [u64; 4
         sent_at_us: TestClock::default().now().as_micros(),
         verification: None,
         leaving: false,
+        identity_writes: None,
+        mailbox_writes: None,
     }
 }
 
-/// Tells that codes can be sent, twice a second, for as long as it is kept.
+/// Tells something, such as that codes can be sent, twice a second, for as long as it is kept.
 #[derive(Debug)]
 pub(crate) struct Sender(Tasks);
 
 impl Sender {
     pub(crate) fn of(codes: wire::VerificationCapacity, bus: &Arc<LocalBus>) -> Self {
+        Self::telling(
+            wire::LoadBeacon { verification: Some(codes), ..beacon(200, "sender", &[], [0; 4]) },
+            bus,
+        )
+    }
+
+    pub(crate) fn of_store(writes: wire::StoreWrites, bus: &Arc<LocalBus>) -> Self {
+        let told = beacon(201, "writer", &[], [0; 4]);
+        Self::telling(wire::LoadBeacon { identity_writes: Some(writes), ..told }, bus)
+    }
+
+    fn telling(told: wire::LoadBeacon, bus: &Arc<LocalBus>) -> Self {
         let bus = bus.clone();
-        let told = wire::LoadBeacon { verification: Some(codes), ..beacon(200, "sender", &[], [0; 4]) };
         let tasks = Tasks::new();
         let cancelled = tasks.cancelled();
         tasks.spawn("sender", async move {

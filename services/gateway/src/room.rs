@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::attestation::Attestation;
 use crate::config::RoomConfig;
-pub(crate) use claim::RoomError;
+pub(crate) use claim::{RoomError, Used};
 use judge::Judge;
 use keys::DailyKeys;
 use report::Numbers;

@@ -14,7 +14,7 @@ use crate::Parts;
 use crate::arrival::Arrival;
 use crate::forward::{ForwardError, answered};
 use crate::metrics::RoomAnswer;
-use crate::room::RoomError;
+use crate::room::{RoomError, Used};
 use crate::wire::wire_duration;
 
 impl Parts {
@@ -25,13 +25,13 @@ impl Parts {
     ) -> Result<v1::VerificationSession, ForwardError> {
         let number = PhoneNumber::parse(&request.number)
             .map_err(|error| ForwardError::Field(FieldError::new("number", error)))?;
-        let pass = self.room.admit(request.admission.as_ref(), &number).map_err(ForwardError::Room)?;
+        let used = self.room.admit(request.admission.as_ref(), &number).map_err(ForwardError::Room)?;
         self.charge_network(arrival)?;
         self.draw(Limit::VerificationStart, &Key::Number(&number), 1)?;
         let request = StartVerificationRequest {
             number: request.number,
             transport: request.transport,
-            pass: pass.map(|pass| Pass { room: pass.room.0.into(), number: pass.seq }),
+            pass: used.map(pass),
             network: self
                 .room
                 .network(arrival)
@@ -105,6 +105,14 @@ impl Parts {
     fn charge_network(&self, arrival: &Arrival) -> Result<(), ForwardError> {
         let Some(network) = arrival.network else { return Ok(()) };
         self.draw(Limit::VerificationStartNetwork, &Key::Network(network), 1)
+    }
+}
+
+fn pass(used: Used) -> Pass {
+    Pass {
+        room: used.place.room.0.into(),
+        number: used.place.seq,
+        shown_for: Some(wire_duration(used.shown_for)),
     }
 }
 

@@ -21,6 +21,7 @@
 //!
 //! A phone can be faster than the record: [`Dispatch::settled`] lets the check of a code wait for it.
 
+mod borrower;
 mod hand_over;
 mod outcomes;
 mod reaper;
@@ -39,10 +40,13 @@ use bytes::Bytes;
 use futures::StreamExt;
 use spillway_bus::work::{LocalWorkQueue, WorkQueue};
 use spillway_chassis::Tasks;
+use spillway_store::Leases;
 use spillway_store::verifications::VerificationId;
+use spillway_types::Clock;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
+use borrower::Ledger;
 pub(crate) use hand_over::HandOver;
 pub(crate) use routes::Routes;
 use throttle::Throttle;
@@ -72,12 +76,16 @@ impl Dispatch {
         hand_over: HandOver,
         grace: Duration,
         work: Arc<dyn WorkQueue>,
+        ledger: (Arc<dyn Leases>, Arc<dyn Clock>),
         tasks: &Tasks,
     ) -> Self {
         let (offers, offered) = mpsc::channel(OFFERS_MAX);
         let (under_way, metrics) = (Arc::clone(&hand_over.under_way), hand_over.metrics.clone());
         let (config, routes) = (hand_over.config.clone(), Arc::clone(&hand_over.routes));
         let hand_over = Arc::new(hand_over);
+        let (leases, clock) = ledger;
+        let borrowing = borrower::run(Arc::clone(&routes), Ledger { leases, clock }, tasks.clone());
+        tasks.spawn_critical("money for codes", borrowing);
         tasks.spawn("code offers", offer(offered, Arc::clone(&work), metrics.clone(), tasks.clone()));
 
         // What the reaper finds while the queue that all share is out of reach.

@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 use crate::Registration;
 use crate::credential::Credential;
 use crate::decode;
+use crate::passes::Pass;
 use crate::secrets::Recipient;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -31,8 +32,9 @@ impl Service for Registration {
         let number = decode::number(&request.number).map_err(wrong_field)?;
         let transport = decode::transport(request.transport).map_err(wrong_field)?;
         let network = decode::network(&request.network).map_err(wrong_field)?;
+        let pass = request.pass.as_ref().map(Pass::decode).transpose().map_err(wrong_field)?;
         let to = Recipient { number, network };
-        answer(self.0.start_verification(to, transport, request.pass).await.map_err(into_status)?)
+        answer(self.0.start_verification(to, transport, pass).await.map_err(into_status)?)
     }
 
     async fn resend_code(&self, request: Request<v1::ResendCodeRequest>) -> Answer<v1::VerificationSession> {

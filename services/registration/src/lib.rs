@@ -31,6 +31,7 @@ mod link;
 mod link_token;
 mod list_devices;
 mod metrics;
+mod passes;
 mod places;
 pub mod provider;
 mod remove_device;
@@ -56,7 +57,7 @@ use spillway_bus::Bus;
 use spillway_bus::work::WorkQueue;
 use spillway_chassis::Tasks;
 use spillway_rpc::Channel;
-use spillway_store::{Accounts, Directory, Keys, Verifications};
+use spillway_store::{Accounts, Directory, Keys, Leases, Verifications};
 use spillway_types::{Clock, Secret};
 
 pub use config::{
@@ -82,6 +83,8 @@ pub struct Deps {
     pub keys: Arc<dyn Keys>,
     pub verifications: Arc<dyn Verifications>,
     pub directory: Arc<dyn Directory>,
+    /// For the ledger of what codes may cost.
+    pub leases: Arc<dyn Leases>,
     pub mailbox: MailboxClient<Channel>,
     pub bus: Arc<dyn Bus>,
     /// For queued codes, in lieu of looking for them in the store. All workers of a fleet share one.
@@ -137,10 +140,11 @@ impl Registration {
             under_way: Arc::new(UnderWay::default()),
         };
         let routes = Arc::clone(&hand_over.routes);
+        let ledger = (deps.leases, Arc::clone(&deps.clock));
         deps.tasks
             .spawn_critical("pumped places", places::hear(routes, Arc::clone(&deps.bus), deps.tasks.clone()));
         Self(Arc::new(Role {
-            dispatch: Dispatch::start(hand_over, config.routing.grace_min, deps.work, &deps.tasks),
+            dispatch: Dispatch::start(hand_over, config.routing.grace_min, deps.work, ledger, &deps.tasks),
             config,
             accounts: deps.accounts,
             keys: deps.keys,

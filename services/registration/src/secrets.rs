@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
-use spillway_api::internal::v1::Pass;
 use spillway_store::verifications::VerificationId;
 use spillway_types::{
     AccountId, DeviceAddress, KeyedHash, MailboxId, NumberMac, NumberTag, Pepper, PhoneNumber, Secret,
     Timestamp, random_bytes,
 };
 
+use crate::passes::Pass;
 use crate::provider::Code;
 use crate::routing::{PlaceKey, Places};
 
@@ -74,7 +74,7 @@ impl Secrets {
     }
 
     /// The session that a pass of the waiting room opens. Whoever repeats the call finds it again.
-    pub(crate) fn session_of_pass(&self, tag: NumberTag, pass: &Pass) -> Secret {
+    pub(crate) fn session_of_pass(&self, tag: NumberTag, pass: Pass) -> Secret {
         let (room, number) = (pass.room.to_be_bytes(), pass.number.to_be_bytes());
         tag.secret_with(&self.session.derive("pass", &[&room, &number]))
     }

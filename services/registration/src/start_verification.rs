@@ -1,12 +1,13 @@
-use spillway_api::internal::v1::Pass;
 use spillway_api::{Reason, Refusal};
 use spillway_rpc::ServiceError;
 use spillway_store::verifications::Transport;
 use spillway_store::{Cas, StoreError};
+use spillway_types::Timestamp;
 
 use crate::Role;
 use crate::error;
 use crate::metrics::VerificationEvent;
+use crate::passes::Pass;
 use crate::secrets::Recipient;
 use crate::verification::View;
 
@@ -17,7 +18,7 @@ pub(crate) enum StartVerificationError {
     Voice,
     #[error("the random number generator repeated itself")]
     Repeated,
-    #[error("the pass has opened a session of another number, or one that is over")]
+    #[error("the place has opened a session of another number, or one that is over")]
     PassUsed,
     #[error("the store failed")]
     Store(#[from] StoreError),
@@ -35,8 +36,9 @@ impl ServiceError for StartVerificationError {
 }
 
 impl Role {
-    /// Opens a session with one durable write, which also queues the first code. A pass opens one session: its id is made of the pass, so
-    /// the write decides who was first, and whoever repeats the call gets the session that is there.
+    /// Opens a session with one durable write, which also queues the first code. A place opens one session: its id is made of the pass, so
+    /// the write decides who was first, and whoever repeats the call gets the session that is there. The store keeps it for as long as the
+    /// place can be shown, so that one that is over still stands in the way of a second.
     pub(crate) async fn start_verification(
         &self,
         to: Recipient,
@@ -49,10 +51,12 @@ impl Role {
         let mac = self.secrets.number_mac(&to.number);
         let tag = self.secrets.number_tag(&mac);
         let secret =
-            pass.map_or_else(|| tag.session_secret(), |pass| self.secrets.session_of_pass(tag, &pass));
+            pass.map_or_else(|| tag.session_secret(), |pass| self.secrets.session_of_pass(tag, pass));
         let id = self.secrets.verification_id(&secret);
         let sealed = self.secrets.seal(id, &to);
-        let session = self.rules().open(id, mac, sealed, self.clock.now());
+        let now = self.clock.now();
+        let mut session = self.rules().open(id, mac, sealed, now);
+        session.taken_until = pass.map_or(Timestamp::ZERO, |pass| now.saturating_add(pass.shown_for));
         if self.sessions.create(&session).await? == Cas::Conflict {
             if pass.is_none() {
                 return Err(StartVerificationError::Repeated);

@@ -94,6 +94,7 @@ impl Rules<'_> {
             account: None,
             created_at: now,
             expires_at: now,
+            taken_until: Timestamp::ZERO,
         };
         self.space(&mut session, Transport::Sms, now);
         session.expires_at = self.expiry(&session, now);

@@ -6,6 +6,8 @@
 
 #[path = "all/accounts.rs"]
 mod accounts;
+#[path = "all/budget.rs"]
+mod budget;
 #[path = "all/devices.rs"]
 mod devices;
 #[path = "all/dispatch.rs"]
@@ -24,6 +26,8 @@ mod providers;
 mod scripted;
 #[path = "all/smpp.rs"]
 mod smpp;
+#[path = "all/smpp_tls.rs"]
+mod smpp_tls;
 #[path = "all/smsc.rs"]
 mod smsc;
 #[path = "all/twilio.rs"]

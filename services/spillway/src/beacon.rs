@@ -15,6 +15,7 @@ use spillway_chassis::Tasks;
 use spillway_registration::{Capacity, Registration};
 use spillway_rpc::{Chain, ServerMetrics};
 use spillway_store::leases::HolderId;
+use spillway_store::{WriteTotals, Writes, Written};
 use spillway_types::Clock;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::Code;
@@ -48,6 +49,8 @@ pub(crate) struct Sources {
     pub(crate) registration: Option<Registration>,
     /// Streams of devices, if it is a gateway.
     pub(crate) sessions: Option<IntGauge>,
+    /// If it has a store.
+    pub(crate) writes: Option<Writes>,
 }
 
 /// `roles` are the roles of this process, each with the number of calls that it is meant to serve at a time where nothing has measured it. Runs
@@ -60,7 +63,8 @@ pub(crate) fn start(
     tasks: &Tasks,
 ) {
     identity.name.truncate(identity.name.floor_char_boundary(NAME_BYTES_MAX));
-    let mut beacon = Beacon { identity, roles, sources, refused: BTreeMap::new() };
+    let mut beacon =
+        Beacon { identity, roles, sources, refused: BTreeMap::new(), written: Default::default() };
     let cancelled = tasks.cancelled();
     tasks.spawn("load beacon", async move {
         let mut ticks = interval(EVERY);
@@ -92,6 +96,8 @@ struct Beacon {
     sources: Sources,
     /// By role, up to the last beacon.
     refused: BTreeMap<Role, u64>,
+    /// As [`Beacon::written`] found them for the last beacon.
+    written: [WriteTotals; 2],
 }
 
 impl Beacon {
@@ -117,15 +123,36 @@ impl Beacon {
                 sessions: if role == Role::Gateway { sessions } else { 0 },
             }
         });
+        let loads = loads.collect();
+        let [identity_writes, mailbox_writes] = self.written();
         wire::LoadBeacon {
             process_id: self.identity.process.0.to_vec().into(),
             name: self.identity.name.clone(),
-            roles: loads.collect(),
+            roles: loads,
             resident_bytes: memory::resident_bytes(),
             sent_at_us: self.sources.clock.now().as_micros(),
             verification: self.sources.registration.as_ref().map(|role| verification(role.capacity())),
             leaving: false,
+            identity_writes,
+            mailbox_writes,
         }
+    }
+
+    /// Since it was asked last.
+    fn written(&mut self) -> [Option<wire::StoreWrites>; 2] {
+        let Some(writes) = &self.sources.writes else { return [None, None] };
+        let now = [Written::Identity, Written::Mailbox].map(|of| writes.totals(of));
+        let before = std::mem::replace(&mut self.written, now);
+        std::array::from_fn(|of| Some(since(now[of], before[of])))
+    }
+}
+
+fn since(now: WriteTotals, before: WriteTotals) -> wire::StoreWrites {
+    wire::StoreWrites {
+        finished: now.finished.saturating_sub(before.finished),
+        failed: now.failed.saturating_sub(before.failed),
+        seconds: now.took.saturating_sub(before.took).as_secs_f64(),
+        under_way: now.under_way,
     }
 }
 
@@ -135,6 +162,7 @@ fn verification(capacity: Capacity) -> wire::VerificationCapacity {
         country: country.country.into(),
         sign_ups: country.sign_ups,
         paid_per_second: bound(country.paid),
+        shared_paid_per_second: bound(country.paid_shared),
     });
     let places = capacity.places.into_iter().map(|(place, count)| wire::PlaceCount {
         place: place.0,
@@ -145,6 +173,7 @@ fn verification(capacity: Capacity) -> wire::VerificationCapacity {
     wire::VerificationCapacity {
         codes_per_second: bound(capacity.providers),
         paid_per_second: bound(capacity.paid),
+        shared_paid_per_second: bound(capacity.paid_shared),
         codes: capacity.codes,
         sign_ups: capacity.sign_ups,
         queued: capacity.queued as u64,
@@ -231,6 +260,19 @@ mod tests {
         beacon.roles.iter().find(|load| load.role() == role).unwrap().refused
     }
 
+    #[test]
+    fn each_write_is_told_once_and_what_waits_as_long_as_it_waits() {
+        let totals = |finished, failed, millis, under_way| WriteTotals {
+            finished,
+            failed,
+            took: Duration::from_millis(millis),
+            under_way,
+        };
+        let told = since(totals(15, 3, 2_500, 7), totals(10, 3, 500, 40));
+        let expected = wire::StoreWrites { finished: 5, failed: 0, seconds: 2.0, under_way: 7 };
+        assert_eq!(told, expected);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_process_tells_its_load_once_a_second() {
         let (bus, tasks, clock) = (Arc::new(LocalBus::new()), Tasks::new(), TestClock::default());
@@ -243,7 +285,8 @@ mod tests {
         let roles = BTreeMap::from([(Role::Directory, 10), (Role::Mailbox, 20)]);
         let overload = Overload::new(OverloadConfig::default(), &Registry::new());
         let clock_of = Arc::new(clock.clone());
-        let sources = Sources { calls, clock: clock_of, overload, registration: None, sessions: None };
+        let sources =
+            Sources { calls, clock: clock_of, overload, registration: None, sessions: None, writes: None };
         start(identity, roles, bus.clone(), sources, &tasks);
 
         let first = next(&mut *beacons).await;

@@ -28,6 +28,7 @@ pub mod leases;
 pub mod mailbox_model;
 pub mod mailboxes;
 pub mod verifications;
+pub mod writes;
 
 use std::ops::Deref;
 
@@ -88,6 +89,7 @@ pub async fn run_all(make: impl AsyncFn() -> Store, counting: Counting, racers: 
     keys::all(&make().await, racers).await;
     leases::all(&make().await, racers).await;
     verifications::all(&make().await, racers).await;
+    writes::all(&make().await).await;
     mailboxes::all(make().await, counting).await;
     mailbox_model::all(make().await, counting).await;
 }

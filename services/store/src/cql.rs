@@ -69,6 +69,7 @@ pub async fn open(
         directory: Arc::new(directory::CqlDirectory::prepare(&cluster, clock).await?),
         leases: Arc::new(leases::CqlLeases::prepare(&cluster).await?),
         mailboxes: Arc::clone(&mailboxes) as Arc<_>,
+        writes: cluster.metrics.writes.clone(),
     };
     cluster.register_metrics(registry)?;
     Ok((store, CqlHandle { cluster, mailboxes }))

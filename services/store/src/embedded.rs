@@ -47,7 +47,7 @@ pub use config::Config;
 pub use failure::Failure;
 pub use metrics::describe_metrics;
 
-use crate::{OpenError, Store};
+use crate::{OpenError, Store, Writes};
 use access::Access;
 use committer::{Commit, Committer, Message};
 use folder::Folder;
@@ -108,7 +108,8 @@ fn open_with(
     let (queue, messages) = mpsc::channel(committer::QUEUE_MAX);
     let last = queue.clone().try_reserve_owned().expect("the queue is new and empty");
     let (failed, failure) = watch::channel(None);
-    let access = Access::new(&tables, queue, Arc::clone(&metrics), failure.clone());
+    let writes = Writes::default();
+    let access = Access::new(&tables, queue, Arc::clone(&metrics), writes.clone(), failure.clone());
     let committer = Committer::new(tables, messages, commit, config, Arc::clone(&clock), metrics);
     let committing = std::thread::Builder::new()
         .name("store-commit".to_owned())
@@ -122,6 +123,7 @@ fn open_with(
         directory: Arc::new(directory::EmbeddedDirectory::new(access.clone(), Arc::clone(&clock))),
         leases: Arc::new(leases::EmbeddedLeases(access.clone())),
         mailboxes: Arc::new(mailboxes::EmbeddedMailboxes::new(access)),
+        writes,
     };
     Ok((store, EmbeddedHandle { stop: Some(Stop { last, committing, freeing }), failure, released }))
 }

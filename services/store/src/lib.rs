@@ -16,6 +16,7 @@ pub mod leases;
 pub mod mailboxes;
 pub mod transfer;
 pub mod verifications;
+mod writes;
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -31,6 +32,7 @@ pub use keys::Keys;
 pub use leases::Leases;
 pub use mailboxes::Mailboxes;
 pub use verifications::Verifications;
+pub use writes::{WriteTotals, Writes, Written};
 
 /// The outcome of a conditional write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,4 +52,6 @@ pub struct Store {
     pub directory: Arc<dyn Directory>,
     pub leases: Arc<dyn Leases>,
     pub mailboxes: Arc<dyn Mailboxes>,
+    /// How what is written through these handles fares.
+    pub writes: Writes,
 }

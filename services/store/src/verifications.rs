@@ -74,17 +74,27 @@ pub struct Verification {
     /// The account that this session made.
     pub account: Option<AccountId>,
     pub created_at: Timestamp,
+    /// The session is over then.
     pub expires_at: Timestamp,
+    /// Until when no other session may have this id, though this one may be over before: a place in the waiting room
+    /// opens one, for as long as it can be shown. [`Timestamp::ZERO`] if nothing but the session asks for the id.
+    pub taken_until: Timestamp,
 }
 
 impl Verification {
     /// More providers than anybody configures; when there are more, the one that failed first is forgotten.
     pub const FAILED_MAX: usize = 16;
+
+    /// Until when a store keeps it.
+    pub fn kept_until(&self) -> Timestamp {
+        self.expires_at.max(self.taken_until)
+    }
 }
 
 #[async_trait]
 pub trait Verifications: std::fmt::Debug + Send + Sync {
-    /// A session whose `expires_at` has passed at `now` may be absent already; callers check it all the same.
+    /// A session whose [`kept_until`](Verification::kept_until) has passed may be absent already. One that is there may
+    /// be over all the same, which callers check.
     async fn get(&self, id: VerificationId) -> Result<Option<Verification>, StoreError>;
 
     /// Stores the session if the stored version is `expected` (`None`: if there is none). `verification.version`
@@ -98,7 +108,7 @@ pub trait Verifications: std::fmt::Debug + Send + Sync {
     /// Those that have waited for an hour may be missing: nobody waits so long for a code.
     async fn queued(&self, limit: usize) -> Result<Vec<VerificationId>, StoreError>;
 
-    /// Forgets sessions that expired before `now`; answers with how many. A store that forgets them by itself, some
-    /// seconds after they expired, does nothing and answers 0.
+    /// Forgets sessions that had to be kept until a time before `now`; answers with how many. A store that forgets them
+    /// by itself, some seconds after that time, does nothing and answers 0.
     async fn expire(&self, now: Timestamp) -> Result<usize, StoreError>;
 }

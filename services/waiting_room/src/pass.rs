@@ -19,6 +19,7 @@ use crate::bytes::{Reader, Writer};
 use crate::device::{BadSignature, DeviceHash, DeviceKey};
 use crate::keys::{KeyId, MAC_BYTES, Purpose, SealKeys};
 use crate::ticket::Room;
+use crate::turn::CLAIMABLE_FOR;
 
 /// A place in a room, and so the name of what must be used once: however often a ticket is claimed, its passes have one id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +67,8 @@ pub const PASS_LIFETIME: Duration = Duration::from_secs(600);
 
 const BODY_BYTES: usize = 36;
 const VERSION: u8 = 1;
+/// Of two gateways, one that made a pass and one that judges it.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5);
 const USE_DOMAIN: &[u8] = b"spillway waiting room pass v1\0";
 
 impl Pass {
@@ -80,6 +83,12 @@ impl Pass {
         let mac = keys.seal(Purpose::Pass, writer.written());
         writer.put(&mac);
         SealedPass(bytes)
+    }
+
+    /// Until when a pass of the same id can be good: who claims his ticket again gets one that ends later than this. He claims it for the
+    /// first time [`CLAIMABLE_FOR`] before the last at most.
+    pub fn place_shown_until(&self) -> Timestamp {
+        self.expires.saturating_add(CLAIMABLE_FOR.saturating_add(CLOCKS_DIFFER))
     }
 
     /// Opens a pass and checks that its device wants to use it for `purpose` (the phone number, say). Whether it has been used is for

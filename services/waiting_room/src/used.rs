@@ -2,17 +2,13 @@
 //!
 //! For one process. In a fleet the store decides who used a pass first, by its id; this saves it the repetitions.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use spillway_types::Timestamp;
+use std::collections::BTreeMap;
 
 use crate::pass::{Pass, PassId};
 use crate::ticket::Room;
-use crate::turn::CLAIMABLE_FOR;
 
-/// Remembers each used pass until no pass with its id can be good any more: the pass's own end, and the time for which its
-/// ticket could have been claimed anew.
+/// Remembers each used pass until no pass with its id can be good any more ([`Pass::place_shown_until`]).
 ///
 /// 160 bytes or so for 1,024 numbers of which one was used. With 50 admitted a second, one after the other, that is some 20 kB.
 #[derive(Debug)]
@@ -60,7 +56,7 @@ impl Used {
             }
         }
         let page = self.pages.entry(key).or_insert(Page { bits: [0; 16], until: Timestamp::ZERO });
-        page.until = page.until.max(remember_until(pass));
+        page.until = page.until.max(pass.place_shown_until());
         let (word, bit) = ((seq % PAGE_BITS / 64) as usize, 1 << (seq % 64));
         if page.bits[word] & bit != 0 {
             return Err(UseError::Again);
@@ -85,10 +81,3 @@ impl Used {
         self.pages.len()
     }
 }
-
-/// A ticket is claimed for the first time at most [`CLAIMABLE_FOR`] before its last.
-fn remember_until(pass: &Pass) -> Timestamp {
-    pass.expires.saturating_add(CLAIMABLE_FOR.saturating_add(CLOCKS_DIFFER))
-}
-
-const CLOCKS_DIFFER: Duration = Duration::from_secs(5);

@@ -65,6 +65,14 @@ impl ServiceError for RoomError {
     }
 }
 
+/// What a sign-up uses up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Used {
+    pub(crate) place: PassId,
+    /// For how long yet the same place may be shown again.
+    pub(crate) shown_for: Duration,
+}
+
 /// Within the two minutes of a turn this is several tries.
 const JUDGED_SOON: Duration = Duration::from_secs(5);
 
@@ -111,12 +119,12 @@ impl Room {
         }
     }
 
-    /// Whether a sign-up of this number may begin, and the name of what it uses up. Without an admission it may when none is required.
+    /// Whether a sign-up of this number may begin, and what it uses up. Without an admission it may when none is required.
     pub(crate) fn admit(
         &self,
         admission: Option<&v1::Admission>,
         number: &PhoneNumber,
-    ) -> Result<Option<PassId>, RoomError> {
+    ) -> Result<Option<Used>, RoomError> {
         let Some(admission) = admission else {
             return if self.is_required() { Err(RoomError::NoAdmission) } else { Ok(None) };
         };
@@ -125,7 +133,7 @@ impl Room {
         let (device, signature) = (device_key(&admission.device_key)?, signature(&admission.signature)?);
         let purpose = number.as_e164().as_bytes();
         let pass = Pass::open(&admission.pass, &keys, ROOM, &device, purpose, &signature, clock)?;
-        Ok(Some(pass.id))
+        Ok(Some(Used { place: pass.id, shown_for: pass.place_shown_until().since(clock) }))
     }
 }
 

@@ -152,7 +152,11 @@ async fn a_place_becomes_an_admission_and_that_lets_one_number_in() {
     start(&node, NUMBER, Some(phone.admission(&admitted, NUMBER))).await.unwrap();
     let passes: Vec<_> = node.registration.state().passes.clone();
     assert_eq!(passes.len(), 1);
-    assert_eq!(passes[0].as_ref().unwrap().number, 1, "the first of all numbers");
+    let pass = passes[0].as_ref().unwrap();
+    assert_eq!(pass.number, 1, "the first of all numbers");
+    // An hour in which the ticket is claimed, the ten minutes of a pass, and what clocks differ by.
+    let shown_for = pass.shown_for.as_ref().unwrap();
+    assert_eq!((shown_for.seconds, shown_for.nanos), (3_600 + 600 + 5, 0));
 
     let other = start(&node, "+4930123457", Some(phone.admission(&admitted, NUMBER))).await;
     assert_refused(other, Reason::InvalidArgument);

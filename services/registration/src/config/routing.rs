@@ -89,9 +89,10 @@ impl Default for RoutingConfig {
     }
 }
 
-/// What codes may cost, in millionths of the currency's unit. When half of an amount is spent, that is logged; when all
+/// What codes may cost, in millionths of the currency's unit, at all registration processes together: each borrows what it spends, in small
+/// shares, from a ledger in the store. When half of an amount is spent, that is logged; when all
 /// is, codes stay queued until the next hour or day begins, in UTC.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BudgetConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,31 +104,15 @@ pub struct BudgetConfig {
     pub country_day: Option<u64>,
     /// The same where a country needs another amount.
     pub countries: BTreeMap<CountryCode, u64>,
-    /// Registration processes that share these amounts. Each stops at its part, so that together they spend no more
-    /// whatever they hear of each other.
-    pub processes: NonZeroU32,
-}
-
-impl Default for BudgetConfig {
-    fn default() -> Self {
-        Self {
-            hour: None,
-            day: None,
-            country_day: None,
-            countries: BTreeMap::new(),
-            processes: NonZeroU32::MIN,
-        }
-    }
 }
 
 impl BudgetConfig {
     pub(crate) fn limits(&self) -> BudgetLimits {
-        let part = |amount: u64| amount / u64::from(self.processes.get());
         BudgetLimits {
-            hour: self.hour.map(part),
-            day: self.day.map(part),
-            country_day: self.country_day.map(part),
-            countries: self.countries.iter().map(|(code, amount)| (code.0, part(*amount))).collect(),
+            hour: self.hour,
+            day: self.day,
+            country_day: self.country_day,
+            countries: self.countries.iter().map(|(code, amount)| (code.0, *amount)).collect(),
         }
     }
 }

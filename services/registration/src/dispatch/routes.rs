@@ -10,14 +10,15 @@ use rand::rngs::SmallRng;
 use spillway_rpc::Chain;
 use spillway_store::verifications::{ProviderTag, Transport, VerificationId};
 use spillway_types::Clock;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::metrics::{CodeOutcome, GuardVerdict, Metrics, ReceiptOutcome};
 use crate::provider::{Carrier, Provider, ProviderError, Receipt};
 use crate::routing::{
-    Ask, BreakerState, Capacity, Delivery, End, Now, PlaceCount, PlaceKey, Receipted, Router, RouterConfig,
-    Scope, Ticket, Verdict, Why,
+    Ask, BreakerState, Capacity, Delivery, End, Need, Now, PlaceCount, PlaceKey, Receipted, Router,
+    RouterConfig, Scope, Ticket, Verdict, Why,
 };
 
 /// What a call takes at least, so that no bound comes from calls within the process.
@@ -36,6 +37,8 @@ pub(crate) struct Routes {
     queued: AtomicUsize,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+    /// Somebody waits for money, or will soon.
+    short: Notify,
 }
 
 #[derive(Debug)]
@@ -94,15 +97,19 @@ impl Routes {
             queued: AtomicUsize::new(0),
             clock,
             metrics,
+            short: Notify::new(),
         }
     }
 
     pub(super) fn route(self: &Arc<Self>, ask: &Ask<'_>) -> Route {
-        let (verdict, alarm) = {
+        let (verdict, alarm, is_low) = {
             let (mut router, now) = self.router();
             let verdict = router.route(ask, now);
-            (verdict, router.alarm(ask.country, now.wall))
+            (verdict, router.alarm(ask.country, now.wall), router.is_low(ask.country, now.wall))
         };
+        if is_low {
+            self.short.notify_one();
+        }
         if let Some(scope) = alarm {
             self.tell_alarm(scope);
         }
@@ -127,6 +134,33 @@ impl Routes {
                 Route::Wait { pause, everybody }
             }
         }
+    }
+
+    /// What the ledger of the fleet's money is to be asked. `look`: also how much there is where nothing is needed.
+    pub(super) fn needs(&self, look: bool) -> Vec<Need> {
+        let (mut router, now) = self.router();
+        router.needs(look, now.wall)
+    }
+
+    pub(super) fn settled(&self, need: &Need, granted: u64, unlent: u64) {
+        let (mut router, now) = self.router();
+        router.settled(need, granted, unlent, now.wall);
+    }
+
+    pub(super) fn unsettled(&self, need: &Need) {
+        let (mut router, now) = self.router();
+        router.unsettled(need, now.wall);
+    }
+
+    /// All that was borrowed and not spent.
+    pub(super) fn give_back(&self) -> Vec<Need> {
+        let (mut router, now) = self.router();
+        router.give_back(now.wall)
+    }
+
+    /// Until money is to be borrowed sooner than usual.
+    pub(super) async fn wants_money(&self) {
+        self.short.notified().await;
     }
 
     /// How long a call took lately: one of them, at random, so that a code which is not sent takes as long as others.

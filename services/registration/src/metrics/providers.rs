@@ -55,6 +55,7 @@ const fn reason(why: Why) -> &'static str {
     match why {
         Why::Breaker => "breaker",
         Why::Rate => "rate",
+        Why::Borrowing(_) => "borrowing",
         Why::Budget(Scope::Hour) => "budget_hour",
         Why::Budget(Scope::Day) => "budget_day",
         Why::Budget(Scope::Country(_)) => "budget_country",
@@ -118,12 +119,12 @@ impl ProviderMetrics {
             ),
             budget: integers(
                 "spillway_verification_budget_micros",
-                "Millionths of the currency's unit that this process may spend in the window.",
+                "Millionths of the currency's unit that all processes together may spend in the window.",
                 &["window"],
             ),
             budget_left: integers(
                 "spillway_verification_budget_left_micros",
-                "Millionths of the currency's unit that this process may still spend.",
+                "Millionths of the currency's unit that this process has borrowed and not spent, and that no process has borrowed.",
                 &["window"],
             ),
             guard: counters(
@@ -150,7 +151,12 @@ impl ProviderMetrics {
             self.guard.with_label_values(&[verdict.label()]);
         }
         let scopes = [Scope::Hour, Scope::Day, Scope::Country(0)];
-        let reasons = scopes.map(Why::Budget).into_iter().chain([Why::Breaker, Why::Rate, Why::Guard]);
+        let reasons = scopes.map(Why::Budget).into_iter().chain([
+            Why::Borrowing(Scope::Hour),
+            Why::Breaker,
+            Why::Rate,
+            Why::Guard,
+        ]);
         reasons.for_each(|why| drop(self.waits.with_label_values(&[reason(why)])));
     }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rustls::pki_types::ServerName;
 use spillway_chassis::Tasks;
-use spillway_chassis::outbound::tls;
+use spillway_chassis::outbound::{tls, tls_of};
 use spillway_rpc::Chain;
 use spillway_store::verifications::Transport;
 use spillway_types::PhoneNumber;
@@ -59,7 +59,8 @@ impl Smpp {
             true => {
                 let host = config.host()?.to_owned();
                 let name = ServerName::try_from(host).map_err(|_| SmppConfigError::Address)?;
-                Some((TlsConnector::from(Arc::new(tls()?)), name))
+                let trusted = config.tls_roots.as_deref().map_or_else(tls, tls_of)?;
+                Some((TlsConnector::from(Arc::new(trusted)), name))
             }
             false => None,
         };

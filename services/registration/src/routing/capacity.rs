@@ -9,8 +9,10 @@ use super::guard::{PlaceCount, PlaceKey};
 pub struct Capacity {
     /// What providers take. Money does not count here.
     pub providers: f64,
-    /// What the rest of the hour's and of the day's budget pays for, if it is to last for them, or for an hour of them.
+    /// What this process has borrowed of the hour's and of the day's budget pays for, if it is to last for them, or for an hour of them.
     pub paid: f64,
+    /// The same of what no process has borrowed: all see the same, and it is not to be added up.
+    pub paid_shared: f64,
     /// Handed over lately, and sign-ups begun: old ones count less and less.
     pub codes: f64,
     pub sign_ups: f64,
@@ -29,6 +31,7 @@ pub struct CountryCapacity {
     pub country: u16,
     pub sign_ups: f64,
     pub paid: f64,
+    pub paid_shared: f64,
 }
 
 /// Sign-ups of late without which nothing is said about a country.
@@ -37,12 +40,12 @@ const SIGN_UPS_MIN: f64 = 20.0;
 const SHARE_MIN: f64 = 0.02;
 
 /// Codes a second that money lasts for. A code that is dearer than what is left is not paid.
-pub(super) fn paid(left: Option<Left>, cost: f64) -> f64 {
+pub(super) fn paid(left: Option<Left>, cost: f64, of: impl Fn(Left) -> u64) -> f64 {
     match left {
         None => f64::INFINITY,
         Some(_) if cost <= 0.0 => f64::INFINITY,
-        Some(left) if (left.amount as f64) < cost => 0.0,
-        Some(left) => left.amount as f64 / cost / left.lasts.as_secs_f64(),
+        Some(left) if (of(left) as f64) < cost => 0.0,
+        Some(left) => of(left) as f64 / cost / left.lasts.as_secs_f64(),
     }
 }
 

@@ -13,7 +13,7 @@ use spillway_types::Timestamp;
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, BreakerState, Health, Pass};
-use super::budget::{Budget, Limits as BudgetLimits, Reservation, Scope};
+use super::budget::{Budget, Exhausted, Limits as BudgetLimits, Need, Reservation, Scope};
 use super::choice::{Candidate, choose};
 use super::flow::Flow;
 use super::guard::{Guard, Limits as GuardLimits, PlaceCount, PlaceKey, Places, Verdict as GuardVerdict};
@@ -78,6 +78,8 @@ pub(crate) enum Why {
     Breaker,
     Rate,
     Budget(Scope),
+    /// There is money, and a share of it is being borrowed.
+    Borrowing(Scope),
     Guard,
 }
 
@@ -303,12 +305,34 @@ impl Router {
         self.budget.alarm(country, now)
     }
 
-    /// What is left of the hour's and the day's budget.
+    /// What is left of the hour's and the day's budget, without what other processes have borrowed.
     pub(crate) fn budget_left(&mut self, now: Timestamp) -> (Option<u64>, Option<u64>) {
         self.budget.left(now)
     }
 
-    /// What this process may spend in an hour and in a day.
+    /// What the ledger is to be asked. `look`: also how much there is where nothing is needed.
+    pub(crate) fn needs(&mut self, look: bool, now: Timestamp) -> Vec<Need> {
+        self.budget.needs(look, now)
+    }
+
+    pub(crate) fn settled(&mut self, need: &Need, granted: u64, unlent: u64, now: Timestamp) {
+        self.budget.settled(need, granted, unlent, now);
+    }
+
+    pub(crate) fn unsettled(&mut self, need: &Need, now: Timestamp) {
+        self.budget.unsettled(need, now);
+    }
+
+    pub(crate) fn give_back(&mut self, now: Timestamp) -> Vec<Need> {
+        self.budget.give_back(now)
+    }
+
+    /// Whether money should be borrowed soon for codes to this country.
+    pub(crate) fn is_low(&mut self, country: u16, now: Timestamp) -> bool {
+        self.budget.is_low(country, now)
+    }
+
+    /// What all processes may spend in an hour and in a day.
     pub(crate) fn budget_sizes(&self) -> (Option<u64>, Option<u64>) {
         self.budget.sizes()
     }
@@ -350,7 +374,7 @@ impl Router {
         if !able.is_empty() {
             return Ok(able);
         }
-        if matches!(wait, Some((Why::Rate | Why::Budget(_), _))) {
+        if matches!(wait, Some((Why::Rate | Why::Budget(_) | Why::Borrowing(_), _))) {
             return Err(wait.expect("it was just matched"));
         }
         for index in failed {
@@ -406,10 +430,7 @@ impl Router {
         }
         line.rate.room(now.at).map_err(|until| (Why::Rate, until))?;
         let cost = line.terms.cost(country, transport);
-        self.budget.room(country, cost, now.wall).map_err(|exhausted| {
-            let left = exhausted.until.since(now.wall);
-            (Why::Budget(exhausted.scope), now.at + left)
-        })
+        self.budget.room(country, cost, now.wall).map_err(|exhausted| why(exhausted, now))
     }
 
     fn candidate(&self, index: usize, ask: &Ask<'_>, now: Now) -> Candidate {
@@ -425,10 +446,8 @@ impl Router {
     fn ticket(&mut self, index: usize, ask: &Ask<'_>, now: Now) -> Result<Ticket, (Why, Instant)> {
         let line = &mut self.lines[index];
         let cost = line.terms.cost(ask.country, ask.transport);
-        let reservation = self
-            .budget
-            .reserve(ask.country, cost, now.wall)
-            .map_err(|exhausted| (Why::Budget(exhausted.scope), now.at + exhausted.until.since(now.wall)))?;
+        let reservation =
+            self.budget.reserve(ask.country, cost, now.wall).map_err(|exhausted| why(exhausted, now))?;
         line.rate.take(now.at);
         let pass = line.breaker_mut(ask.transport).begin(now.at);
         if let Some(guard) = &mut self.guard {
@@ -440,7 +459,9 @@ impl Router {
 
     fn wait(&mut self, why: Why, until: Instant, now: Now) -> Verdict {
         let pause = until.saturating_duration_since(now.at);
-        let everybody = self.is_everybody_waiting(now);
+        // Where only a country's share is missing, others need not wait.
+        let is_short = matches!(why, Why::Borrowing(Scope::Hour | Scope::Day));
+        let everybody = is_short || self.is_everybody_waiting(now);
         // A rate that has no room now has some soon; other codes do not go past these because of something that only these lack.
         if !everybody && matches!(why, Why::Breaker | Why::Budget(Scope::Country(_))) {
             self.flow.put_aside(pause, now.at);
@@ -463,9 +484,14 @@ impl Router {
     /// Whether the hour's or the day's budget covers none of the provider's codes.
     fn is_unpaid(&mut self, index: usize, now: Now) -> bool {
         let cheapest = self.lines[index].terms.cheapest();
-        let (hour, day) = self.budget.left(now.wall);
-        [hour, day].into_iter().flatten().any(|left| left < cheapest)
+        self.budget.is_spent(cheapest, now.wall)
     }
+}
+
+fn why(exhausted: Exhausted, now: Now) -> (Why, Instant) {
+    let Exhausted { scope, until, is_short } = exhausted;
+    let why = if is_short { Why::Borrowing } else { Why::Budget };
+    (why(scope), now.at + until.since(now.wall))
 }
 
 impl Line {

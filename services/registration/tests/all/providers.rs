@@ -32,7 +32,7 @@ enum Mood {
 
 /// A provider whose mood a test changes. What it delivers is told to the test, with all others' deliveries.
 #[derive(Debug)]
-struct Moody {
+pub(crate) struct Moody {
     mood: AtomicU8,
     taken: AtomicU64,
     asked: AtomicU64,
@@ -40,7 +40,7 @@ struct Moody {
 }
 
 impl Moody {
-    fn new(delivered: &mpsc::Sender<Call>) -> Arc<Self> {
+    pub(crate) fn new(delivered: &mpsc::Sender<Call>) -> Arc<Self> {
         Arc::new(Self {
             mood: AtomicU8::new(Mood::Well as u8),
             taken: AtomicU64::new(0),
@@ -53,7 +53,7 @@ impl Moody {
         self.mood.store(mood as u8, Ordering::SeqCst);
     }
 
-    fn taken(&self) -> u64 {
+    pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Ordering::SeqCst)
     }
 
@@ -93,21 +93,21 @@ fn carrier(name: &str, provider: &Arc<Moody>) -> Carrier {
 }
 
 /// At a cost, and therefore guarded.
-fn paid(name: &str, provider: &Arc<Moody>, cost: u64) -> Carrier {
+pub(crate) fn paid(name: &str, provider: &Arc<Moody>, cost: u64) -> Carrier {
     let sms = Costs { default: cost, countries: HashMap::new() };
     let terms = Terms { sms, guarded: true, ..Terms::free(name) };
     Carrier { terms, provider: provider.clone() }
 }
 
 /// Codes that are typed are typed within a fraction of a second here.
-fn quick() -> Config {
+pub(crate) fn quick() -> Config {
     let mut config = config();
     config.routing.grace_min = Duration::from_millis(100);
     config
 }
 
 /// A number of a prefix of its own, so that the guard has nothing to say.
-fn lonely(n: usize) -> String {
+pub(crate) fn lonely(n: usize) -> String {
     format!("+4930{n:04}1234")
 }
 

@@ -21,21 +21,21 @@ fn settings(smsc: &Smsc) -> SmppConfig {
     SmppConfig { message_ids: MessageIds::HexThenDecimal, ..smsc.config() }
 }
 
-fn carrier(smpp: Smpp) -> Carrier {
+pub(crate) fn carrier(smpp: Smpp) -> Carrier {
     let terms = Terms { transports: vec![Transport::Sms], ..Terms::free("smsc") };
     Carrier { terms, provider: Arc::new(smpp) }
 }
 
-fn receipts(node: &Node, outcome: &str) -> u64 {
+pub(crate) fn receipts(node: &Node, outcome: &str) -> u64 {
     metric(node, &format!(r#"spillway_provider_receipts_total{{outcome="{outcome}",provider="smsc"}}"#))
 }
 
-async fn send(smpp: &Smpp) -> Result<(), ProviderError> {
+pub(crate) async fn send(smpp: &Smpp) -> Result<(), ProviderError> {
     let number = PhoneNumber::parse(NUMBER).unwrap();
     smpp.send(&number, Transport::Sms, &some_code().await).await.map(drop)
 }
 
-fn quick() -> Config {
+pub(crate) fn quick() -> Config {
     let mut config = config();
     config.routing.grace_min = Duration::from_millis(100);
     config

@@ -12,10 +12,11 @@ use rusmpp::values::EsmClass;
 use rusmpp::{Command, CommandStatus, Pdu};
 use spillway_chassis::Tasks;
 use spillway_registration::provider::SmppConfig;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::codec::Framed;
 
 pub(crate) const PASSWORD: &str = "hush-hsh";
@@ -82,6 +83,7 @@ struct Shared {
     binds: AtomicUsize,
     enquiries: AtomicUsize,
     goodbyes: AtomicUsize,
+    strangers: AtomicUsize,
     open: AtomicUsize,
     open_max: AtomicUsize,
     answers_after: Mutex<Duration>,
@@ -91,6 +93,15 @@ struct Shared {
 
 impl Smsc {
     pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// Speaks TLS alone.
+    pub(crate) async fn start_tls(acceptor: TlsAcceptor) -> Self {
+        Self::start_with(Some(acceptor)).await
+    }
+
+    async fn start_with(acceptor: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (sender, taken) = mpsc::channel(10_000);
@@ -100,6 +111,7 @@ impl Smsc {
             binds: AtomicUsize::new(0),
             enquiries: AtomicUsize::new(0),
             goodbyes: AtomicUsize::new(0),
+            strangers: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             open_max: AtomicUsize::new(0),
             answers_after: Mutex::default(),
@@ -113,8 +125,18 @@ impl Smsc {
                 loop {
                     let (stream, _) = listener.accept().await.unwrap();
                     let (shared, cancelled) = (Arc::clone(&serving), inner.cancelled());
+                    let acceptor = acceptor.clone();
                     inner.spawn("smsc connection", async move {
-                        tokio::select! { () = shared.serve(stream) => {}, () = cancelled => {} }
+                        let serve = async {
+                            match acceptor {
+                                None => shared.serve(stream).await,
+                                Some(acceptor) => match acceptor.accept(stream).await {
+                                    Ok(stream) => shared.serve(stream).await,
+                                    Err(_) => drop(shared.strangers.fetch_add(1, Ordering::SeqCst)),
+                                },
+                            }
+                        };
+                        tokio::select! { () = serve => {}, () = cancelled => {} }
                     });
                 }
             };
@@ -164,6 +186,11 @@ impl Smsc {
         self.shared.goodbyes.load(Ordering::SeqCst)
     }
 
+    /// Connections with which no TLS could be agreed on.
+    pub(crate) fn strangers(&self) -> usize {
+        self.shared.strangers.load(Ordering::SeqCst)
+    }
+
     /// The most messages that had no answer at a time.
     pub(crate) fn open_max(&self) -> usize {
         self.shared.open_max.load(Ordering::SeqCst)
@@ -182,7 +209,7 @@ impl Shared {
         MOODS[usize::from(self.mood.load(Ordering::SeqCst))]
     }
 
-    async fn serve(&self, stream: TcpStream) {
+    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin) {
         let mut framed = Framed::new(stream, CommandCodec::new());
         let mut later: Later = Vec::new();
         let mut is_bound = false;
@@ -214,9 +241,9 @@ impl Shared {
     }
 
     /// `false`: the connection ends.
-    async fn hear(
+    async fn hear<S: AsyncRead + AsyncWrite + Send + Unpin>(
         &self,
-        framed: &mut Framed<TcpStream, CommandCodec>,
+        framed: &mut Framed<S, CommandCodec>,
         command: Command,
         is_bound: &mut bool,
         later: &mut Later,

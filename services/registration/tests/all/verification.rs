@@ -4,10 +4,13 @@ use futures::future::join_all;
 use spillway_api::internal::v1 as internal;
 use spillway_api::{Reason, Refusal, v1};
 use spillway_store::verifications::Transport;
-use tonic::Response;
+use spillway_types::Clock as _;
+use tonic::{Response, Status};
 
 use crate::scripted::Scripted;
-use crate::world::{NUMBER, OTHER_NUMBER, World, config, is_queue_empty, next_call, reason, seconds, until};
+use crate::world::{
+    NUMBER, Node, OTHER_NUMBER, World, config, is_queue_empty, next_call, reason, seconds, until,
+};
 
 fn wrong(code: &str) -> &'static str {
     if code == "000000" { "000001" } else { "000000" }
@@ -181,15 +184,8 @@ async fn a_pass_opens_one_session_however_often_and_wherever_it_is_shown() {
     let world = World::new();
     let (provider, mut calls) = Scripted::accepting();
     let (one, other) = (world.node(config(), provider.clone()), world.node(config(), provider));
-    let pass = internal::Pass { room: 0, number: 7 };
-    let start = async |node: &crate::world::Node, number: &str, pass: internal::Pass| {
-        let request = internal::StartVerificationRequest {
-            number: number.to_owned(),
-            pass: Some(pass),
-            ..Default::default()
-        };
-        node.client.clone().start_verification(request).await.map(Response::into_inner)
-    };
+    let pass = internal::Pass { room: 0, number: 7, shown_for: None };
+    let start = start_with;
     let (first, again) = tokio::join!(start(&one, NUMBER, pass), start(&other, NUMBER, pass));
     let (first, again) = (first.unwrap(), again.unwrap());
     assert_eq!(first.session_id, again.session_id);
@@ -199,9 +195,51 @@ async fn a_pass_opens_one_session_however_often_and_wherever_it_is_shown() {
     let code = next_call(&mut calls).await.code;
     assert!(one.check(&first, &code).await.unwrap().verified);
     assert!(start(&one, NUMBER, pass).await.unwrap().verified, "it is the same session still");
-    let next = start(&one, OTHER_NUMBER, internal::Pass { room: 0, number: 8 }).await.unwrap();
+    let next = start(&one, OTHER_NUMBER, internal::Pass { number: 8, ..pass }).await.unwrap();
     assert_ne!(next.session_id, first.session_id);
     assert_eq!(next_call(&mut calls).await.number, OTHER_NUMBER);
+}
+
+async fn start_with(
+    node: &Node,
+    number: &str,
+    pass: internal::Pass,
+) -> Result<v1::VerificationSession, Status> {
+    let request = internal::StartVerificationRequest {
+        number: number.to_owned(),
+        pass: Some(pass),
+        ..Default::default()
+    };
+    node.client.clone().start_verification(request).await.map(Response::into_inner)
+}
+
+#[tokio::test]
+async fn a_place_opens_no_second_session_while_it_can_be_shown() {
+    let world = World::new();
+    let (provider, mut calls) = Scripted::accepting();
+    let node = world.node(config(), provider);
+    let shown_for = prost_types::Duration { seconds: 4_205, nanos: 0 };
+    let pass = internal::Pass { room: 0, number: 7, shown_for: Some(shown_for) };
+    let first = start_with(&node, NUMBER, pass).await.unwrap();
+    next_call(&mut calls).await;
+    until("the SMS is recorded", || is_queue_empty(&world)).await;
+
+    // The session is over; whoever claims his ticket again has a good pass still.
+    world.clock.advance(Duration::from_secs(4_204));
+    world.store.verifications.expire(world.clock.now()).await.unwrap();
+    assert_eq!(reason(&node.check(&first, "").await.unwrap_err()), Reason::VerificationNotFound);
+    for number in [NUMBER, OTHER_NUMBER] {
+        let used = start_with(&node, number, pass).await.unwrap_err();
+        assert_eq!(reason(&used), Reason::AdmissionUsed);
+    }
+    assert!(calls.try_recv().is_err(), "nothing is sent for a place that was used");
+
+    // No pass of this place can be good by now, and nothing is kept of it.
+    world.clock.advance(Duration::from_secs(2));
+    assert_eq!(world.store.verifications.expire(world.clock.now()).await.unwrap(), 1);
+    let never = prost_types::Duration { seconds: -1, nanos: 0 };
+    let wrong = internal::Pass { shown_for: Some(never), ..pass };
+    assert_eq!(reason(&start_with(&node, NUMBER, wrong).await.unwrap_err()), Reason::InvalidArgument);
 }
 
 #[tokio::test]

@@ -15,8 +15,8 @@ use spillway_chassis::Tasks;
 use spillway_registration::provider::{Carrier, Provider, Terms};
 use spillway_registration::{Config, Deps, DispatchConfig, Registration, Secrets};
 use spillway_rpc::{Channel, ServerMetrics, in_process};
-use spillway_store::Store;
 use spillway_store::embedded::{self, EmbeddedHandle};
+use spillway_store::{Leases, Store};
 use spillway_types::{Clock, MailboxId, Pepper, PhoneNumber, Secret, TestClock};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -33,6 +33,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct World {
     pub(crate) clock: TestClock,
     pub(crate) store: Store,
+    /// Of the nodes that are still to come.
+    pub(crate) leases: Arc<dyn Leases>,
     pub(crate) bus: Arc<LocalBus>,
     pub(crate) purges: Purges,
     pub(crate) pepper: Pepper,
@@ -72,7 +74,8 @@ impl World {
         let pepper = Pepper::new(1, master.derive("pepper", &[]));
         let secrets = Secrets::derive(&master, pepper.clone());
         let (bus, purges) = (Arc::new(LocalBus::new()), Purges::default());
-        Self { clock, store, bus, purges, pepper, secrets, _handle: handle, _folder: folder }
+        let leases = Arc::clone(&store.leases);
+        Self { clock, store, leases, bus, purges, pepper, secrets, _handle: handle, _folder: folder }
     }
 
     /// A node with a work queue of its own.
@@ -105,6 +108,7 @@ impl World {
             keys: Arc::clone(&self.store.keys),
             verifications: Arc::clone(&self.store.verifications),
             directory: Arc::clone(&self.store.directory),
+            leases: Arc::clone(&self.leases),
             mailbox: MailboxClient::new(in_process(mailbox, &metrics)),
             bus: self.bus.clone(),
             work,

@@ -219,6 +219,7 @@ impl Node {
             overload: self.wiring.overload.clone(),
             registration: self.registration.get().cloned(),
             sessions: self.sessions.get().cloned(),
+            writes: self.store.as_ref().map(|store| store.writes.clone()),
         };
         beacon::start(identity, roles, Arc::clone(&self.bus), sources, &self.roles);
     }
@@ -263,6 +264,7 @@ impl Node {
             keys: Arc::clone(&store.keys),
             verifications: Arc::clone(&store.verifications),
             directory: Arc::clone(&store.directory),
+            leases: Arc::clone(&store.leases),
             mailbox,
             bus: Arc::clone(&self.bus),
             work: Arc::clone(&self.work),

@@ -17,6 +17,7 @@ pub async fn all(store: &Store, racers: usize) {
         a_new_request_replaces_the_queued_one,
         a_session_is_there_until_it_expires,
         an_expired_session_is_forgotten,
+        an_id_is_taken_for_longer_than_its_session_lives,
     );
     run!(store, racers;
         of_racing_writes_one_applies,
@@ -48,6 +49,7 @@ fn session(created_at: Timestamp) -> Verification {
         account: None,
         created_at,
         expires_at: created_at.saturating_add(LIFETIME),
+        taken_until: Timestamp::ZERO,
     }
 }
 
@@ -91,6 +93,7 @@ async fn a_session_comes_back_as_it_was_put(store: &Store) {
         next_check_at: *START,
         verified: true,
         account: Some(AccountId::random()),
+        taken_until: START.saturating_add(3 * LIFETIME),
         ..first
     };
     put(store, &mut second, Some(1)).await;
@@ -210,6 +213,33 @@ async fn an_expired_session_is_forgotten(store: &Store) {
     assert_eq!(places(store, &[old, extended.clone()]).await, [extended.id]);
     // Its id may be used again, as if it had never been.
     assert_eq!(store.verifications.put(&first, None).await.unwrap(), Cas::Applied);
+}
+
+/// With real time, and beside a session that shows that the store has forgotten by then.
+async fn an_id_is_taken_for_longer_than_its_session_lives(store: &Store) {
+    let now = SystemClock.now();
+    let expires_at = now.saturating_add(Duration::from_secs(1));
+    let taken_until = now.saturating_add(LIFETIME);
+    let mut used = Verification { expires_at, taken_until, queued: queued(now), ..session(now) };
+    put(store, &mut used, None).await;
+    // Every later write keeps it as long.
+    used.queued = None;
+    put(store, &mut used, Some(1)).await;
+    let mut short = Verification { taken_until: expires_at, ..session(now) };
+    short.expires_at = expires_at;
+    put(store, &mut short, None).await;
+
+    let forgotten = async {
+        while store.verifications.get(short.id).await.unwrap().is_some() {
+            store.verifications.expire(SystemClock.now()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(FORGOTTEN_WITHIN, forgotten).await.expect("the other session is forgotten");
+    store.verifications.expire(SystemClock.now()).await.unwrap();
+    assert_eq!(store.verifications.get(used.id).await.unwrap().as_ref(), Some(&used));
+    let another = Verification { id: used.id, ..session(now) };
+    assert_eq!(store.verifications.put(&another, None).await.unwrap(), Cas::Conflict);
 }
 
 /// For stores that forget only when they are told to.

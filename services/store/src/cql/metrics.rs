@@ -3,7 +3,7 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, exp
 use tokio::time::Instant;
 
 use super::driver_metrics;
-use crate::StoreError;
+use crate::{StoreError, Writes, Written};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
@@ -35,6 +35,41 @@ pub(super) enum Operation {
     SettledRaise,
     MailboxCount,
     MailboxPurge,
+}
+
+impl Operation {
+    /// What it is counted as, if it writes; leases are not counted.
+    const fn written(self) -> Option<Written> {
+        match self {
+            Self::AccountPut
+            | Self::AccountDelete
+            | Self::NumberClaim
+            | Self::NumberRelease
+            | Self::KeysUpload
+            | Self::KeysTake
+            | Self::KeysClear
+            | Self::VerificationPut
+            | Self::DirectoryPut
+            | Self::DirectoryRemove => Some(Written::Identity),
+            Self::MessagePut | Self::MessageDelete | Self::SettledRaise | Self::MailboxPurge => {
+                Some(Written::Mailbox)
+            }
+            Self::AccountGet
+            | Self::NumberGet
+            | Self::KeysSigned
+            | Self::VerificationGet
+            | Self::VerificationQueue
+            | Self::VerificationExpire
+            | Self::DirectoryLookup
+            | Self::DirectoryWalk
+            | Self::DirectoryLog
+            | Self::LeaseGet
+            | Self::LeasePut
+            | Self::MessagePage
+            | Self::SettledGet
+            | Self::MailboxCount => None,
+        }
+    }
 }
 
 const OPERATIONS: [(Operation, &str); 28] = [
@@ -99,6 +134,7 @@ struct Series {
 pub(super) struct Metrics {
     operations: [Series; OPERATIONS.len()],
     families: (IntCounterVec, HistogramVec),
+    pub(super) writes: Writes,
 }
 
 impl Metrics {
@@ -120,7 +156,11 @@ impl Metrics {
             outcomes: OUTCOMES.map(|outcome| operations.with_label_values(&[name, outcome])),
             seconds: seconds.with_label_values(&[name]),
         };
-        Ok(Self { operations: OPERATIONS.map(|(_, name)| series(name)), families: (operations, seconds) })
+        Ok(Self {
+            operations: OPERATIONS.map(|(_, name)| series(name)),
+            families: (operations, seconds),
+            writes: Writes::default(),
+        })
     }
 
     pub(super) fn register(&self, registry: &Registry) -> prometheus::Result<()> {
@@ -136,7 +176,11 @@ impl Metrics {
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let began = Instant::now();
+        let under_way = operation.written().map(|of| self.writes.begin(of));
         let result = work.await;
+        if let Some(under_way) = under_way {
+            under_way.end(&result);
+        }
         let series = &self.operations[operation as usize];
         series.outcomes[outcome(&result)].inc();
         series.seconds.observe(began.elapsed().as_secs_f64());

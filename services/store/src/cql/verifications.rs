@@ -1,7 +1,7 @@
 //! Tables `verification` (conditional writes alone) and `verification_queue` (plain writes).
 //!
 //! A session is one row with one value, in the bytes of the embedded store, beside its version and the id of the write
-//! that made it. Every write sets all columns with the time that the session has left, so that they expire together.
+//! that made it. Every write sets all columns with the time for which the session is kept, so that they expire together.
 //!
 //! The session says whether a code is queued. The queue is an index of such sessions by the minute since which they
 //! wait, and it may say too much but never too little: its entry is written before the session and deleted after it,
@@ -39,7 +39,7 @@ pub(super) const QUEUED_AT_MOST: Duration = Duration::from_secs(3_600);
 const SHARDS: i8 = 8;
 /// Sessions of the queue that are read at the same time.
 const SESSIONS_AT_ONCE: usize = 32;
-/// Added to the time that a session has left: its row may outlive it, and must not be gone while another worker, whose
+/// Added to the time for which a session is kept: its row may outlive it, and must not be gone while another worker, whose
 /// clock is a little behind, still counts on it.
 const TTL_MARGIN: Duration = Duration::from_secs(5);
 /// Cassandra's and ScyllaDB's own limit: 20 years.
@@ -157,7 +157,7 @@ impl CqlVerifications {
 
     /// In seconds. The database counts from its own clock, and drops a row up to a second early.
     fn ttl(&self, session: &Verification) -> i32 {
-        let left = session.expires_at.since(self.clock.now()).saturating_add(TTL_MARGIN);
+        let left = session.kept_until().since(self.clock.now()).saturating_add(TTL_MARGIN);
         i32::try_from(left.as_secs()).unwrap_or(TTL_MAX_SECONDS).saturating_add(2).min(TTL_MAX_SECONDS)
     }
 

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::metrics::{Metrics, Operation};
 use super::tables::Tables;
 use super::transaction::Transaction;
-use crate::StoreError;
+use crate::{StoreError, Writes};
 
 #[derive(Clone)]
 pub(super) struct Access {
@@ -18,6 +18,7 @@ pub(super) struct Access {
     tables: Weak<Tables>,
     queue: mpsc::Sender<Message>,
     metrics: Arc<Metrics>,
+    writes: Writes,
     failure: watch::Receiver<Option<Failure>>,
 }
 
@@ -26,9 +27,10 @@ impl Access {
         tables: &Arc<Tables>,
         queue: mpsc::Sender<Message>,
         metrics: Arc<Metrics>,
+        writes: Writes,
         failure: watch::Receiver<Option<Failure>>,
     ) -> Self {
-        Self { tables: Arc::downgrade(tables), queue, metrics, failure }
+        Self { tables: Arc::downgrade(tables), queue, metrics, writes, failure }
     }
 
     /// For reads of a few keys. They run on the caller's thread: nearly always all is in memory, and the rare block
@@ -59,6 +61,19 @@ impl Access {
         bytes: usize,
         work: F,
     ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let under_way = operation.written().map(|of| self.writes.begin(of));
+        let result = self.commit(operation, bytes, work).await;
+        if let Some(under_way) = under_way {
+            under_way.end(&result);
+        }
+        result
+    }
+
+    async fn commit<T, F>(&self, operation: Operation, bytes: usize, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,

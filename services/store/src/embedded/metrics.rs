@@ -4,7 +4,7 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets,
 };
 
-use crate::StoreError;
+use crate::{StoreError, Written};
 
 /// The kinds of writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,26 @@ const OPERATIONS: [(Operation, &str); 17] = [
 ];
 
 impl Operation {
+    /// What the write is counted as. `None`: the store does it for itself, or it is a lease.
+    pub(super) const fn written(self) -> Option<Written> {
+        match self {
+            Self::AccountPut
+            | Self::AccountDelete
+            | Self::NumberClaim
+            | Self::NumberRelease
+            | Self::KeysUpload
+            | Self::KeysTake
+            | Self::KeysClear
+            | Self::VerificationPut
+            | Self::DirectoryPut
+            | Self::DirectoryRemove => Some(Written::Identity),
+            Self::MessagePut | Self::MessageDelete | Self::SettledRaise | Self::MailboxPurge => {
+                Some(Written::Mailbox)
+            }
+            Self::VerificationExpire | Self::LeasePut | Self::MailboxExpire => None,
+        }
+    }
+
     /// Whether the write adds data, and so is refused when the disk is full. What frees space, or moves an existing
     /// value on, goes through.
     pub(super) const fn needs_room(self) -> bool {

@@ -12,8 +12,9 @@ use super::transaction::Transaction;
 use crate::verifications::{ProviderTag, QueuedCode, SentCode, Transport, Verification, VerificationId};
 use crate::{Cas, StoreError, Verifications};
 
-/// 1: queued codes had no hold and no count of attempts. 2: nothing said which provider sent a code, or failed.
-const VERSION: u8 = 3;
+/// 1: queued codes had no hold and no count of attempts. 2: nothing said which provider sent a code, or failed. 3: a session was
+/// forgotten when it was over.
+const VERSION: u8 = 4;
 /// A session with its index rows, when the sealed number is short.
 const SESSION_BYTES: usize = 256 + NumberMac::LEN;
 /// Sessions forgotten in one write, so that others do not wait long for their group.
@@ -73,9 +74,9 @@ fn put(
         transaction.insert(&tables.verification_queue, index_row(queued.since, session.id), []);
     }
     if let Some(stored) = stored {
-        transaction.remove(&tables.verification_expiry, index_row(stored.expires_at, session.id));
+        transaction.remove(&tables.verification_expiry, index_row(stored.kept_until(), session.id));
     }
-    transaction.insert(&tables.verification_expiry, index_row(session.expires_at, session.id), []);
+    transaction.insert(&tables.verification_expiry, index_row(session.kept_until(), session.id), []);
     transaction.insert(&tables.verifications, session.id.0, encode(session));
     Ok(Cas::Applied)
 }
@@ -87,7 +88,7 @@ fn expire(transaction: &mut Transaction<'_>, now: Timestamp) -> Result<usize, St
     let sessions = expired.iter().map(|id| get(transaction, *id)).collect::<Result<Vec<_>, _>>()?;
 
     for session in sessions.iter().flatten() {
-        transaction.remove(&tables.verification_expiry, index_row(session.expires_at, session.id));
+        transaction.remove(&tables.verification_expiry, index_row(session.kept_until(), session.id));
         if let Some(queued) = session.queued {
             transaction.remove(&tables.verification_queue, index_row(queued.since, session.id));
         }
@@ -151,6 +152,7 @@ pub(crate) fn encode(session: &Verification) -> Vec<u8> {
         .time(session.created_at)
         .time(session.expires_at)
         .bytes(&failed(&session.failed))
+        .time(session.taken_until)
         .finish()
 }
 
@@ -186,6 +188,7 @@ pub(crate) fn decode(
         created_at: value.time()?,
         expires_at: value.time()?,
         failed: if version < 3 { Vec::new() } else { decode_failed(&value.bytes()?, &value)? },
+        taken_until: if version < 4 { Timestamp::ZERO } else { value.time()? },
     };
     value.end()?;
     Ok(session)
@@ -267,6 +270,7 @@ mod tests {
             account: None,
             created_at: at(1),
             expires_at: at(6),
+            taken_until: at(0xA0B0),
         }
     }
 
@@ -287,16 +291,20 @@ mod tests {
         let new = encode(&session());
         assert_eq!(decode("session", ID, &new).unwrap(), session());
 
+        let taken = 0xA0B0u64.to_be_bytes().as_slice().to_vec();
+        let known = Verification { taken_until: Timestamp::ZERO, ..session() };
+        assert_eq!(decode("session", ID, &older(3, &session(), &[&taken])).unwrap(), known);
+
         let failed = encode(&Verification { failed: Vec::new(), ..session() });
-        let failed = &new[failed.len() - 4..];
+        let failed = &new[failed.len() - taken.len() - 4..new.len() - taken.len()];
         let provider: &[u8] = &[1, 0xAB, 0xCD, 0xEF, 0x01];
-        let old = older(2, &session(), &[failed, provider]);
+        let old = older(2, &session(), &[&taken, failed, provider]);
         let sent = session().sent.map(|sent| SentCode { provider: None, ..sent });
-        let known = Verification { failed: Vec::new(), sent, ..session() };
+        let known = Verification { failed: Vec::new(), sent, ..known };
         assert_eq!(decode("session", ID, &old).unwrap(), known);
 
         let hold = [9u64.to_be_bytes().as_slice(), &[2]].concat();
-        let old = older(1, &session(), &[failed, provider, &hold]);
+        let old = older(1, &session(), &[&taken, failed, provider, &hold]);
         let queued = Some(QueuedCode::new(Transport::Voice, Timestamp::from_micros(5)));
         assert_eq!(decode("session", ID, &old).unwrap(), Verification { queued, ..known });
 

@@ -70,7 +70,7 @@ impl Record {
     /// Whether a store may have forgotten it at `now`.
     pub(super) fn has_expired(&self, now: Timestamp) -> bool {
         match self {
-            Self::Verification(session) => session.expires_at < now,
+            Self::Verification(session) => session.kept_until() < now,
             Self::Message { message, .. } => message.id.time().saturating_add(RETENTION) < now,
             _ => false,
         }

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -12,8 +13,11 @@ use super::pdu::{self, Source};
 pub struct SmppConfig {
     /// Host and port.
     pub address: String,
-    /// TLS with the public certificate authorities. Without it, password and codes cross the network in the clear, as SMPP itself has it.
+    /// TLS. Without it, password and codes cross the network in the clear, as SMPP itself has it.
     pub tls: bool,
+    /// PEM. The centre's certificate must come from one of these authorities, and not from a public one: many centres have one of their own. Read at the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_roots: Option<PathBuf>,
     pub system_id: String,
     /// At most 8 characters. Never printed.
     #[serde(serialize_with = "hidden")]
@@ -61,6 +65,7 @@ impl Default for SmppConfig {
         Self {
             address: String::new(),
             tls: false,
+            tls_roots: None,
             system_id: String::new(),
             password: String::new(),
             system_type: String::new(),
@@ -84,6 +89,7 @@ impl fmt::Debug for SmppConfig {
         f.debug_struct("SmppConfig")
             .field("address", &self.address)
             .field("tls", &self.tls)
+            .field("tls_roots", &self.tls_roots)
             .finish_non_exhaustive()
     }
 }
@@ -113,6 +119,8 @@ pub enum SmppConfigError {
     Validity,
     #[error("SMPP makes no calls: set transports = [\"sms\"]")]
     Voice,
+    #[error("tls_roots is set, and tls is not: set tls = true")]
+    RootsWithoutTls,
     #[error("TLS cannot be set up")]
     Tls(#[from] spillway_chassis::outbound::ClientError),
 }
@@ -123,6 +131,9 @@ impl SmppConfig {
     /// Whatever in the settings could not work, found now and not at the first code.
     pub fn check(&self) -> Result<(), SmppConfigError> {
         self.host()?;
+        if self.tls_roots.is_some() && !self.tls {
+            return Err(SmppConfigError::RootsWithoutTls);
+        }
         for (name, value) in [("system_id", &self.system_id), ("password", &self.password)] {
             if value.is_empty() {
                 return Err(SmppConfigError::Empty(name));
@@ -192,6 +203,7 @@ mod tests {
             config.check().unwrap_err().to_string()
         };
         assert!(wrong(|c| c.address = "smsc.example".to_owned()).contains("address"));
+        assert!(wrong(|c| c.tls_roots = Some("roots.pem".into())).contains("set tls = true"));
         assert!(wrong(|c| c.password.clear()).contains("password is empty"));
         assert!(wrong(|c| c.password = "longer than 8".to_owned()).contains("password is longer"));
         assert!(wrong(|c| c.source = "much too long a name".to_owned()).contains("source"));

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use super::{Now, Router};
 use crate::routing::breaker::Readiness;
+use crate::routing::budget::Left;
 use crate::routing::capacity::{Capacity, CountryCapacity, paid, shared_out};
 
 /// Codes a second that can be counted on while a provider is tried with one at a time.
@@ -31,15 +32,18 @@ impl Router {
             .any(|line| line.terms.dearest_sms() == 0 && line.sms.readiness(now.at) == Readiness::Ready);
         let cost = if is_free { 0.0 } else { cost };
         let [hour, day] = self.budget.lasting(now.wall);
+        let least = |of: fn(Left) -> u64| paid(hour, cost, of).min(paid(day, cost, of));
         let paid_in = |(country, sign_ups)| CountryCapacity {
             country,
             sign_ups,
-            paid: paid(self.budget.left_in(country, now.wall), cost),
+            paid: paid(self.budget.left_in(country, now.wall), cost, |left| left.own),
+            paid_shared: paid(self.budget.left_in(country, now.wall), cost, |left| left.shared),
         };
         let sign_ups = countries.iter().map(|(_, count)| count).sum();
         Capacity {
             providers,
-            paid: paid(hour, cost).min(paid(day, cost)),
+            paid: least(|left| left.own),
+            paid_shared: least(|left| left.shared),
             codes: self.flow.codes(now.at),
             sign_ups,
             aside: self.flow.aside(now.at),

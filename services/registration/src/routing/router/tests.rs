@@ -5,6 +5,7 @@ use rand::SeedableRng;
 
 use super::super::guard::PlaceKey;
 use super::*;
+use crate::routing::budget::Change;
 use crate::routing::capacity::Capacity;
 use crate::routing::receipts::Delivery;
 
@@ -309,9 +310,12 @@ fn a_cheap_provider_goes_on_when_the_dear_one_is_not_paid_for_any_more() {
     let budget = BudgetLimits { hour: Some(100), ..BudgetLimits::default() };
     let config = RouterConfig { budget, ..config(vec![dear, cheap]) };
     let mut router = Router::new(config, SmallRng::seed_from_u64(3), now);
-    let (mut spent, mut sent) = (0, 0);
+    let (mut spent, mut sent, mut unlent) = (0, 0, 100);
     let verdict = loop {
         match router.route(&ask(&[]), now) {
+            Verdict::Wait { why: Why::Borrowing(Scope::Hour), everybody: true, .. } => {
+                lend(&mut router, &mut unlent, now);
+            }
             Verdict::Send(ticket) => {
                 spent += ticket.reservation.cost();
                 sent += 1;
@@ -332,10 +336,27 @@ fn a_code_that_timed_out_stays_paid_and_one_that_failed_does_not() {
     let budget = BudgetLimits { hour: Some(100), ..BudgetLimits::default() };
     let config = RouterConfig { budget, ..config(vec![Terms { sms, ..Terms::free("a") }]) };
     let mut router = Router::new(config, SmallRng::seed_from_u64(3), now);
+    assert!(matches!(router.route(&ask(&[]), now), Verdict::Wait { why: Why::Borrowing(Scope::Hour), .. }));
+    lend(&mut router, &mut 100, now);
     for (end, left) in [(End::Failed, 100), (End::NotSent, 100), (End::Refused, 100), (End::TimedOut, 90)] {
         let Verdict::Send(ticket) = router.route(&ask(&[]), now) else { panic!("{end:?}") };
         router.end(ticket, end, now);
         assert_eq!(router.budget_left(now.wall).0, Some(left), "{end:?}");
+    }
+}
+
+/// Lends all that is wanted, as a ledger that nobody else uses.
+fn lend(router: &mut Router, unlent: &mut u64, now: Now) {
+    for need in router.needs(true, now.wall) {
+        let granted = match need.change {
+            Change::Borrow(amount) => amount.min(*unlent),
+            Change::GiveBack(_) | Change::Look => 0,
+        };
+        if let Change::GiveBack(amount) = need.change {
+            *unlent += amount;
+        }
+        *unlent -= granted;
+        router.settled(&need, granted, *unlent, now.wall);
     }
 }
 
@@ -373,12 +394,31 @@ fn what_is_paid_for_lasts_for_the_hour_and_nothing_when_it_is_used_up() {
         SmallRng::seed_from_u64(1),
         now,
     );
-    assert_eq!(capacity(&mut router, now).paid, 1.0);
-    let until_spent = (0..).find(|_| !matches!(router.route(&ask(&[]), now), Verdict::Send(_)));
-    assert_eq!(until_spent, Some(3_600));
-    assert_eq!(capacity(&mut router, now).paid, 0.0);
+    let paid_for = |router: &mut Router, now| {
+        let capacity = capacity(router, now);
+        capacity.paid + capacity.paid_shared
+    };
+    assert_eq!(paid_for(&mut router, now), 0.0, "nothing is borrowed yet, and nobody knows what can be");
+    let mut unlent = 36_000;
+    lend(&mut router, &mut unlent, now);
+    let first = capacity(&mut router, now);
+    assert!(first.paid > 0.0 && first.paid < 0.1 && first.paid_shared > 0.9, "{first:?}");
+    assert!((paid_for(&mut router, now) - 1.0).abs() < 1e-9);
+    let mut sent = 0;
+    loop {
+        match router.route(&ask(&[]), now) {
+            Verdict::Send(_) => sent += 1,
+            Verdict::Wait { why: Why::Borrowing(_), .. } => lend(&mut router, &mut unlent, now),
+            Verdict::Wait { why, .. } => break assert_eq!(why, Why::Budget(Scope::Hour)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(sent, 3_600);
+    assert_eq!(paid_for(&mut router, now), 0.0);
     let next = Now { wall: now.wall.saturating_add(Duration::from_secs(3_600)), ..now };
-    assert_eq!(capacity(&mut router, next).paid, 1.0);
+    assert_eq!(paid_for(&mut router, next), 0.0);
+    lend(&mut router, &mut 36_000, next);
+    assert!((paid_for(&mut router, next) - 1.0).abs() < 1e-9);
     // Somebody who costs nothing does not wait for money.
     let both = config(vec![paid, Terms::free("free")]);
     let mut router = Router::new(RouterConfig { budget, ..both }, SmallRng::seed_from_u64(1), now);

@@ -27,7 +27,7 @@ pub(super) fn tables(target: &Target) -> Vec<String> {
             "mailbox_id uuid, key_id bigint, revision uuid static, public_key blob, \
              PRIMARY KEY (mailbox_id, key_id)",
         ),
-        // Each write carries the time that its session has left.
+        // Each write carries the time for which its session is kept.
         short_lived(
             table("verification", "id blob PRIMARY KEY, version bigint, write_id uuid, value blob"),
             0,

@@ -83,30 +83,33 @@ fn verification() -> impl Strategy<Value = Record> {
     let who = (any::<[u8; 32]>(), any::<u64>(), number(), blob(), prop::option::of(account_id()));
     let counts = (any::<u8>(), any::<u8>(), any::<u8>(), any::<bool>());
     let codes = (prop::option::of(queued), prop::option::of(sent), vec(provider(), 0..4));
-    (who, counts, codes, [time(), time(), time(), time(), time()]).prop_map(|(who, counts, codes, times)| {
-        let ((id, version, number, sealed_number, account), (queued, sent, failed)) = (who, codes);
-        let (sms_requested, voice_requested, checks, verified) = counts;
-        let [next_sms_at, next_voice_at, next_check_at, created_at, expires_at] = times;
-        Record::Verification(Verification {
-            id: VerificationId(id),
-            version,
-            number,
-            sealed_number,
-            queued,
-            sent,
-            failed,
-            sms_requested,
-            voice_requested,
-            checks,
-            next_sms_at,
-            next_voice_at,
-            next_check_at,
-            verified,
-            account,
-            created_at,
-            expires_at,
-        })
-    })
+    (who, counts, codes, [time(), time(), time(), time(), time(), time()]).prop_map(
+        |(who, counts, codes, times)| {
+            let ((id, version, number, sealed_number, account), (queued, sent, failed)) = (who, codes);
+            let (sms_requested, voice_requested, checks, verified) = counts;
+            let [next_sms_at, next_voice_at, next_check_at, created_at, expires_at, taken_until] = times;
+            Record::Verification(Verification {
+                id: VerificationId(id),
+                version,
+                number,
+                sealed_number,
+                queued,
+                sent,
+                failed,
+                sms_requested,
+                voice_requested,
+                checks,
+                next_sms_at,
+                next_voice_at,
+                next_check_at,
+                verified,
+                account,
+                created_at,
+                expires_at,
+                taken_until,
+            })
+        },
+    )
 }
 
 fn message() -> impl Strategy<Value = Record> {

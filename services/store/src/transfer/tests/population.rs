@@ -164,6 +164,7 @@ impl Population {
             account: None,
             created_at: now,
             expires_at: now.saturating_add(Duration::from_secs(600)),
+            taken_until: Timestamp::ZERO,
         };
         assert_eq!(store.verifications.put(&session, None).await.unwrap(), Cas::Applied);
         session.version = 2;
@@ -172,7 +173,11 @@ impl Population {
         let old =
             Verification { id: VerificationId(random_bytes()), version: 1, expires_at, ..session.clone() };
         assert_eq!(store.verifications.put(&old, None).await.unwrap(), Cas::Applied);
-        self.sessions.push(session);
+        // Over, but the place that opened it must not open another one elsewhere.
+        let taken_until = session.expires_at;
+        let used = Verification { id: VerificationId(random_bytes()), taken_until, ..old };
+        assert_eq!(store.verifications.put(&used, None).await.unwrap(), Cas::Applied);
+        self.sessions.extend([session, used]);
         self.expired += 1;
     }
 }

@@ -14,7 +14,7 @@ use spillway_store::verifications::{QueuedCode, Transport, Verification, Verific
 use spillway_store::{Cas, Store, embedded};
 use spillway_types::{
     AccountId, Clock, DeviceId, Guid, KeyedHash, MailboxId, MessageIdGenerator, NumberMac, SystemClock,
-    random_bytes,
+    Timestamp, random_bytes,
 };
 
 const ACCOUNTS: usize = 12;
@@ -131,6 +131,7 @@ async fn fill_session(store: &Store, number: NumberMac) {
         account: None,
         created_at: now,
         expires_at: now.saturating_add(Duration::from_secs(600)),
+        taken_until: Timestamp::ZERO,
     };
     assert_eq!(store.verifications.put(&session, None).await.unwrap(), Cas::Applied);
     session.version = 2;

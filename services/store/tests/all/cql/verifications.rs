@@ -63,6 +63,7 @@ async fn queued_session(store: &Store) -> Verification {
         account: None,
         created_at: now,
         expires_at: now.saturating_add(Duration::from_secs(600)),
+        taken_until: Timestamp::ZERO,
     };
     assert_eq!(store.verifications.put(&session, None).await.unwrap(), Cas::Applied);
     session
