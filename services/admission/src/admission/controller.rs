@@ -220,7 +220,7 @@ fn spare(view: &View, meter: &Meter, length: Duration) -> Option<f64> {
         .zip(view.pressures)
         .any(|(source, pressure)| source != Source::Downstream && pressure > 1.0);
     let served = meter.finished as f64 / length.as_secs_f64();
-    let spare = view.capacity.map_or(0.0, |capacity| 1.0 - served / capacity.max(f64::MIN_POSITIVE));
+    let spare = view.capacity.map_or(1.0, |capacity| 1.0 - served / capacity.max(f64::MIN_POSITIVE));
     Some(if short { 0.0 } else { spare.clamp(0.0, 1.0) })
 }
 

@@ -39,7 +39,7 @@ fn summary(out: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(out.join("latest").join("summary.json")).unwrap()).unwrap()
 }
 
-fn of<'a>(summary: &'a Value, cohort: Cohort) -> &'a Value {
+fn of(summary: &Value, cohort: Cohort) -> &Value {
     let cohorts = summary["cohorts"].as_array().unwrap();
     cohorts.iter().find(|of| of["name"] == cohort.name()).unwrap_or_else(|| panic!("{summary}"))
 }
