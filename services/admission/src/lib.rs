@@ -40,6 +40,8 @@
 //!   the capacity, corrected by free seats and queue; that budget is laid over the arrivals, floors first and then by
 //!   importance, and how far it reaches in each tier is the tier's threshold. One tick of a surge is enough to know.
 //!   Pressure from elsewhere ([`Signals`]: run queue, memory, descriptors, the hop below) refuses its excess the same way.
+//!   Callers whom a port does not read for now are offered load as well ([`Unheard`]), and are to be heard again as far as the
+//!   gate has been open for a while.
 //! - The limit moves by trials that throughput judges ([`Adaptive`]), over seconds; by a fast cut when calls queue inside.
 //! - In overload the queue is short and its patience small. In calm both are wide: on a server of 300 calls/s, chance alone
 //!   makes queues of 100 calls at nine tenths of the load, and refusing for them would refuse what fits.

@@ -126,6 +126,9 @@ async fn the_connection_of_who_does_not_listen_is_not_read_for_a_while() {
     assert_eq!(ask(&channel, request).await.unwrap(), "hello", "and what he says later is");
 }
 
+/// Longer than one silence of somebody who is not welcome, and shorter than two.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long an answer takes that was asked for behind a call that has gone stale in a silence.
 async fn behind_a_stale_call(opens: bool) -> Duration {
     let (handler, tasks) = (Handler::default(), Tasks::new());
@@ -136,29 +139,36 @@ async fn behind_a_stale_call(opens: bool) -> Duration {
         request.metadata_mut().insert("x-caller", "1".parse().unwrap());
         ask(&channel, request).await
     };
-    let patience = Duration::from_secs(10);
-    asked("hello", patience).await.unwrap_err();
+    asked("hello", PATIENCE).await.unwrap_err();
     tokio::time::sleep(Duration::from_millis(260)).await;
     // This one begins a silence. Its answer comes all the same.
-    asked("hello", patience).await.unwrap_err();
+    asked("hello", PATIENCE).await.unwrap_err();
     let began = Instant::now();
     // So long that what is read at first after the silence has nothing of the next.
     asked(&"x".repeat(4_096), Duration::from_millis(20)).await.unwrap_err();
     if opens {
         hop.admission().steer(Steering::Auto);
-        hop.tick(&Signals::default());
     }
-    let outcome = asked("hello", patience).await;
+    let ticks = async {
+        loop {
+            tokio::time::sleep(TICK).await;
+            hop.tick(&Signals::default());
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = asked("hello", PATIENCE) => outcome,
+        () = ticks => unreachable!("it never ends"),
+    };
     assert_eq!(outcome.is_ok(), opens, "{outcome:?}");
     began.elapsed()
 }
 
 #[tokio::test]
 async fn what_went_stale_unread_is_read_through_only_for_who_would_be_let_in() {
-    // A silence of 175 to 250 ms, then one of 350 to 500.
-    let (shut, open) = (behind_a_stale_call(false).await, behind_a_stale_call(true).await);
-    assert!(shut >= Duration::from_millis(500) && shut < BOUND, "{shut:?}");
-    assert!(open < shut, "{open:?}, {shut:?}");
+    // For eight seconds nothing is read, then the stale call, and then nothing for as long again.
+    let (shut, open) = tokio::join!(behind_a_stale_call(false), behind_a_stale_call(true));
+    assert!(shut >= PATIENCE, "{shut:?}");
+    assert!(open < Duration::from_secs(8), "{open:?}");
 }
 
 #[tokio::test]
