@@ -281,6 +281,38 @@ fn pressure_sheds_the_least_important_first_and_stops_when_it_is_gone() {
 }
 
 #[test]
+fn who_is_not_heard_is_offered_load_and_is_welcome_some_time_after_the_gate_has_opened() {
+    let mut bench = Bench::with_limit(10);
+    let mut unheard = bench.admission.unheard(Level::new(Tier::Send, 100), User(7));
+    unheard.offers(500.0);
+    for _ in 0..20 {
+        bench.tick();
+    }
+    let offered = bench.admission.view().offered;
+    assert!((490.0..=510.0).contains(&offered), "{offered}");
+    assert!(unheard.is_welcome());
+
+    bench.admission.steer(Steering::Set(5));
+    bench.tick();
+    assert!(!unheard.is_welcome());
+    bench.admission.steer(Steering::Auto);
+    bench.tick();
+    drop(bench.run(Tier::Send));
+    assert!(!unheard.is_welcome(), "the gate has just opened");
+    for _ in 0..40 {
+        bench.tick();
+    }
+    assert!(unheard.is_welcome());
+
+    drop(unheard);
+    for _ in 0..200 {
+        bench.tick();
+    }
+    let offered = bench.admission.view().offered;
+    assert!(offered < 5.0, "{offered}");
+}
+
+#[test]
 fn a_clock_that_jumps_back_or_stands_still_breaks_nothing() {
     let mut bench = Bench::with_limit(2);
     let seat = bench.run(Tier::Send);

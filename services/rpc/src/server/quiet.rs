@@ -132,10 +132,9 @@ impl Quiet {
         }
     }
 
-    /// Reads nothing for a moment from now on, shorter than `least` says, and then until the caller is welcome. False, and nothing
-    /// happens, where others would wait along.
-    /// `patience`: for how long he waits for an answer.
-    pub(crate) fn begin(&self, least: Duration, patience: Duration, caller: impl Unheard) -> bool {
+    /// Reads nothing for a moment from now on, `first` at most, and then until the caller is welcome. False, and nothing happens, where
+    /// others would wait along. `patience`: for how long he waits for an answer.
+    pub(crate) fn begin(&self, first: Duration, patience: Duration, caller: impl Unheard) -> bool {
         if self.0.shared.load(Relaxed) {
             return false;
         }
@@ -145,7 +144,7 @@ impl Quiet {
             // Of a batch only the first counts.
             return true;
         }
-        let lasts = LEAST.min(least).mul_f64(rand::random_range(SPREAD..=1.0));
+        let lasts = LEAST.min(first).mul_f64(rand::random_range(SPREAD..=1.0));
         self.0.until.store(micros(now + lasts), Relaxed);
         self.0.asked().fall_silent(now, self.is_behind(), patience, caller);
         self.0.empty.store(false, Relaxed);
@@ -501,6 +500,19 @@ mod tests {
             let expected = if closed { Err(io::ErrorKind::ConnectionAborted) } else { Ok(3) };
             assert_eq!((read, quiet.is_given_up()), (expected, closed), "{patience:?} {unread} {open}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_been_heard_to_the_end_is_not_counted_besides() {
+        let (_caller, server) = tokio::io::duplex(64);
+        let (quiet, caller) = (Quiet::new(), Caller::default());
+        let mut server = Quietable::new(server, quiet.clone(), Arc::default());
+        // Over before anybody has noticed.
+        assert!(quiet.begin(Duration::ZERO, MOST, caller.clone()));
+        assert_eq!(Arc::strong_count(&caller.offers), 2);
+        assert!(futures::poll!(Box::pin(server.read_exact(&mut [0; 1]))).is_pending());
+        quiet.polled();
+        assert_eq!(Arc::strong_count(&caller.offers), 1);
     }
 
     #[tokio::test(start_paused = true)]

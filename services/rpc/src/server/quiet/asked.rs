@@ -69,8 +69,9 @@ impl Asked {
         }
     }
 
+    /// Everything has been read: nobody is unheard, whether the end of a silence was looked at or not.
     pub(super) fn begin(&mut self, now: Duration) {
-        (self.seats, self.since) = (0, now);
+        (self.seats, self.since, self.silence) = (0, now, None);
     }
 
     fn measure(&mut self, now: Duration) {
