@@ -50,7 +50,7 @@
 //! A [`Refusal`] knows how long to send the caller away: the distinct users who were refused, over a tenth of what their tier is
 //! granted, drawn between once and twice that ([`Refusal::pushback`]). With answers that are not refusals goes, while there is
 //! overload, how much the caller may hope for ([`Admission::hold_back`], [`HOLD_BACK_HEADER`]). The clients' halves are here too,
-//! because both must agree: [`HeldBack`], [`RetryBudget`], [`Reconnect`].
+//! because both must agree: [`HeldBack`], [`RetryBudget`], [`CallWindow`], [`Reconnect`].
 //!
 //! ```text
 //!            ticks: Signals -> balance -> thresholds     law -> limit      ladder -> rung
@@ -65,6 +65,7 @@
 
 mod admission;
 mod brownout;
+mod call_window;
 mod class;
 mod config;
 mod deaf;
@@ -82,6 +83,7 @@ mod signals;
 
 pub use admission::{Admission, Arrival, Call, Outcome, Seat, TICK, Ticket, Unheard, View, Waiter, seats};
 pub use brownout::{NoRung, RUNG_MAX, Steering};
+pub use call_window::CallWindow;
 pub use class::cohort::{Cohorts, User};
 pub use class::{DEADLINE_MAX, Level, NoLevel, Queueing, TIERS, Tier, TierSpec};
 pub use config::{

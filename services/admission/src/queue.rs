@@ -4,7 +4,9 @@
 //! fills within milliseconds.
 //!
 //! One queue for each tier. Between tiers: strict priority, but each tier that waits gets its floor of what is served
-//! (deficit round robin). Within a tier: fair between users ([`lanes`]), in order within a flow. Whoever leaves takes
+//! (deficit round robin), and of the places: who is pushed out for one of another tier leaves his own more than its floor, and
+//! who would not have his tier's floor finds a place at the cost of those beyond theirs. Otherwise a flood of the more important would leave
+//! nobody waiting who could be given the floor. Within a tier: fair between users ([`lanes`]), in order within a flow. Whoever leaves takes
 //! their entry out at once, so a cancelled call holds neither a place nor a seat.
 
 pub(crate) mod lanes;
@@ -51,6 +53,8 @@ pub(crate) struct Queue<W> {
     /// A bit for each level in which somebody waits.
     occupied: [u64; Level::COUNT / 64],
     seats: u64,
+    /// Of them, those of each tier.
+    tier_seats: [u64; Tier::COUNT],
     /// Seats of the floor that a waiting tier has not been given yet.
     owed: [f64; Tier::COUNT],
     waiting_since: [Option<Duration>; Tier::COUNT],
@@ -77,6 +81,7 @@ impl<W> Queue<W> {
             levels: Box::new([List::EMPTY; Level::COUNT]),
             occupied: [0; Level::COUNT / 64],
             seats: 0,
+            tier_seats: [0; Tier::COUNT],
             owed: [0.0; Tier::COUNT],
             waiting_since: [None; Tier::COUNT],
         }
@@ -106,11 +111,11 @@ impl<W> Queue<W> {
 
     /// Whether an entry of this level and width would be taken.
     pub(crate) fn has_room(&self, level: Level, seats: u32, seats_max: u64) -> bool {
-        self.seats + u64::from(seats) <= seats_max || self.worst().is_some_and(|worst| level < worst)
+        self.seats + u64::from(seats) <= seats_max || self.victim(level, seats, seats_max).is_some()
     }
 
     /// Adds an entry for which there [is room](Self::has_room), and moves those whom it pushes out into `evicted`: the
-    /// newest of the worst level first, because it has waited least.
+    /// newest of the worst level first that may be pushed out, because it has waited least.
     pub(crate) fn push(
         &mut self,
         now: Duration,
@@ -120,8 +125,8 @@ impl<W> Queue<W> {
         evicted: &mut Vec<Entry<W>>,
     ) -> Place {
         while self.seats + u64::from(entry.seats) > seats_max {
-            let Some(worst) = self.worst().filter(|&worst| entry.level < worst) else { break };
-            let newest = self.levels[worst.index()].tail();
+            let Some(victim) = self.victim(entry.level, entry.seats, seats_max) else { break };
+            let newest = self.levels[victim.index()].tail();
             evicted.extend(self.take(newest));
         }
         let (level, user, flow, seats) = (entry.level, entry.user, entry.flow, entry.seats);
@@ -131,6 +136,7 @@ impl<W> Queue<W> {
         self.lanes[tier].push(&mut self.slots, index, user, flow, newest_first);
         self.occupied[level.index() / 64] |= 1 << (level.index() % 64);
         self.seats += u64::from(seats);
+        self.tier_seats[tier] += u64::from(seats);
         self.waiting_since[tier].get_or_insert(now);
         Place { index, generation: self.slots.generation(index) }
     }
@@ -138,7 +144,11 @@ impl<W> Queue<W> {
     /// Pushes out until no more than `seats_max` wait.
     pub(crate) fn trim(&mut self, seats_max: u64, evicted: &mut Vec<Entry<W>>) {
         while self.seats > seats_max {
-            let Some(worst) = self.worst() else { break };
+            let beyond_floor = |level: &Level| self.is_beyond_floor(level.tier(), seats_max);
+            let Some(worst) = self.worst_first().find(beyond_floor).or_else(|| self.worst_first().next())
+            else {
+                break;
+            };
             let newest = self.levels[worst.index()].tail();
             evicted.extend(self.take(newest));
         }
@@ -202,9 +212,32 @@ impl<W> Queue<W> {
         first
     }
 
-    fn worst(&self) -> Option<Level> {
-        let (word, bits) = self.occupied.iter().enumerate().rev().find(|(_, bits)| **bits != 0)?;
-        Level::try_from((word * 64) as u16 + 63 - bits.leading_zeros() as u16).ok()
+    /// The level from which somebody makes room for an entry of this level and width in a queue that is full.
+    fn victim(&self, level: Level, seats: u32, seats_max: u64) -> Option<Level> {
+        let tier = level.tier();
+        let with_it = self.tier_seats[tier as usize] + u64::from(seats);
+        let has_a_right = with_it as f64 <= tier.spec().floor * seats_max as f64;
+        self.worst_first().find(|&waiting| {
+            if waiting.tier() == tier {
+                level < waiting
+            } else {
+                (level < waiting || has_a_right) && self.is_beyond_floor(waiting.tier(), seats_max)
+            }
+        })
+    }
+
+    /// Whether more of a tier waits than its floor of the places.
+    fn is_beyond_floor(&self, tier: Tier, seats_max: u64) -> bool {
+        self.tier_seats[tier as usize] as f64 > tier.spec().floor * seats_max as f64
+    }
+
+    /// Levels in which somebody waits, the least important first.
+    fn worst_first(&self) -> impl Iterator<Item = Level> {
+        self.occupied.iter().enumerate().rev().flat_map(|(word, &bits)| {
+            let bits = std::iter::successors(Some(bits), |bits| Some(bits & !(1 << highest(*bits)?)));
+            let levels = bits.map_while(highest).map(move |bit| (word * 64) as u16 + bit as u16);
+            levels.filter_map(|level| Level::try_from(level).ok())
+        })
     }
 
     fn take(&mut self, index: u32) -> Option<Entry<W>> {
@@ -217,12 +250,18 @@ impl<W> Queue<W> {
             self.occupied[level.index() / 64] &= !(1 << (level.index() % 64));
         }
         self.seats -= u64::from(seats);
+        self.tier_seats[tier] -= u64::from(seats);
         if self.lanes[tier].is_empty() {
             self.waiting_since[tier] = None;
             self.owed[tier] = 0.0;
         }
         self.slots.remove(index)
     }
+}
+
+/// The highest bit that is set.
+fn highest(bits: u64) -> Option<u32> {
+    bits.checked_ilog2()
 }
 
 #[cfg(test)]

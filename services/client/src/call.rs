@@ -93,6 +93,7 @@ impl Client {
         let mut tries = 0;
         loop {
             self.cooperation.hold(tier, deadline).await?;
+            let place = self.cooperation.place(deadline).await?;
             let mut request = Request::new(message.clone());
             request.set_timeout(deadline.saturating_duration_since(Instant::now()));
             if let Some(identity) = identity {
@@ -103,6 +104,7 @@ impl Client {
             }
             let (error, told) = match attempt(request).await {
                 Ok(response) => {
+                    place.answered();
                     self.cooperation.succeeded();
                     self.cooperation.learn(response.metadata());
                     if let Some(identity) = identity {
@@ -110,7 +112,15 @@ impl Client {
                     }
                     return Ok(response.into_inner());
                 }
-                Err(status) => self.failed(status),
+                Err(status) => {
+                    let code = status.code();
+                    let (error, told) = self.failed(status);
+                    match error {
+                        CallError::Refused(_) => place.answered(),
+                        CallError::Transport(_) | CallError::HeldBack { .. } => place.failed(code),
+                    }
+                    (error, told)
+                }
             };
             tries += 1;
             let Some(pause) = self.pause_before_retry(&error, told, tries, identity) else {

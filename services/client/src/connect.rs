@@ -24,6 +24,9 @@ pub struct ClientConfig {
     /// How often an HTTP/2 ping asks whether the server still lives, so that a dead connection is noticed.
     pub keep_alive_interval: Duration,
     pub retry: RetryPolicy,
+    /// Unary calls under way at a time; others wait, within their deadline. Fewer while the service does not answer, see
+    /// [`CallWindow`](spillway_admission::CallWindow).
+    pub calls_max: u32,
     /// For services that ask who a device is when its turn has come. `None`: nothing is said.
     pub attest: Option<Attest>,
     /// Counts this client's attempts, for those who want to know. `None`: nobody does.
@@ -37,6 +40,8 @@ impl Default for ClientConfig {
             call_timeout: Duration::from_secs(30),
             keep_alive_interval: Duration::from_secs(30),
             retry: RetryPolicy::default(),
+            // More than a device has use for, and at 5 ms a call enough for one that sends 3,000 messages a second.
+            calls_max: 16,
             attest: None,
             meter: None,
         }
@@ -89,7 +94,7 @@ impl Client {
     }
 
     pub fn with_channel(channel: Channel, config: ClientConfig) -> Self {
-        let cooperation = Arc::new(Cooperation::new(config.retry));
+        let cooperation = Arc::new(Cooperation::new(config.retry, config.calls_max));
         Self { channel, config, cooperation }
     }
 

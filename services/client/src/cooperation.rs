@@ -5,11 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use spillway_admission::{
-    Advice, Failure, HOLD_BACK_HEADER, HeldBack, HoldBack, InCall, RetryBudget, RetryPolicy, Tier,
+    Advice, CallWindow, Failure, HOLD_BACK_HEADER, HeldBack, HoldBack, InCall, RetryBudget, RetryPolicy, Tier,
 };
-use tokio::time::Instant;
-use tonic::Status;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
 
 use crate::call::CallError;
 
@@ -23,15 +24,46 @@ pub(crate) struct Cooperation {
     began: Instant,
     budget: Mutex<RetryBudget>,
     held: Mutex<HeldBack>,
+    window: Mutex<CallWindow>,
+    /// There is room in the window.
+    room: Notify,
 }
 
+/// A call's place in the window. Dropped before its end: nobody waits for the answer any more.
+#[derive(Debug)]
+#[must_use = "the place is given back when this is dropped"]
+pub(crate) struct Place<'a> {
+    cooperation: &'a Cooperation,
+    began: Duration,
+    ended: bool,
+}
+
+/// After what time to try again that which could not be sent because nobody answered.
+const UNANSWERED_RETRY: Duration = Duration::from_secs(1);
+
 impl Cooperation {
-    pub(crate) fn new(policy: RetryPolicy) -> Self {
+    pub(crate) fn new(policy: RetryPolicy, calls_max: u32) -> Self {
         Self {
             began: Instant::now(),
             budget: Mutex::new(RetryBudget::new(policy)),
             held: Mutex::new(HeldBack::default()),
+            window: Mutex::new(CallWindow::new(calls_max)),
+            room: Notify::new(),
         }
+    }
+
+    /// Returns when the service is expected to have an ear for one more call.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::HeldBack`] when that is not before the deadline.
+    pub(crate) async fn place(&self, deadline: Instant) -> Result<Place<'_>, CallError> {
+        while !lock(&self.window).begin() {
+            if timeout_at(deadline, self.room.notified()).await.is_err() {
+                return Err(CallError::HeldBack { retry_after: UNANSWERED_RETRY });
+            }
+        }
+        Ok(Place { cooperation: self, began: self.began.elapsed(), ended: false })
     }
 
     /// Returns at once, or when a call of this tier is expected to be admitted again.
@@ -59,6 +91,17 @@ impl Cooperation {
         lock(&self.held).told(self.began.elapsed(), advice, &mut rand::rng());
     }
 
+    fn free(&self, how: impl FnOnce(&mut CallWindow)) {
+        let room = {
+            let mut window = lock(&self.window);
+            how(&mut window);
+            window.room()
+        };
+        for _ in 0..room {
+            self.room.notify_one();
+        }
+    }
+
     pub(crate) fn succeeded(&self) {
         lock(&self.budget).succeeded();
     }
@@ -66,6 +109,35 @@ impl Cooperation {
     /// How long to wait before the attempt after number `attempt`, from 1; `None` when there must be none.
     pub(crate) fn pause(&self, attempt: u32, failure: Failure) -> Option<Duration> {
         lock(&self.budget).failed(attempt, failure, &mut rand::rng())
+    }
+}
+
+impl Place<'_> {
+    pub(crate) fn answered(self) {
+        self.end(CallWindow::answered);
+    }
+
+    /// The call failed without an answer of the service.
+    pub(crate) fn failed(self, code: Code) {
+        let (began, now) = (self.began, self.cooperation.began.elapsed());
+        match code {
+            Code::DeadlineExceeded | Code::Cancelled => self.end(|window| window.unanswered(began, now)),
+            // There is nobody who could be swamped, and how often to try is the retry budget's to say.
+            _ => self.end(CallWindow::given_up),
+        }
+    }
+
+    fn end(mut self, how: impl FnOnce(&mut CallWindow)) {
+        self.ended = true;
+        self.cooperation.free(how);
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.cooperation.free(CallWindow::given_up);
+        }
     }
 }
 
@@ -86,7 +158,7 @@ mod tests {
     use super::*;
 
     fn told(advice: &str) -> Cooperation {
-        let cooperation = Cooperation::new(RetryPolicy::default());
+        let cooperation = Cooperation::new(RetryPolicy::default(), 2);
         let mut metadata = MetadataMap::new();
         metadata.insert(HOLD_BACK_HEADER, advice.parse().unwrap());
         cooperation.learn(&metadata);
@@ -137,6 +209,22 @@ mod tests {
         cooperation.learn(&MetadataMap::new());
         assert_eq!(held(&cooperation, Tier::Background).await, 0);
         assert_eq!(held(&told("closed until further notice"), Tier::Background).await, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_answered_calls_one_after_another() {
+        let cooperation = Cooperation::new(RetryPolicy::default(), 2);
+        let soon = || Instant::now() + Duration::from_secs(1);
+        let (one, two) = (cooperation.place(soon()).await.unwrap(), cooperation.place(soon()).await.unwrap());
+        let began = Instant::now();
+        assert!(matches!(cooperation.place(soon()).await, Err(CallError::HeldBack { .. })));
+        assert_eq!(began.elapsed(), Duration::from_secs(1), "others wait for their turn as long as they can");
+        // Whoever waits is told when a place is free.
+        let (third, ()) = tokio::join!(cooperation.place(soon()), async { drop(one) });
+        third.unwrap().failed(Code::DeadlineExceeded);
+        drop(two);
+        let _one = cooperation.place(soon()).await.unwrap();
+        assert!(cooperation.place(soon()).await.is_err(), "the window is halved");
     }
 
     #[test]

@@ -67,8 +67,9 @@ impl Identity {
     }
 
     /// Takes the ticket: each works once.
-    pub(crate) fn take_resume_ticket(&self) -> Option<String> {
-        self.resume_ticket.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(crate) fn take_resume_ticket(&self) -> Option<ResumeTicket<'_>> {
+        let text = self.resume_ticket.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(ResumeTicket { identity: self, text: Some(text) })
     }
 
     pub(crate) fn set_resume_ticket(&self, ticket: String) {
@@ -76,8 +77,61 @@ impl Identity {
     }
 }
 
+/// A ticket that is being tried. Dropped before the service has said anything about it, it is tried again next time: whoever could not
+/// be heard, or was told to come later, must not cost a look-up for that.
+#[derive(Debug)]
+pub(crate) struct ResumeTicket<'a> {
+    identity: &'a Identity,
+    text: Option<String>,
+}
+
+impl ResumeTicket<'_> {
+    pub(crate) fn text(&self) -> String {
+        self.text.clone().unwrap_or_default()
+    }
+
+    /// It was good, or will never be.
+    pub(crate) fn spent(mut self) {
+        self.text = None;
+    }
+}
+
+impl Drop for ResumeTicket<'_> {
+    fn drop(&mut self) {
+        if let Some(text) = self.text.take() {
+            let mut ticket = self.identity.resume_ticket.lock().unwrap_or_else(PoisonError::into_inner);
+            // Another session may have got a newer one.
+            ticket.get_or_insert(text);
+        }
+    }
+}
+
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_that_was_not_looked_at_is_tried_again() {
+        let address =
+            DeviceAddress { account: AccountId::random(), device: spillway_types::DeviceId::PRIMARY };
+        let identity = Identity::new(address, "secret".to_owned());
+        let next = || identity.take_resume_ticket().map(|ticket| ticket.text());
+        assert_eq!(next(), None);
+        identity.set_resume_ticket("one".to_owned());
+        assert_eq!(next().as_deref(), Some("one"));
+        assert_eq!(next().as_deref(), Some("one"), "nobody has said anything about it");
+        let ticket = identity.take_resume_ticket().unwrap();
+        assert_eq!(next(), None, "it is being tried");
+        identity.set_resume_ticket("two".to_owned());
+        drop(ticket);
+        assert_eq!(next().as_deref(), Some("two"), "the newer one stays");
+        identity.take_resume_ticket().unwrap().spent();
+        assert_eq!(next(), None);
     }
 }

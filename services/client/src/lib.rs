@@ -1,8 +1,8 @@
 //! The reference client: how a device should speak to Spillway.
 //!
 //! It waits for its turn in the waiting room, signs up, keeps its identity, sends with a guid so that repeating is safe, retries only what may be retried and
-//! no more than a budget allows, comes back when it was told to, keeps to itself what it was told would be refused, and
-//! drops messages that it has seen.
+//! no more than a budget allows, comes back when it was told to, keeps to itself what it was told would be refused, has fewer calls under
+//! way while it is not answered, and drops messages that it has seen.
 //!
 //! It does no cryptography but for its place in the room: envelopes go in and come out opaque. It starts no tasks: whoever awaits drives it.
 

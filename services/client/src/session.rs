@@ -73,13 +73,14 @@ impl Client {
     /// When the service refuses the identity or cannot be reached.
     pub async fn open_session(&self, identity: &Arc<Identity>) -> Result<Session, CallError> {
         if let Some(ticket) = identity.take_resume_ticket() {
-            let hello = v1::hello::Identity::ResumeTicket(ticket);
+            let hello = v1::hello::Identity::ResumeTicket(ticket.text());
             match self.open_with(identity, hello, SessionOpen::ResumeTicket).await {
-                Err(error)
-                    if error
-                        .refusal()
-                        .is_some_and(|refusal| refusal.reason.code() == tonic::Code::Unauthenticated) => {}
-                other => return other,
+                Ok(session) => {
+                    ticket.spent();
+                    return Ok(session);
+                }
+                Err(error) if is_unauthenticated(&error) => ticket.spent(),
+                Err(error) => return Err(error),
             }
         }
         let hello = v1::hello::Identity::Credential(identity.credential().to_owned());
@@ -145,6 +146,10 @@ impl Session {
             self.identity.set_token(&ticket.token);
         }
     }
+}
+
+fn is_unauthenticated(error: &CallError) -> bool {
+    error.refusal().is_some_and(|refusal| refusal.reason.code() == tonic::Code::Unauthenticated)
 }
 
 fn parse(delivery: v1::Delivery) -> Result<Delivery, CallError> {

@@ -231,7 +231,7 @@ impl Gateway {
         balance.start(hop, drain, Arc::clone(&metrics), max, &deps.tasks);
         hear::control(Arc::clone(&deps.bus), room.clone(), balance.clone(), &deps.tasks);
         let Deps { registration, mailbox, directory, bus, quotas, hop, clock, tasks, drain, .. } = deps;
-        let reads_in_turn = Arc::new(Semaphore::new(config.session.reads_in_turn));
+        let reads_in_turn = Arc::new(Semaphore::new(config.session.reads_in_turn()));
         let parts = Parts {
             asked: Asked::new(&config.discover),
             config,

@@ -54,6 +54,31 @@ fn the_more_important_push_out_the_newest_of_the_worst() {
 }
 
 #[test]
+fn a_flood_of_the_more_important_leaves_the_others_the_places_of_their_floors() {
+    let mut queue = Queue::new();
+    let mut number = 0;
+    let mut pushed = |tier, count: usize| {
+        let pushed = (0..count).filter_map(|_| {
+            number += 1;
+            push(&mut queue, call(number, tier, 0), 100).ok()
+        });
+        let evicted: Vec<Vec<u32>> = pushed.map(|(_, evicted)| evicted).collect();
+        (evicted.len(), evicted.concat().len())
+    };
+    assert_eq!(pushed(Tier::Resume, 120), (100, 0));
+    assert_eq!(pushed(Tier::Send, 30), (20, 20), "a fifth is theirs");
+    assert_eq!(pushed(Tier::Resume, 120), (0, 0), "and stays theirs");
+    assert_eq!(pushed(Tier::Background, 10), (0, 0), "they have no floor");
+    assert_eq!(pushed(Tier::Ack, 200), (70, 70), "all but the floors of a tenth and a fifth");
+    assert_eq!(pushed(Tier::FinishSignUp, 10), (3, 3));
+    let mut waiting = [0; Tier::COUNT];
+    while let Some(entry) = serve(&mut queue) {
+        waiting[entry.level.tier() as usize] += 1;
+    }
+    assert_eq!(waiting, [0, 67, 10, 20, 0, 3, 0, 0]);
+}
+
+#[test]
 fn when_all_tiers_wait_each_gets_its_floor_and_acks_the_rest() {
     let mut queue = Queue::new();
     for number in 0..70_000 {
@@ -174,9 +199,20 @@ proptest! {
                     let expires = now + Duration::from_millis(life);
                     let entry = Entry { level, user: User(user), flow, seats, arrived: now, expires, ..call(number, Tier::Ack, 0) };
                     if queue.has_room(level, seats, seats_max) {
-                        let before = queue.seats();
+                        let (before, mut of_tiers) = (queue.seats(), queue.tier_seats);
                         let place = queue.push(now, entry, seats_max, number % 2 == 0, &mut gone);
-                        prop_assert!(gone.iter().all(|entry| entry.level > level));
+                        let floor = |tier: Tier| tier.spec().floor * seats_max as f64;
+                        let has_a_right = (of_tiers[tier] + u64::from(seats)) as f64 <= floor(level.tier());
+                        for out in &gone {
+                            let of_tier = &mut of_tiers[out.level.tier() as usize];
+                            let may_go = if out.level.tier() == level.tier() {
+                                out.level > level
+                            } else {
+                                (out.level > level || has_a_right) && *of_tier as f64 > floor(out.level.tier())
+                            };
+                            prop_assert!(may_go, "{:?} for {level:?}", out.level);
+                            *of_tier -= u64::from(out.seats);
+                        }
                         prop_assert!(!gone.is_empty() || before + u64::from(seats) <= seats_max);
                         waiting.push((number, place, seats));
                         flows.entry((tier, flow)).or_default().push(number);
@@ -214,6 +250,7 @@ proptest! {
                 flows.get_mut(&(entry.level.tier() as usize, entry.flow)).unwrap().retain(|&other| other != entry.waiter);
             }
             prop_assert_eq!(queue.len(), waiting.len());
+            prop_assert_eq!(queue.tier_seats.iter().sum::<u64>(), queue.seats());
             prop_assert_eq!(queue.seats(), waiting.iter().map(|(.., seats)| u64::from(*seats)).sum::<u64>());
         }
     }

@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use spillway_admission::Tier;
 use spillway_types::MessageId;
 use tokio::time::Instant;
 
@@ -118,10 +119,11 @@ impl Backlog {
         }
     }
 
-    /// Whether the read should wait for its turn among those of other sessions: it is one of many with the same cause, such as a
-    /// herd that has come or an outage that is over, and they would push everybody's sends aside.
-    pub(crate) const fn in_turn(&self) -> bool {
-        self.in_turn
+    /// As what the read waits for its turn among those of other sessions, if it should: it is one of many with the same cause, such as
+    /// a herd that has come or an outage that is over, and they would push everybody's sends aside. One that is meant to find
+    /// nothing comes after the sends.
+    pub(crate) fn turn(&self) -> Option<Tier> {
+        self.in_turn.then(|| if self.purpose == Purpose::Sweep { Tier::Lookup } else { Tier::Send })
     }
 
     /// When to ask for a page, given room for `room` messages in a window of `window`.
@@ -261,29 +263,29 @@ mod tests {
     async fn only_who_knows_of_mail_reads_out_of_turn() {
         let now = Instant::now();
         let mut backlog = Backlog::new(now);
-        assert!(backlog.in_turn());
+        assert_eq!(backlog.turn(), Some(Tier::Send));
         backlog.ask();
         backlog.outage(now);
         backlog.page(None, false, now);
         assert!(
-            backlog.in_turn() && backlog.holds_hints(),
+            backlog.turn() == Some(Tier::Send) && backlog.holds_hints(),
             "another read, because the bus was away under the first"
         );
         backlog.ask();
         backlog.catch_up(now);
         backlog.page(None, false, now);
-        assert!(!backlog.in_turn());
+        assert_eq!(backlog.turn(), None);
         backlog.ask();
         backlog.page(None, false, now);
         backlog.sweep(now);
-        assert!(backlog.in_turn());
+        assert_eq!(backlog.turn(), Some(Tier::Lookup));
         backlog.ask();
         backlog.no_room(Some(id(1)), now);
-        assert!(!backlog.in_turn());
+        assert_eq!(backlog.turn(), None);
         backlog.ask();
         backlog.page(None, false, now);
         backlog.outage(now);
-        assert!(backlog.in_turn() && backlog.holds_hints());
+        assert!(backlog.turn() == Some(Tier::Send) && backlog.holds_hints());
     }
 
     #[tokio::test(start_paused = true)]

@@ -225,10 +225,18 @@ impl Live {
             return Some(Stop::Draining);
         }
         if now >= self.sweeps.next() {
-            self.backlog.sweep(now);
-            self.sweeps.advance(now, rand::rng().random());
+            self.sweep(now);
         }
         if now >= self.refresh_at { Box::pin(self.refresh(now)).await } else { None }
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        let chance = rand::rng().random();
+        let others_wait = self.parts.reads_in_turn.available_permits() == 0;
+        if !(others_wait && self.sweeps.put_off(now, chance)) {
+            self.backlog.sweep(now);
+            self.sweeps.advance(now, chance);
+        }
     }
 
     async fn refresh(&mut self, now: Instant) -> Option<Stop> {
@@ -263,7 +271,7 @@ impl Live {
         if self.page.is_none() && self.backlog.due(room, window).is_some_and(|due| due <= now) {
             let after = self.backlog.ask();
             self.in_flight.page_asked();
-            self.page = Some(self.fetch(after, room, self.backlog.in_turn()));
+            self.page = Some(self.fetch(after, room, self.backlog.turn()));
         }
         if self.acking.is_none()
             && let Some(ids) = self.acks.take(now)

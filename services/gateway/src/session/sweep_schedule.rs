@@ -3,6 +3,9 @@
 //! A hint can be lost at any time, and is most likely lost right after the session opened, before all of the bus
 //! knows of its interest, and right after the bus was gone: a worker may store mail before its own connection is back,
 //! and has nobody to tell then. So the looks are dense at first, and again after an outage, and then rare.
+//!
+//! A look that falls into a herd's return waits until those who have read nothing yet have had their turn, and then stands for
+//! all that were due before it: three more reads for each device would make the return last four times as long.
 
 use std::time::Duration;
 
@@ -12,12 +15,17 @@ const DENSE: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(10), D
 const EVERY: Duration = Duration::from_secs(5 * 60);
 /// A herd that connected together, or lost its hints together, must not look together.
 const SPREAD: f64 = 0.2;
+/// A look that is put off is due again after this long or half as much more, and is not put off any more when it is so late.
+const PUT_OFF: Duration = Duration::from_secs(2);
+const PUT_OFF_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(crate) struct SweepSchedule {
     /// When the session opened, or hints were lost.
     from: Instant,
     next: Instant,
+    /// How late the next one is already.
+    late: Duration,
     done: usize,
 }
 
@@ -25,16 +33,31 @@ impl SweepSchedule {
     /// For a session that opens now, or one that lost hints now and may lose more for a while. `chance` is between
     /// 0 and 1.
     pub(crate) fn new(now: Instant, chance: f64) -> Self {
-        Self { from: now, next: now + early(DENSE[0], chance), done: 0 }
+        Self { from: now, next: now + early(DENSE[0], chance), late: Duration::ZERO, done: 0 }
     }
 
     pub(crate) const fn next(&self) -> Instant {
         self.next
     }
 
+    /// Others go before the sweep that is due. False, and nothing happens, when it has been put off for long enough. `chance` is between 0
+    /// and 1.
+    pub(crate) fn put_off(&mut self, now: Instant, chance: f64) -> bool {
+        let by = PUT_OFF.mul_f64(1.0 + chance / 2.0);
+        let may_wait = self.late + by <= PUT_OFF_MAX;
+        if may_wait {
+            self.late += by;
+            self.next = now + by;
+        }
+        may_wait
+    }
+
     /// The sweep that was due has begun. `chance` is between 0 and 1.
     pub(crate) fn advance(&mut self, now: Instant, chance: f64) {
-        self.done += 1;
+        self.late = Duration::ZERO;
+        // One that is late is as good as those that have come due since.
+        let age = now.saturating_duration_since(self.from);
+        self.done = (self.done + 1).max(DENSE.partition_point(|after| early(*after, 1.0) <= age));
         self.next = match DENSE.get(self.done) {
             Some(after) => (self.from + early(*after, chance)).max(now),
             None => now + EVERY.mul_f64(1.0 - SPREAD + 2.0 * SPREAD * chance),
@@ -62,6 +85,21 @@ mod tests {
         }
         assert_eq!(seconds, [2, 10, 60, 60 + 240, 60 + 240 + 300]);
         assert_eq!((schedule.next() - opened_at).as_secs(), 60 + 240 + 300 + 360);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_put_off_stands_for_those_that_came_due_meanwhile() {
+        let opened_at = Instant::now();
+        let mut schedule = SweepSchedule::new(opened_at, 0.0);
+        let mut seconds = Vec::new();
+        while schedule.put_off(schedule.next(), 0.0) {
+            seconds.push((schedule.next() - opened_at).as_secs());
+        }
+        assert_eq!(seconds, (2..=16).map(|n| n * 2).collect::<Vec<_>>(), "not for ever");
+        schedule.advance(schedule.next(), 0.0);
+        assert_eq!((schedule.next() - opened_at).as_secs(), 60, "the one at 10 s is not made up for");
+        assert!(schedule.put_off(schedule.next(), 1.0), "a new one may wait as well");
+        assert_eq!((schedule.next() - opened_at).as_secs(), 63);
     }
 
     #[tokio::test(start_paused = true)]

@@ -170,8 +170,14 @@ impl Live {
         }
     }
 
-    /// In turn: not more at a time than [`SessionConfig::reads_in_turn`](crate::SessionConfig::reads_in_turn), and not before sends.
-    pub(super) fn fetch(&self, after: Option<MessageId>, room: usize, in_turn: bool) -> Call<FetchResponse> {
+    /// With a turn: not more at a time than [`SessionConfig::reads_in_turn`](crate::SessionConfig::reads_in_turn), and as calls of that
+    /// tier.
+    pub(super) fn fetch(
+        &self,
+        after: Option<MessageId>,
+        room: usize,
+        turn: Option<Tier>,
+    ) -> Call<FetchResponse> {
         let config = &self.parts.config.session;
         // From the watermark on, what the client has not acked yet comes first.
         let wanted = if after.is_none() { room + self.in_flight.known() } else { room };
@@ -186,11 +192,11 @@ impl Live {
         request.set_timeout(config.call_timeout);
         let mut mailbox = self.parts.mailbox.clone();
         let fetch = async move { Ok(mailbox.fetch(request).await?.into_inner()) };
-        if !in_turn {
+        let Some(tier) = turn else {
             return fetch.boxed();
-        }
+        };
         let turns = Arc::clone(&self.parts.reads_in_turn);
-        let class = Class::current().map(|class| class.with_tier(Tier::Send));
+        let class = Class::current().map(|class| class.with_tier(tier));
         async move {
             let _turn = turns.acquire_owned().await.expect("it is never closed");
             match class {
