@@ -3,11 +3,12 @@
 //! A service that is swamped cannot tell its clients to hold back: what it says comes after their deadlines. So they go by its
 //! silence, as TCP goes by that of the network (RFC 5681): few at first, one more for each answer, and after a call that
 //! ended without one half as many, and then only one more for each round of answers. With one call at a time, a crowd offers one call for each of its users and deadlines,
-//! whatever its users want. An answer is an answer, a refusal too: whoever is told has [advice](crate::HeldBack) to go by.
+//! whatever its users want. A refusal changes nothing: whoever is told has [advice](crate::HeldBack) to go by, and is given no more room
+//! for being sent away.
 
 use std::time::Duration;
 
-/// The calls of one user. Whoever [begins](Self::begin) one ends it, once, by one of the other three.
+/// The calls of one user. Whoever [begins](Self::begin) one ends it, once, by one of the others.
 #[derive(Clone, Copy, Debug)]
 pub struct CallWindow {
     most: f64,
@@ -41,7 +42,7 @@ impl CallWindow {
         (self.size as u32).saturating_sub(self.open)
     }
 
-    /// The service said something.
+    /// The service did what it was asked, or said why it never will.
     pub fn answered(&mut self) {
         self.open -= 1;
         let more = if self.size < self.threshold { 1.0 } else { 1.0 / self.size };
@@ -56,6 +57,11 @@ impl CallWindow {
             self.threshold = self.size;
             self.halved = now;
         }
+    }
+
+    /// The service refused it for now.
+    pub fn refused(&mut self) {
+        self.open -= 1;
     }
 
     /// Nobody waits for the answer any more.
@@ -104,17 +110,20 @@ mod tests {
     }
 
     #[test]
-    fn who_gives_up_says_nothing_about_the_service() {
-        let mut window = CallWindow::new(2);
-        assert!(window.begin() && window.begin() && !window.begin());
-        window.given_up();
-        assert!(window.begin());
+    fn neither_a_refusal_nor_who_gives_up_changes_the_room() {
+        let mut window = CallWindow::new(16);
+        for _ in 0..20 {
+            assert!(window.begin() && window.begin());
+            window.given_up();
+            window.refused();
+        }
+        assert_eq!(window.room(), 4);
     }
 
     proptest! {
         /// Whatever the service does: at most so many are open, and one may always begin once all have ended.
         #[test]
-        fn no_place_is_lost(most in 0_u32..40, ends in prop::collection::vec(0_u8..4, 0..400)) {
+        fn no_place_is_lost(most in 0_u32..40, ends in prop::collection::vec(0_u8..5, 0..400)) {
             let mut window = CallWindow::new(most);
             let mut open = 0;
             for (n, end) in ends.into_iter().enumerate() {
@@ -124,6 +133,7 @@ mod tests {
                     _ if open == 0 => {}
                     1 => { window.answered(); open -= 1; }
                     2 => { window.unanswered(now.saturating_sub(at(1)), now); open -= 1; }
+                    3 => { window.refused(); open -= 1; }
                     _ => { window.given_up(); open -= 1; }
                 }
                 prop_assert!(window.open == open && open <= most.max(1));

@@ -115,7 +115,8 @@ impl Client {
                 Err(status) => {
                     let code = status.code();
                     let (error, told) = self.failed(status);
-                    match error {
+                    match &error {
+                        CallError::Refused(_) if error.is_retryable() => place.refused(),
                         CallError::Refused(_) => place.answered(),
                         CallError::Transport(_) | CallError::HeldBack { .. } => place.failed(code),
                     }

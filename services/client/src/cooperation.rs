@@ -117,6 +117,10 @@ impl Place<'_> {
         self.end(CallWindow::answered);
     }
 
+    pub(crate) fn refused(self) {
+        self.end(CallWindow::refused);
+    }
+
     /// The call failed without an answer of the service.
     pub(crate) fn failed(self, code: Code) {
         let (began, now) = (self.began, self.cooperation.began.elapsed());

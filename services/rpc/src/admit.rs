@@ -14,6 +14,7 @@
 //!   tells the hop above how much it has to do ([`Downstream`]).
 
 mod class;
+mod first_message;
 mod hold;
 mod layer;
 mod pressure;

@@ -35,7 +35,7 @@ pub(crate) use stack::{Stack, StackBody, stack};
 
 use crate::{Channel, Hop, ServerMetrics, ServerTls, in_process};
 use connection::Port;
-pub(crate) use quiet::{Quiet, Unheard};
+pub(crate) use quiet::{Awaited, Quiet, Unheard};
 
 /// After a failed accept, which is nearly always a lack of file descriptors: time for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -19,6 +19,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
 
+use super::first_message::FirstMessage;
 use super::hold::Hold;
 use super::{Class, Granted, Head, Hop, Waiter, refusal};
 use crate::deadline::Deadline;
@@ -88,6 +89,7 @@ where
         let call = Counted { hop, class, deadline, patience, quiet };
         let state = match arrival {
             Arrival::Run(seat) => {
+                let request = call.heard(request);
                 State::Running { inner: class.within(|| self.inner.call(request)), seat: Some(seat), call }
             }
             Arrival::Queued(ticket) => {
@@ -187,6 +189,7 @@ where
                         *waiting.take().expect("looked at above");
                     let next = match granted {
                         Ok(seat) => {
+                            let request = call.heard(request);
                             let inner = call.class.within(|| service.call(request));
                             State::Running { inner, seat: Some(seat), call }
                         }
@@ -214,6 +217,14 @@ impl<S> Waiting<S> {
 }
 
 impl Counted {
+    /// The request of a call that has a seat. Not sooner: what is said beside a call that waits is not worth reading.
+    fn heard(&self, request: Request<Body>) -> Request<Body> {
+        match &self.quiet {
+            Some(quiet) => request.map(|body| FirstMessage::of(body, quiet)),
+            None => request,
+        }
+    }
+
     fn refuse<S, F>(self, refusal: &Refusal) -> State<S, F> {
         let now = self.hop.now();
         let left = self.deadline.saturating_sub(now);

@@ -12,6 +12,8 @@
 //! closed instead: to begin a new one costs less than to read and refuse what lies in the old one. That counts only where no call is
 //! open, such as a session.
 //!
+//! The rest of a call that was let in is read in any case, and along with it what comes before that.
+//!
 //! What he says meanwhile is offered load all the same, and is counted as that: by the bytes that lie unread, and when those are too many
 //! to count by what he said when they were not. Otherwise the gate would believe that the crowd has gone, and open to it.
 //!
@@ -22,11 +24,12 @@ mod asked;
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures::task::AtomicWaker;
 use spillway_admission::User;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
@@ -73,13 +76,27 @@ struct Inner {
     /// A probe has been read whose calls have not been polled yet.
     probing: AtomicBool,
     given_up: AtomicBool,
+    /// Calls that were let in before all of their first message was read.
+    awaited: AtomicU32,
+    /// The connection's task, while it does not read.
+    reader: AtomicWaker,
+}
+
+/// A call of the connection was let in, and not all of its first message has been read.
+#[derive(Debug)]
+pub(crate) struct Awaited(Quiet);
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.0.0.awaited.fetch_sub(1, Relaxed);
+    }
 }
 
 /// Nothing has been left unread since.
 const DRAINED: u64 = u64::MAX;
 
 impl Quiet {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let inner = Inner {
             began: Instant::now(),
             asked: Mutex::default(),
@@ -90,6 +107,8 @@ impl Quiet {
             empty: AtomicBool::default(),
             probing: AtomicBool::default(),
             given_up: AtomicBool::default(),
+            awaited: AtomicU32::default(),
+            reader: AtomicWaker::new(),
         };
         Self(Arc::new(inner))
     }
@@ -108,6 +127,17 @@ impl Quiet {
             }
         }
         self.0.shared.store(true, Relaxed);
+    }
+
+    /// The connection is read until what this returns is dropped.
+    pub(crate) fn awaits(&self) -> Awaited {
+        self.0.awaited.fetch_add(1, Relaxed);
+        self.0.reader.wake();
+        Awaited(self.clone())
+    }
+
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.0.awaited.load(Relaxed) > 0
     }
 
     /// How long ago the calls that are being polled may have been made, beside what the network took: of what was said into silences
@@ -228,7 +258,14 @@ impl<T> Quietable<T> {
 impl<T: Unwatch> Quietable<T> {
     fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            if let Some(until) = self.quiet.until() {
+            let until = self.quiet.until();
+            if until.is_some() && self.quiet.is_awaited() {
+                // In small pieces: what else comes is not worth reading.
+                self.sleep = None;
+                self.probes = true;
+                break;
+            }
+            if let Some(until) = until {
                 let sleep = self.sleep.get_or_insert_with(|| {
                     self.inner.unwatch();
                     Box::pin(tokio::time::sleep_until(until))
@@ -236,7 +273,13 @@ impl<T: Unwatch> Quietable<T> {
                 if sleep.deadline() != until {
                     sleep.as_mut().reset(until);
                 }
-                ready!(sleep.as_mut().poll(cx));
+                if sleep.as_mut().poll(cx).is_pending() {
+                    self.quiet.0.reader.register(cx.waker());
+                    // Or it was missed.
+                    if !self.quiet.is_awaited() {
+                        return Poll::Pending;
+                    }
+                }
             } else if self.sleep.is_none() || !self.quiet.goes_on(self.inner.unread()) {
                 break;
             }
@@ -318,8 +361,6 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Quietable<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU32;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::asked::{LOOK_MOST, UNREAD_MOST};
@@ -500,6 +541,30 @@ mod tests {
             let expected = if closed { Err(io::ErrorKind::ConnectionAborted) } else { Ok(3) };
             assert_eq!((read, quiet.is_given_up()), (expected, closed), "{patience:?} {unread} {open}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_a_call_that_was_let_in_is_read_and_no_more() {
+        let (mut caller, server) = tokio::io::duplex(4 * PROBE_BYTES);
+        let quiet = Quiet::new();
+        let mut server = Quietable::new(server, quiet.clone(), Arc::default());
+        caller.write_all(&[7; 3 * PROBE_BYTES]).await.unwrap();
+        assert!(quiet.begin(MOST, MOST, welcome()));
+        let mut read = vec![0; 4 * PROBE_BYTES];
+        let began = Instant::now();
+        let (first, awaited) =
+            tokio::join!(server.read(&mut read), async { [quiet.awaits(), quiet.awaits()] });
+        assert_eq!(first.unwrap(), PROBE_BYTES, "it is woken");
+        quiet.polled();
+        let [one, two] = awaited;
+        drop(one);
+        assert_eq!(server.read(&mut read).await.unwrap(), PROBE_BYTES);
+        quiet.polled();
+        drop(two);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert!(futures::poll!(Box::pin(server.read(&mut read))).is_pending(), "the silence goes on");
+        assert_eq!(server.read(&mut read).await.unwrap(), PROBE_BYTES);
+        assert!(began.elapsed() > Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
