@@ -10,6 +10,8 @@ mod address;
 #[cfg(test)]
 mod conformance;
 mod error;
+#[cfg(test)]
+mod fake;
 mod life;
 mod nats;
 mod playable;

@@ -250,17 +250,19 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
         let offer = Offer::of(options, SignUps::without_probe(options))?;
         offer.needs(options).check(&Machine::here()).map_err(OfferError::from)?;
     }
+    let peer = match peer {
+        Some(address) => Some((connected(&address, options, started).await?, address)),
+        None => None,
+    };
     let folder = match &options.continued {
         Some(continued) => RunFolder::open(&continued.folder),
         None => RunFolder::create(&options.out, started, &folder_name(options))?,
     };
-    if let Some(peer) = peer {
-        let target = Target { pids: options.server_pid.clone(), ..Target::of_peer(&peer) };
+    if let Some((peer, address)) = peer {
+        let target = Target { pids: options.server_pid.clone(), ..Target::of_peer(&address) };
         let (phones, tasks) = (Phones::default(), JoinSet::new());
-        let mut run = Run::new(options.clone(), started, target, None, phones, tasks, asked).await?;
-        let no_peer = |source| RunError::NoPeer { target: peer.to_string(), source };
-        run.peer = Some(peer::connect(&peer, run.id(), &options.admin).await.map_err(no_peer)?);
-        let summary = run.go(&folder).await?;
+        let run = Run::new(options.clone(), started, target, None, phones, tasks, asked).await?;
+        let summary = Run { peer: Some(peer), ..run }.go(&folder).await?;
         return Ok((summary, folder));
     }
     let (phones, mut tasks) = (Phones::default(), JoinSet::new());
@@ -284,6 +286,15 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
         stop(server).await;
     }
     Ok((summary, folder))
+}
+
+async fn connected(
+    address: &Address,
+    options: &RunOptions,
+    started: Timestamp,
+) -> Result<Arc<dyn Peer>, RunError> {
+    let no_peer = |source| RunError::NoPeer { target: address.to_string(), source };
+    peer::connect(address, id_of(options.seed(), started), &options.admin).await.map_err(no_peer)
 }
 
 /// Who does not behave: the command line comes before the file.

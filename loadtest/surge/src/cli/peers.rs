@@ -60,6 +60,10 @@ enum PeersError {
     Offer(#[from] OfferError),
     #[error(transparent)]
     NotPlayable(#[from] NotPlayable),
+    #[error(
+        "of this load nothing is left that all can play: it has {0} alone. Play another one, such as \"send(60s@100)\""
+    )]
+    Nothing(String),
     #[error("nobody answers at {0}; is it running?")]
     Unreachable(String),
     #[error("{name}")]
@@ -188,7 +192,12 @@ impl Contender {
 fn common(run: &RunOptions) -> Result<(Vec<Op>, Vec<Op>), PeersError> {
     let load = Offer::of(run, SignUps::without_probe(run))?.load;
     let offered = load.curves().filter(|(_, curve)| Curve::total(curve) > 0.0).map(|(op, _)| op);
-    Ok(offered.partition(|op| playable(*op)))
+    let (only, left_out): (Vec<_>, Vec<_>) = offered.partition(|op| playable(*op));
+    if only.is_empty() {
+        let names: Vec<_> = left_out.iter().map(|op| op.name()).collect();
+        return Err(PeersError::Nothing(names.join(" and ")));
+    }
+    Ok((only, left_out))
 }
 
 /// Before anything is played: whether it can be, and whether somebody answers.
@@ -219,6 +228,12 @@ fn of(options: &PeersOptions, contender: &Contender, only: &[Op], seed: u64) -> 
     run.load.only = only.to_vec();
     run.target = contender.target.iter().cloned().collect();
     run.asked.observe = contender.cost.clone();
+    if run.target.is_empty() {
+        run.admin = Vec::new();
+    } else {
+        run.server_binary = None;
+        run.server_arg = Vec::new();
+    }
     // Only NATS has something to say there; what others would say of themselves is not needed.
     if contender.peer.as_ref().is_none_or(|peer| !peer.reads_admin()) {
         run.admin = Vec::new();
@@ -318,5 +333,7 @@ mod tests {
             (vec![Op::Send], vec![Op::SignUp])
         );
         assert_eq!(common(&options(&format!("{two}|send(5s@3)")).run).unwrap(), (vec![Op::Send], vec![]));
+        let error = common(&options(&format!("{two}|steady|--only|signup")).run).unwrap_err().to_string();
+        assert!(error.contains("it has signup alone"), "{error}");
     }
 }

@@ -7,7 +7,8 @@ use rand::RngCore;
 use spillway_types::Guid;
 use tokio::time::timeout;
 
-use super::{Address, Session, connect};
+use super::fake::{Fake, Fault};
+use super::{Address, Peer, Session, connect};
 
 const SOON: Duration = Duration::from_secs(20);
 const MESSAGES: usize = 20;
@@ -17,9 +18,12 @@ pub(super) async fn keeps_the_rules(target: &str, knows_ids: bool) {
     let address = Address::parse(target).unwrap().expect("the address of a peer");
     // Another one each time, so that what an earlier run left is not met.
     let run = rand::rng().next_u64();
-    let peer = connect(&address, run, &[])
-        .await
-        .unwrap_or_else(|error| panic!("{target}: {:#}", anyhow::Error::new(error)));
+    let peer = connect(&address, run, &[]).await;
+    let peer = peer.unwrap_or_else(|error| panic!("{target}: {:#}", anyhow::Error::new(error)));
+    tried(&*peer, target, knows_ids).await;
+}
+
+async fn tried(peer: &dyn Peer, target: &str, knows_ids: bool) {
     for entry in peer.terms().entries() {
         assert!(!entry.1.is_empty(), "{target} says nothing of {}", entry.0);
     }
@@ -81,4 +85,21 @@ async fn received(reader: &mut Session) -> (Option<Guid>, Vec<u8>) {
 async fn nothing_more(reader: &mut Session, target: &str) {
     let more = timeout(Duration::from_millis(500), reader.incoming.next()).await;
     assert!(more.is_err(), "{target}: {more:?} came again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_keeps_the_rules_passes() {
+    tried(&Fake::new(Fault::None), "a fake", false).await;
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "in order and unchanged")]
+async fn one_that_changes_messages_does_not() {
+    tried(&Fake::new(Fault::Changed), "a fake", false).await;
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "in order and unchanged")]
+async fn one_that_loses_messages_does_not() {
+    tried(&Fake::new(Fault::Lost), "a fake", false).await;
 }

@@ -21,6 +21,8 @@ use crate::workload::{
 #[derive(Debug)]
 pub(crate) struct PeerLife {
     device: Device,
+    /// Not to be online now, other than when a session was to be opened and was not.
+    away: bool,
     orders: mpsc::Receiver<Order>,
 }
 
@@ -46,7 +48,7 @@ pub(crate) async fn join(peer: Arc<dyn Peer>, world: &World, index: u32) -> Opti
     let (sender, orders) = mpsc::channel(ORDERS_MAX);
     let user = PeerUser::new(index, sender);
     let device = Device { user, peer, incoming: None, seen: Dedup::new(SEEN_MAX) };
-    Some(PeerLife { device, orders })
+    Some(PeerLife { device, away: true, orders })
 }
 
 /// As long as Spillway's client waits for an answer.
@@ -62,12 +64,13 @@ impl PeerLife {
 
     /// Opens the session now, if somebody is to be online from the beginning.
     pub(crate) async fn begin(&mut self, world: &World) {
+        self.away = false;
         self.device.open(world, OPEN_SESSION).await;
     }
 
     /// Lives until the run is over.
     pub(crate) async fn live(mut self, world: Arc<World>) {
-        let mut away = !self.device.user.is_online();
+        let mut away = self.away;
         let over = world.over();
         tokio::pin!(over);
         loop {
@@ -171,5 +174,109 @@ fn enter(world: &World, seen: &mut Dedup, mail: &Mail) {
     if let Delivery::First { sent_at, .. } = world.ledger.delivered(&mail.content) {
         let sent = world.moment(sent_at);
         world.stats().record(DELIVER, sent, sent, now, Outcome::Ok);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+    use std::time::Duration;
+
+    use arc_swap::ArcSwap;
+    use spillway_client::{ClientConfig, Meter};
+    use tokio::sync::watch;
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::codes::Phones;
+    use crate::cohorts::Crowd;
+    use crate::ledger::{Counts, Ledger};
+    use crate::load::Behaviour;
+    use crate::peer::fake::{Fake, Fault};
+    use crate::population::Population;
+    use crate::room::Room;
+    use crate::stats::{Phase, Stats};
+    use crate::summary::EXISTING_SEND;
+    use crate::workload::Habits;
+
+    const MESSAGES: u64 = 100;
+
+    fn world() -> Arc<World> {
+        let phase = Phase { name: "test", from: Duration::ZERO };
+        Arc::new(World {
+            address: String::new(),
+            client: ClientConfig::default(),
+            population: Population::new(1),
+            existing: 2,
+            habits: Habits::default(),
+            behaviour: Behaviour::default(),
+            newcomers_from: 2,
+            phones: Phones::default(),
+            crowd: Crowd::polite(2),
+            ledger: Ledger::new(1),
+            stats: ArcSwap::new(Stats::new(Instant::now(), vec![phase])),
+            room: ArcSwap::new(Room::new(Instant::now())),
+            room_required: AtomicBool::new(false),
+            stage: watch::Sender::new(Stage::Running),
+            meter: Meter::default(),
+            sent_again: AtomicU64::new(0),
+            asked_until_recovery: OnceLock::new(),
+            sending: AtomicUsize::new(0),
+            finishing: AtomicUsize::new(0),
+        })
+    }
+
+    /// One of two people writes to the other, who loses the connection in the middle.
+    async fn played(fault: Fault) -> (Counts, Arc<Stats>) {
+        let (world, peer): (_, Arc<dyn Peer>) = (world(), Arc::new(Fake::new(fault)));
+        let (mut lives, mut users) = (JoinSet::new(), Vec::new());
+        for index in 0..2 {
+            let mut life = join(peer.clone(), &world, index).await.unwrap();
+            life.begin(&world).await;
+            users.push(life.user().clone());
+            lives.spawn(life.live(world.clone()));
+        }
+        for n in 0..MESSAGES {
+            if n == MESSAGES / 2 {
+                users[1].order(Order::Lose { away: Duration::from_secs(1) });
+            }
+            users[0].send_to(&world, &users[1], Instant::now(), None).await;
+        }
+        // What has not come by now does not come: time is the test's own, and goes on when there is nothing else to do.
+        sleep(Duration::from_secs(10)).await;
+        let counts = world.ledger.counts();
+        world.stage.send_replace(Stage::Over);
+        while lives.join_next().await.is_some() {}
+        (counts, world.stats())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everything_arrives_once_although_the_connection_is_lost() {
+        let (counts, stats) = played(Fault::None).await;
+        let expected = Counts { sent: MESSAGES, acked: MESSAGES, delivered: MESSAGES, ..Counts::default() };
+        assert_eq!(counts, expected);
+        let totals = |operation| stats.totals(operation).ok;
+        assert_eq!((totals(EXISTING_SEND), totals(DELIVER)), (MESSAGES, MESSAGES));
+        assert_eq!((totals(OPEN_SESSION), totals(RECONNECT), totals(BACK), totals(SIGN_UP)), (2, 1, 1, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_peer_does_wrong_is_counted() {
+        let tenth = MESSAGES / 10;
+        let of = async |fault| played(fault).await.0;
+        assert_eq!(of(Fault::Lost).await.lost, tenth);
+        assert_eq!(of(Fault::Copied).await.duplicated, tenth);
+        let twice = of(Fault::Twice).await;
+        assert_eq!(
+            (twice.duplicated, twice.delivered),
+            (0, MESSAGES),
+            "a client recognises the same message"
+        );
+        let changed = of(Fault::Changed).await;
+        assert_eq!((changed.corrupted, changed.lost), (tenth, tenth));
+        let (refused, stats) = played(Fault::Refused).await;
+        assert_eq!((refused.acked, refused.lost), (MESSAGES - tenth, 0));
+        assert_eq!(stats.totals(EXISTING_SEND).refused, tenth);
     }
 }
