@@ -262,7 +262,7 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
         let target = Target { pids: options.server_pid.clone(), ..Target::of_peer(&address) };
         let (phones, tasks) = (Phones::default(), JoinSet::new());
         let run = Run::new(options.clone(), started, target, None, phones, tasks, asked).await?;
-        let summary = Run { peer: Some(peer), ..run }.go(&folder).await?;
+        let summary = Box::pin(Run { peer: Some(peer), ..run }.go(&folder)).await?;
         return Ok((summary, folder));
     }
     let (phones, mut tasks) = (Phones::default(), JoinSet::new());

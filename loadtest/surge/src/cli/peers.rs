@@ -70,7 +70,7 @@ enum PeersError {
     Run {
         name: String,
         #[source]
-        source: RunError,
+        source: Box<RunError>,
     },
     #[error(transparent)]
     Folder(#[from] RunFolderError),
@@ -120,7 +120,7 @@ async fn played(options: &PeersOptions) -> Result<ExitCode, PeersError> {
             println!("\nround {} of {}: {}", round + 1, options.repeats, contender.name);
             // The same people and arrivals for all of a round.
             let run = of(options, contender, &only, seed.wrapping_add(round));
-            let named = |source| PeersError::Run { name: contender.name.clone(), source };
+            let named = |source| PeersError::Run { name: contender.name.clone(), source: Box::new(source) };
             let (summary, folder) = run::measure(&run).await.map_err(named)?;
             println!("  {}: {}", summary.verdict.word(), summary.headline);
             println!("  report: {}", folder.report().display());
@@ -206,10 +206,10 @@ async fn ready(options: &PeersOptions, contender: &Contender, only: &[Op]) -> Re
     match (&contender.peer, &contender.target) {
         (Some(peer), _) => {
             let run = of(options, contender, only, 0);
-            let asked = run
-                .asked
-                .read()
-                .map_err(|error| PeersError::Run { name: contender.name.clone(), source: error.into() })?;
+            let asked = run.asked.read().map_err(|error| PeersError::Run {
+                name: contender.name.clone(),
+                source: Box::new(error.into()),
+            })?;
             check(&run, &asked, peer)?;
             let connecting = TcpStream::connect((peer.host(), peer.port()));
             match timeout(ANSWERS_WITHIN, connecting).await {

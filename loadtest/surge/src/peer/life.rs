@@ -8,7 +8,6 @@ use spillway_client::Dedup;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::user::Line;
 use super::{Incoming, Mail, Peer, PeerError, PeerUser};
 use crate::ledger::Delivery;
 use crate::stats::{Operation, Outcome};
@@ -153,7 +152,7 @@ impl Device {
             Ok(session) => {
                 timer.finish(Outcome::Ok);
                 self.incoming = Some(session.incoming);
-                self.user.has(Some(Line(session.outgoing)));
+                self.user.has(Some(session.outgoing));
                 true
             }
             Err(error) => {

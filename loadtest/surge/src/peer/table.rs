@@ -66,6 +66,9 @@ impl Spread {
     }
 }
 
+/// A figure of one run.
+type Figure<'a> = &'a dyn Fn(&Summary) -> Option<f64>;
+
 /// One column for each system. Times are medians of the runs, with the lowest and highest; counts are of all runs together.
 pub fn table(sides: &[Side]) -> String {
     let mut rows: Vec<(String, Vec<String>)> = Vec::new();
@@ -75,7 +78,7 @@ pub fn table(sides: &[Side]) -> String {
     row("", &|side| side.name.clone());
     row("durability of an acknowledgement", &|side| side.class().name().to_owned());
     row("runs that count", &|side| format!("{} of {}", side.valid().count(), side.runs.len()));
-    let figures: [(&str, &dyn Fn(&Summary) -> Option<f64>); 6] = [
+    let figures: [(&str, Figure<'_>); 6] = [
         ("send to acknowledgement, p50 ms", &|run| run.operations.get(EXISTING_SEND.0)?.response_ms.p50),
         ("send to acknowledgement, p99 ms", &|run| run.operations.get(EXISTING_SEND.0)?.response_ms.p99),
         ("send to arrival, p50 ms", &|run| run.operations.get(DELIVER.0)?.response_ms.p50),

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
 use spillway_types::Guid;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
-use super::Outgoing;
+use super::{Outgoing, PeerError};
 use crate::stats::Outcome;
 use crate::summary::EXISTING_SEND;
 use crate::workload::{Entered, Order, Somebody, World, enter};
@@ -16,22 +15,25 @@ use crate::workload::{Entered, Order, Somebody, World, enter};
 #[derive(Clone, Debug)]
 pub(crate) struct PeerUser {
     index: u32,
-    /// `None` while offline.
-    line: Arc<ArcSwapOption<Line>>,
+    /// How mail goes; `None` while offline.
+    line: Arc<watch::Sender<Option<Arc<dyn Outgoing>>>>,
     orders: mpsc::Sender<Order>,
 }
 
-/// How mail goes while somebody is online.
-#[derive(Debug)]
-pub(super) struct Line(pub(super) Arc<dyn Outgoing>);
-
 impl PeerUser {
     pub(super) fn new(index: u32, orders: mpsc::Sender<Order>) -> Self {
-        Self { index, line: Arc::default(), orders }
+        Self { index, line: Arc::new(watch::Sender::new(None)), orders }
     }
 
-    pub(super) fn has(&self, line: Option<Line>) {
-        self.line.store(line.map(Arc::new));
+    pub(super) fn has(&self, line: Option<Arc<dyn Outgoing>>) {
+        self.line.send_replace(line);
+    }
+
+    /// Who has just lost the connection sends when it is back.
+    async fn send(&self, to: u32, content: Vec<u8>) -> Result<(), PeerError> {
+        let gone = || PeerError::failed("send", "offline", "there is nobody any more");
+        let line = self.line.subscribe().wait_for(Option::is_some).await.ok().and_then(|line| line.clone());
+        line.ok_or_else(gone)?.send(to, Guid::random(), content).await
     }
 }
 
@@ -41,7 +43,7 @@ impl Somebody for PeerUser {
     }
 
     fn is_online(&self) -> bool {
-        self.line.load().is_some()
+        self.line.borrow().is_some()
     }
 
     async fn send_to(&self, world: &World, other: &Self, planned: Instant, bytes: Option<u32>) {
@@ -51,14 +53,8 @@ impl Somebody for PeerUser {
             return;
         };
         let timer = world.stats().start(EXISTING_SEND, planned);
-        let Some(line) = self.line.load_full() else {
-            world.ledger.gave_up(ticket);
-            timer.finish(Outcome::Failed("offline"));
-            return;
-        };
         // As long as Spillway's client waits for an answer.
-        let answer =
-            timeout(world.client.call_timeout, line.0.send(other.index, Guid::random(), content)).await;
+        let answer = timeout(world.client.call_timeout, self.send(other.index, content)).await;
         let outcome = match answer {
             Ok(Ok(())) => Outcome::Ok,
             Ok(Err(error)) => {

@@ -31,6 +31,8 @@ const MAIL: usize = 1_024;
 struct Outbox {
     shared: Arc<Shared>,
     names: Names,
+    /// What has been sent is still answered when mail is not taken any more.
+    _tasks: Arc<JoinSet<()>>,
 }
 
 #[derive(Debug)]
@@ -40,7 +42,7 @@ struct Inbox {
     /// Handed over, and not acknowledged.
     last: Option<u32>,
     /// The connection ends with them.
-    _tasks: JoinSet<()>,
+    _tasks: Arc<JoinSet<()>>,
 }
 
 /// A message, and which one of the stanzas that came it was.
@@ -91,7 +93,8 @@ pub(super) async fn begin(mut stream: Stream, names: Names) -> Result<Session, P
     let mut tasks = JoinSet::new();
     tasks.spawn(write(stream.writer, to_write));
     tasks.spawn(read(stream.elements, shared.clone(), to_mail));
-    let outgoing = Arc::new(Outbox { shared: shared.clone(), names });
+    let tasks = Arc::new(tasks);
+    let outgoing = Arc::new(Outbox { shared: shared.clone(), names, _tasks: tasks.clone() });
     Ok(Session { outgoing, incoming: Box::new(Inbox { shared, mail, last: None, _tasks: tasks }) })
 }
 
@@ -216,9 +219,8 @@ async fn read(
         match mail_of(&element) {
             Some(mail) => {
                 shared.waiting.fetch_add(1, Relaxed);
-                if to_mail.send(Numbered(came, mail)).await.is_err() {
-                    return;
-                }
+                // Where nobody takes mail any more it is not counted, and comes again elsewhere.
+                to_mail.send(Numbered(came, mail)).await.ok();
             }
             // Not counted while a message before it has not been taken.
             None if shared.waiting.load(Relaxed) == 0 => shared.taken.store(came, Relaxed),
@@ -269,7 +271,7 @@ mod tests {
 
     fn outbox(shared: &Arc<Shared>) -> Outbox {
         let names = Names { host: "h".to_owned(), port: 1, domain: "d".to_owned(), run: 1 };
-        Outbox { shared: shared.clone(), names }
+        Outbox { shared: shared.clone(), names, _tasks: Arc::default() }
     }
 
     #[tokio::test]
