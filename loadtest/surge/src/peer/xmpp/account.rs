@@ -1,7 +1,9 @@
 //! In-band registration (XEP-0077).
 
+use super::login::NOT_AUTHORIZED;
 use super::{Names, login};
 use crate::peer::PeerError;
+use crate::stats::Outcome;
 
 const REGISTER: &str = "jabber:iq:register";
 
@@ -30,7 +32,11 @@ pub(super) async fn register(names: &Names, index: u32) -> Result<(), PeerError>
 
 /// Removes person `index`'s account, with what is kept for it.
 pub(super) async fn remove(names: &Names, index: u32) -> Result<(), PeerError> {
-    let mut stream = login::log_in(names, index).await?;
+    let mut stream = match login::log_in(names, index).await {
+        // Nobody of that name was registered.
+        Err(error) if error.outcome() == Outcome::Refused(NOT_AUTHORIZED) => return Ok(()),
+        stream => stream?,
+    };
     let query = format!("<query xmlns='{REGISTER}'><remove/></query>");
     stream.write(&format!("<iq type='set' id='remove'>{query}</iq>")).await?;
     // Some servers answer and some end the stream, because there is nobody to answer to.

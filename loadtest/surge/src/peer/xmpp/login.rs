@@ -17,6 +17,9 @@ use crate::peer::PeerError;
 /// As long as Spillway's client waits for a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
+/// Under which it is counted when there is no such account.
+pub(super) const NOT_AUTHORIZED: &str = "NOT_AUTHORIZED";
+
 const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 pub(super) const STREAM_MANAGEMENT: &str = "urn:xmpp:sm:3";
 
@@ -52,7 +55,7 @@ pub(super) async fn log_in(names: &Names, index: u32) -> Result<Stream, PeerErro
     stream.write(&format!("<auth xmlns='{SASL}' mechanism='PLAIN'>{secret}</auth>")).await?;
     let answer = stream.next().await?;
     if !answer.is("success", SASL) {
-        return Err(PeerError::refused("log in", "NOT_AUTHORIZED", answer.condition()));
+        return Err(PeerError::refused("log in", NOT_AUTHORIZED, answer.condition()));
     }
     let mut stream = Stream { elements: stream.elements.restarted(), ..stream };
     stream.begin(names).await?;
