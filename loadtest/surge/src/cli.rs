@@ -267,7 +267,7 @@ pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> slo::ExitCod
         Some(Command::Resume(options)) => resume(&options).await,
         Some(Command::Compare(options)) => compare::compare(&options),
         Some(Command::Peers(options)) => Box::pin(peers::peers(&options)).await,
-        Some(Command::Search(options)) => search::search(&options).await,
+        Some(Command::Search(options)) => Box::pin(search::search(&options)).await,
         Some(Command::Plan(options)) => load::plan(&options),
         Some(Command::Profiles(options)) => profiles::show(&options),
         Some(Command::Cohorts(options)) => cohorts::show(&options),
@@ -302,7 +302,7 @@ async fn run(options: &RunOptions) -> slo::ExitCode {
         let options = options.clone();
         return play(move || room_million::play(&options)).await;
     }
-    match run::run(options).await {
+    match Box::pin(run::run(options)).await {
         Ok(code) => code,
         Err(error) => {
             let code = error.exit_code();
