@@ -5,6 +5,7 @@ mod cohorts;
 mod compare;
 mod folders;
 pub(crate) mod load;
+mod peers;
 mod profiles;
 mod search;
 mod trace;
@@ -20,6 +21,7 @@ pub use asked::{AskedError, AskedOptions};
 pub use compare::CompareOptions;
 pub use folders::{Continued, MergeOptions, ResumeError, ResumeOptions};
 pub use load::{BaseRate, Clip, LoadOptions, PlanOptions, ReplayOptions, Within};
+pub use peers::PeersOptions;
 pub use search::{SearchOptions, Steady};
 
 use crate::cohorts::Shares;
@@ -76,6 +78,8 @@ enum Command {
     Resume(ResumeOptions),
     /// Say whether B is faster or slower than A, and how sure that is
     Compare(CompareOptions),
+    /// Play the same load against several systems, one after the other, and say what their figures are worth
+    Peers(Box<PeersOptions>),
     /// Find the highest rate at which the gates hold
     Search(Box<SearchOptions>),
 }
@@ -105,7 +109,8 @@ pub struct RunOptions {
     pub profile: Profile,
     #[command(flatten)]
     pub load: LoadOptions,
-    /// Service to test, such as http://127.0.0.1:7700, or its gateways. Without it, one is started for the run
+    /// Service to test, such as http://127.0.0.1:7700, or its gateways. Without it, one is started for the run. A system to compare with:
+    /// nats://127.0.0.1:4222 (JetStream), pg://user:password@127.0.0.1/database, xmpp://127.0.0.1:5222/localhost; for these, name what they can do with --only send
     #[arg(long, value_name = "URL,…", value_delimiter = ',')]
     pub target: Vec<String>,
     /// Where the target's sandbox providers show their codes (the setting `listen.sandbox_codes`)
@@ -261,7 +266,8 @@ pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> slo::ExitCod
         Some(Command::Merge(options)) => folders::merge(&options),
         Some(Command::Resume(options)) => resume(&options).await,
         Some(Command::Compare(options)) => compare::compare(&options),
-        Some(Command::Search(options)) => search::search(&options).await,
+        Some(Command::Peers(options)) => Box::pin(peers::peers(&options)).await,
+        Some(Command::Search(options)) => Box::pin(search::search(&options)).await,
         Some(Command::Plan(options)) => load::plan(&options),
         Some(Command::Profiles(options)) => profiles::show(&options),
         Some(Command::Cohorts(options)) => cohorts::show(&options),
@@ -296,7 +302,7 @@ async fn run(options: &RunOptions) -> slo::ExitCode {
         let options = options.clone();
         return play(move || room_million::play(&options)).await;
     }
-    match run::run(options).await {
+    match Box::pin(run::run(options)).await {
         Ok(code) => code,
         Err(error) => {
             let code = error.exit_code();

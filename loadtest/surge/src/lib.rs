@@ -6,7 +6,7 @@
 //! ([`recording`], [`retold`]; what both ways have in common is in `outcome`); [`summary`], [`timeline`], [`run_folder`], [`outputs`] and [`report`] keep the result; [`progress`] shows it while it
 //! happens; [`faults`] harm the service on purpose; [`mod@compare`] and [`mod@search`] make several runs one answer; [`observe`] reads what the server and this process cost, [`admin`] what the server says of itself. [`room`] keeps what people saw who
 //! waited for their turn; [`cohorts`] are those who do not behave, and [`mod@harm`] what they do to others. [`run`] puts it together. Only [`workload`],
-//! [`cohorts`], [`codes`] and [`population`] know Spillway's API.
+//! [`cohorts`], [`codes`] and [`population`] know Spillway's API; [`peer`] knows those of others.
 //!
 //! Two rules hold throughout. Latency is counted from the planned start, so a stalled server cannot slow down the
 //! questions asked of it. A message is lost only when its sender was told that it was safe.
@@ -34,6 +34,7 @@ pub mod offer;
 mod outcome;
 pub mod outputs;
 pub mod pacer;
+pub mod peer;
 pub mod plan;
 pub mod population;
 pub mod profile;

@@ -62,6 +62,12 @@ impl Load {
         self
     }
 
+    /// With these operations alone; all of them when none is named.
+    pub fn only(mut self, ops: &[Op]) -> Self {
+        self.curves.retain(|op, _| ops.is_empty() || ops.contains(op));
+        self
+    }
+
     /// `None`: nothing of that kind is offered.
     pub fn curve(&self, op: Op) -> Option<&Curve> {
         self.curves.get(&op)
@@ -218,6 +224,17 @@ mod tests {
         assert!(near(total(&half), 14.0 + 500.0));
         let silent = plateau(Op::Send, 0.0, 10);
         assert!(near(total(&silent), 0.0), "silence can be said");
+    }
+
+    #[test]
+    fn what_is_left_out_is_not_offered_and_takes_its_time_all_the_same() {
+        let second = Duration::from_secs(1);
+        let one = |op| Load::one(op, Curve::constant(2.0, second).unwrap());
+        let both = one(Op::SignUp).then(&one(Op::Send));
+        let sends = both.clone().only(&[Op::Send, Op::Wake]);
+        assert!(sends.curve(Op::SignUp).is_none() && (sends.total() - 2.0).abs() < 1e-9);
+        assert_eq!(sends.duration(), both.duration());
+        assert!((both.only(&[]).total() - 4.0).abs() < 1e-9);
     }
 
     proptest! {

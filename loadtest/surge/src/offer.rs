@@ -83,7 +83,8 @@ impl Offer {
     ///
     /// When the trace cannot be read, or there is nothing that could be sent.
     pub(crate) fn of(options: &RunOptions, sign_ups: SignUps) -> Result<Self, OfferError> {
-        let offer = Self::unchecked(options, sign_ups)?;
+        let mut offer = Self::unchecked(options, sign_ups)?;
+        offer.load = offer.load.only(&options.load.only);
         let highest = offer.load.curves().map(|(_, curve)| curve.peak_per_s()).fold(0.0, f64::max);
         if highest > PER_SECOND_MAX {
             return Err(OfferError::TooMuch(highest));
@@ -239,7 +240,8 @@ pub(crate) fn behaviour(options: &RunOptions) -> Result<Behaviour, OfferError> {
 
 /// Whether the height of its sign-ups has to be found out.
 pub(crate) fn is_to_be_probed(options: &RunOptions) -> Result<bool, OfferError> {
-    if SignUps::told(options).is_some() || options.load.trace.is_some() || options.steady.is_some() {
+    let is_told = SignUps::told(options).is_some() || !options.load.plays(Op::SignUp);
+    if is_told || options.load.trace.is_some() || options.steady.is_some() {
         return Ok(false);
     }
     let Some(expression) = options.profile.expression() else {
@@ -390,6 +392,7 @@ mod tests {
                 && !probed("--profile|pumping")
         );
         assert!(!probed("--profile|spike|--peak-rate|3") && !probed("--profile|spike|--base-rate|signup=1"));
+        assert!(!probed("--only|send") && !probed("--profile|spike|--only|send,discover"));
     }
 
     #[test]
@@ -399,6 +402,7 @@ mod tests {
             Offer::of(&options, SignUps::without_probe(&options)).unwrap_err()
         };
         assert!(matches!(error("--profile|send(10s@0)"), OfferError::Nothing));
+        assert!(matches!(error("--profile|10s@5|--only|wake"), OfferError::Nothing));
         assert!(matches!(error("--profile|10s@99999999999"), OfferError::TooMuch(_)));
         assert!(matches!(error("--profile|room-million"), OfferError::Virtual(_)));
     }

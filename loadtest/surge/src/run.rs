@@ -37,6 +37,7 @@ use crate::ledger::Ledger;
 use crate::load::{Load, Op};
 use crate::observe::Observer;
 use crate::offer::{self, Offer, OfferError, SignUps};
+use crate::peer::{self, Address, AddressError, NotPlayable, Peer, PeerError, Terms};
 use crate::plan::Machine;
 use crate::population::Population;
 use crate::profile::{Brownout, Profile, pumping};
@@ -49,6 +50,7 @@ use crate::stats::{Phase, Stats};
 use crate::summary::Summary;
 use crate::target::{Target, TargetError, check_loopback};
 use crate::workload::{Habits, Stage, World, is_reachable};
+use people::People;
 
 pub(crate) use gates::{observe_sessions, of_sessions};
 pub use harm::Alone;
@@ -105,6 +107,16 @@ pub enum RunError {
     Asked(#[from] AskedError),
     #[error(transparent)]
     Members(#[from] MembersError),
+    #[error(transparent)]
+    Peer(#[from] AddressError),
+    #[error(transparent)]
+    NotPlayable(#[from] NotPlayable),
+    #[error("{target} is of no use for this run")]
+    NoPeer {
+        target: String,
+        #[source]
+        source: PeerError,
+    },
     #[error("--harm compares a run with one without the rude, and nobody is rude: name some with --cohorts")]
     Harmless,
     #[error("cannot listen as a provider of codes")]
@@ -120,7 +132,7 @@ pub enum RunError {
 impl RunError {
     pub const fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Unreachable(_) | Self::Codes(_) => ExitCode::Unreachable,
+            Self::Unreachable(_) | Self::Codes(_) | Self::NoPeer { .. } => ExitCode::Unreachable,
             _ => ExitCode::Usage,
         }
     }
@@ -145,6 +157,8 @@ pub(crate) struct Run {
     pub(crate) world: Arc<World>,
     /// Of those who do not behave.
     pub(crate) shares: Shares,
+    /// What is driven instead of a Spillway.
+    pub(crate) peer: Option<Arc<dyn Peer>>,
     /// How late answers are, where this process carries them.
     lateness: Option<late::Lateness>,
     pub(crate) progress: Progress<io::Stderr>,
@@ -216,13 +230,18 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
         let address = if address.contains("://") { address.clone() } else { format!("http://{address}") };
         check_loopback(&address, options.i_own_this_target)?;
     }
-    for address in &options.target {
-        if !is_reachable(address).await {
-            return Err(RunError::Unreachable(address.clone()));
+    let peer = Address::of(&options.target)?;
+    if let Some(peer) = &peer {
+        peer::check(options, &asked, peer)?;
+    } else {
+        for address in &options.target {
+            if !is_reachable(address).await {
+                return Err(RunError::Unreachable(address.clone()));
+            }
         }
-    }
-    for address in &options.codes {
-        check_loopback(address, options.i_own_this_target)?;
+        for address in &options.codes {
+            check_loopback(address, options.i_own_this_target)?;
+        }
     }
     // Refused before anything is started, as far as it can be known.
     if offer::is_to_be_probed(options)? {
@@ -231,10 +250,21 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
         let offer = Offer::of(options, SignUps::without_probe(options))?;
         offer.needs(options).check(&Machine::here()).map_err(OfferError::from)?;
     }
+    let peer = match peer {
+        Some(address) => Some((connected(&address, options, started).await?, address)),
+        None => None,
+    };
     let folder = match &options.continued {
         Some(continued) => RunFolder::open(&continued.folder),
         None => RunFolder::create(&options.out, started, &folder_name(options))?,
     };
+    if let Some((peer, address)) = peer {
+        let target = Target { pids: options.server_pid.clone(), ..Target::of_peer(&address) };
+        let (phones, tasks) = (Phones::default(), JoinSet::new());
+        let run = Run::new(options.clone(), started, target, None, phones, tasks, asked).await?;
+        let summary = Box::pin(Run { peer: Some(peer), ..run }.go(&folder)).await?;
+        return Ok((summary, folder));
+    }
     let (phones, mut tasks) = (Phones::default(), JoinSet::new());
     let carrier = match options.profile.plays_provider() {
         true => Some(play_provider(&phones, &mut tasks).await?),
@@ -256,6 +286,15 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
         stop(server).await;
     }
     Ok((summary, folder))
+}
+
+async fn connected(
+    address: &Address,
+    options: &RunOptions,
+    started: Timestamp,
+) -> Result<Arc<dyn Peer>, RunError> {
+    let no_peer = |source| RunError::NoPeer { target: address.to_string(), source };
+    peer::connect(address, id_of(options.seed(), started), &options.admin).await.map_err(no_peer)
 }
 
 /// Who does not behave: the command line comes before the file.
@@ -323,7 +362,7 @@ impl Run {
             behaviour,
             newcomers_from: options.existing + probe::INDICES,
             phones,
-            ledger: Ledger::excepting(seed ^ started.as_micros(), crowd.exceptions()),
+            ledger: Ledger::excepting(id_of(seed, started), crowd.exceptions()),
             crowd,
             stats: ArcSwap::new(Stats::new(
                 Instant::now(),
@@ -357,6 +396,7 @@ impl Run {
             empty: None,
             world,
             shares,
+            peer: None,
             lateness,
             progress,
             tasks,
@@ -364,9 +404,28 @@ impl Run {
         })
     }
 
+    /// By which it is told from other runs.
+    fn id(&self) -> u64 {
+        id_of(self.seed, self.started)
+    }
+
+    /// What its figures may be compared with.
+    pub(crate) fn terms(&self) -> Terms {
+        match &self.peer {
+            Some(peer) => peer.terms().clone(),
+            None if self.options.target.is_empty() => Terms::of_own_spillway(),
+            None => Terms::of_target(),
+        }
+    }
+
     async fn go(mut self, folder: &RunFolder) -> Result<Summary, RunError> {
         let what = what_is_played(&self.options);
         self.say(&format!("surge: {what} against {}, seed {}", self.target.public, self.seed));
+        if self.peer.is_some() {
+            for (name, value) in self.terms().entries() {
+                self.say(&format!("  {}: {value}", name.replace('_', " ")));
+            }
+        }
         room::open(&self).await?;
         self.empty = self.memory_and_sessions();
         let people = people::sign_up(&mut self).await?;
@@ -375,14 +434,32 @@ impl Run {
         if self.options.continued.is_none() {
             folder.write_manifest(&conclusion::manifest(&self, &plan))?;
         }
-        let measured = arrivals::replay(&mut self, &plan, &people, folder).await;
+        let measured = match &people {
+            People::OfSpillway(people) => arrivals::replay(&mut self, &plan, people, folder).await,
+            People::OfPeer(people) => arrivals::replay(&mut self, &plan, people, folder).await,
+        };
         room::let_go(&self).await;
+        self.clear().await;
         let measured = measured?;
         let (summary, rows) = conclusion::conclude(&self, &plan, measured);
         // The panel is done: a terminal that went away no longer matters.
         self.progress.finish().ok();
         folder.write(&summary, &rows)?;
         Ok(summary)
+    }
+
+    /// Takes away what the run made at a peer. Part of it stays where that does not succeed, and is named after the run.
+    async fn clear(&self) {
+        if let Some(peer) = &self.peer
+            && let Err(error) = peer.clear(self.options.existing).await
+        {
+            eprintln!(
+                "warning: something with {:016x} in its name is left at {}: {:#}",
+                self.id(),
+                self.target.public,
+                anyhow::Error::new(error)
+            );
+        }
     }
 
     async fn plan(&mut self) -> Result<Plan, RunError> {
@@ -400,7 +477,10 @@ impl Run {
         let comers = offer.load.curve(Op::SignUp).cloned().unwrap_or_default();
         let highest_second = comers.highest_mean_per_s(Duration::from_secs(1));
         let (replay, peak_per_s, brownout) = match (&self.options.profile, sign_ups) {
-            _ if self.options.steady.is_some() || self.options.load.trace.is_some() => {
+            _ if self.options.steady.is_some()
+                || self.options.load.trace.is_some()
+                || !self.options.load.plays(Op::SignUp) =>
+            {
                 (Replay::of(comers), highest_second, None)
             }
             // As it was told, to the last digit.
@@ -448,6 +528,10 @@ impl Run {
     pub(crate) fn is_interrupted(&self) -> bool {
         *self.interrupted.borrow()
     }
+}
+
+fn id_of(seed: u64, started: Timestamp) -> u64 {
+    seed ^ started.as_micros()
 }
 
 fn what_is_played(options: &RunOptions) -> String {

@@ -173,6 +173,17 @@ pub enum Verdict {
     Interrupted,
 }
 
+impl Verdict {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "PASS",
+            Self::Fail => "FAIL",
+            Self::Invalid => "INVALID",
+            Self::Interrupted => "INTERRUPTED",
+        }
+    }
+}
+
 /// Figures by name.
 #[derive(Clone, Debug, Default)]
 pub struct Observations(BTreeMap<&'static str, f64>);

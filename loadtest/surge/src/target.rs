@@ -4,6 +4,8 @@ use std::net::{IpAddr, ToSocketAddrs};
 
 use http::Uri;
 
+use crate::peer::{Address, redacted};
+
 /// A service under load.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -15,6 +17,13 @@ pub struct Target {
     pub admin: Vec<String>,
     /// The server's processes, when they run on this machine and their cost can be read.
     pub pids: Vec<u32>,
+}
+
+impl Target {
+    /// Whatever it has for those who watch a Spillway is not read.
+    pub fn of_peer(address: &Address) -> Self {
+        Self { public: address.to_string(), codes: Vec::new(), admin: Vec::new(), pids: Vec::new() }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -34,13 +43,13 @@ pub enum TargetError {
 ///
 /// When the address cannot be parsed, or leads elsewhere and `owned` is false.
 pub fn check_loopback(address: &str, owned: bool) -> Result<(), TargetError> {
-    let wrong = || TargetError::Address(address.to_owned());
+    let wrong = || TargetError::Address(redacted(address));
     let uri: Uri = address.parse().map_err(|_| wrong())?;
     let host = uri.host().filter(|_| uri.scheme().is_some()).ok_or_else(wrong)?;
     if owned || is_loopback(host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(80)) {
         return Ok(());
     }
-    Err(TargetError::NotLoopback(address.to_owned()))
+    Err(TargetError::NotLoopback(redacted(address)))
 }
 
 fn is_loopback(host: &str, port: u16) -> bool {
@@ -61,7 +70,14 @@ mod tests {
         for here in ["http://127.0.0.1:1", "http://127.9.9.9:1", "http://[::1]:1", "http://localhost:7700"] {
             check_loopback(here, false).unwrap_or_else(|error| panic!("{here}: {error}"));
         }
-        for elsewhere in ["http://192.0.2.1:7700", "http://10.0.0.1:1", "http://[2001:db8::1]:1"] {
+        for here in ["nats://127.0.0.1", "pg://me:secret@localhost/mail", "xmpp://[::1]:5222/example.org"] {
+            check_loopback(here, false).unwrap_or_else(|error| panic!("{here}: {error}"));
+        }
+        let error = check_loopback("pg://me:secret@192.0.2.1/mail", false).unwrap_err().to_string();
+        assert!(error.contains("pg://me:***@192.0.2.1/mail"), "{error}");
+        for elsewhere in
+            ["http://192.0.2.1:7700", "http://10.0.0.1:1", "http://[2001:db8::1]:1", "nats://192.0.2.1"]
+        {
             assert!(
                 matches!(check_loopback(elsewhere, false), Err(TargetError::NotLoopback(_))),
                 "{elsewhere}"

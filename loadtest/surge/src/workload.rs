@@ -12,6 +12,7 @@ pub(crate) mod outcome;
 mod pumper;
 mod receive;
 mod sending;
+mod somebody;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
@@ -24,10 +25,14 @@ use spillway_types::{Clock, SystemClock, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub(crate) use comeback::Comeback;
+pub(crate) use existing::ORDERS_MAX;
 pub use existing::{ExistingUser, Life, Order, away, sign_up_existing};
 pub use newcomer::{Newcomer, sign_up};
 pub use pumper::pump;
-pub(crate) use sending::{Letter, Posted, post, send};
+pub(crate) use receive::{REOPENS_WITHIN, SEEN_MAX};
+pub(crate) use sending::{Entered, Letter, Posted, enter, post, send};
+pub use somebody::Somebody;
 
 use crate::codes::Phones;
 use crate::cohorts::Crowd;
@@ -199,7 +204,7 @@ impl World {
     }
 
     /// When a message was sent, as a moment of this process.
-    fn moment(&self, sent_at: Timestamp) -> Instant {
+    pub(crate) fn moment(&self, sent_at: Timestamp) -> Instant {
         let now = Instant::now();
         now.checked_sub(SystemClock.now().since(sent_at)).unwrap_or(now)
     }

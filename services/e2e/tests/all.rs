@@ -33,6 +33,7 @@ mod all {
     mod load;
     mod multi_device;
     mod overload;
+    mod peers;
     /// The load tool with other loads than January, and with traces.
     mod profiles;
     mod raw;

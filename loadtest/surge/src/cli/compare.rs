@@ -163,7 +163,7 @@ fn print(options: &CompareOptions, found: &Found) {
     }
 }
 
-fn line(difference: &Difference) -> String {
+pub(super) fn line(difference: &Difference) -> String {
     let value = |value: Option<f64>| match value {
         None => "–".to_owned(),
         Some(value) if difference.is_share => format!("{:.3} %", value * 100.0),

@@ -31,6 +31,9 @@ pub struct LoadOptions {
     /// How arrivals fall around the curve
     #[arg(long, value_enum, value_name = "HOW", default_value_t)]
     pub within: Within,
+    /// Play these operations of the load and leave out the others, such as send,reconnect
+    #[arg(long, value_name = "OPERATION,…", value_delimiter = ',', value_parser = operation)]
+    pub only: Vec<Op>,
     /// Replay this trace instead of a profile: counts, events or multiples by time, as CSV, also with gzip or zstd
     #[arg(long, value_name = "FILE", conflicts_with = "profile")]
     pub trace: Option<PathBuf>,
@@ -39,6 +42,13 @@ pub struct LoadOptions {
     /// Say what would be done, and do not do it
     #[arg(long)]
     pub dry_run: bool,
+}
+
+impl LoadOptions {
+    /// Whether an operation of the load is played.
+    pub(crate) fn plays(&self, op: Op) -> bool {
+        self.only.is_empty() || self.only.contains(&op)
+    }
 }
 
 /// How a trace is read.

@@ -27,7 +27,7 @@ use crate::schedule::{Arrival, Arrivals, Schedule, merge};
 use crate::stats::Stats;
 use crate::timeline::Row;
 use crate::trace;
-use crate::workload::{ExistingUser, Newcomer, Order, Stage, away, pump};
+use crate::workload::{Newcomer, Order, Somebody, Stage, away, pump};
 
 type Planned = Box<dyn Iterator<Item = Arrival<Work>> + Send>;
 
@@ -49,10 +49,10 @@ pub(super) struct Measured {
 }
 
 /// Offers what the plan says, whatever becomes of it.
-pub(super) async fn replay(
+pub(super) async fn replay<P: Somebody>(
     run: &mut Run,
     plan: &Plan,
-    people: &Arc<[ExistingUser]>,
+    people: &Arc<[P]>,
     folder: &RunFolder,
 ) -> Result<Measured, RunError> {
     let calm = Duration::from_secs(run.options.calm);
@@ -195,6 +195,9 @@ fn of_trace(
     calm: Duration,
 ) -> Result<impl Iterator<Item = Arrival<Work>> + Send + use<>, RunError> {
     let replay = trace::Replay::open(path, of_trace_options(&run.options)).map_err(OfferError::from)?;
+    let played = run.options.load.clone();
+    let replay = replay
+        .filter(move |arrival| arrival.as_ref().map_or(true, |arrival| played.plays(arrival.stream.op)));
     Ok(replay.map_while(move |arrival| match arrival {
         Ok(arrival) => Some(Arrival { at: arrival.at + calm, ..arrival }),
         Err(error) => {
@@ -204,7 +207,7 @@ fn of_trace(
     }))
 }
 
-fn start(run: &Run, people: &Arc<[ExistingUser]>, journeys: &mut JoinSet<bool>, due: Due<Work>) {
+fn start<P: Somebody>(run: &Run, people: &Arc<[P]>, journeys: &mut JoinSet<bool>, due: Due<Work>) {
     let world = run.world.clone();
     let work = due.stream;
     match work.op {
@@ -237,7 +240,7 @@ fn start(run: &Run, people: &Arc<[ExistingUser]>, journeys: &mut JoinSet<bool>, 
         Op::Discover => {
             let Some((from, _)) = who(run, people, &due) else { return };
             let user = people[from].clone();
-            if !world.crowd.is_polite(user.index) {
+            if !world.crowd.is_polite(user.index()) {
                 return;
             }
             journeys.spawn(async move {
@@ -264,27 +267,27 @@ fn start(run: &Run, people: &Arc<[ExistingUser]>, journeys: &mut JoinSet<bool>, 
 }
 
 /// Only the polite do what a load says of connections; what the others do with theirs is their cohort's.
-fn order(run: &Run, user: &ExistingUser, order: Order) {
-    if run.world.crowd.is_polite(user.index) {
+fn order<P: Somebody>(run: &Run, user: &P, order: Order) {
+    if run.world.crowd.is_polite(user.index()) {
         user.order(order);
     }
 }
 
 /// Who acts and with whom: as recorded, else as drawn. Nobody who is offline acts if somebody else can. `None`: it is somebody who does not act
 /// now. Nobody else does in his place, so that what the polite do is the same whatever the others do.
-fn who(run: &Run, people: &[ExistingUser], due: &Due<Work>) -> Option<(usize, usize)> {
+fn who<P: Somebody>(run: &Run, people: &[P], due: &Due<Work>) -> Option<(usize, usize)> {
     let (drawn_from, drawn_to) = pair(run.seed, due.index, people.len());
     let recorded = |index: Option<u64>| index.map(|index| (index % people.len() as u64) as usize);
     let from = recorded(due.stream.user).unwrap_or_else(|| {
         let crowd = &run.world.crowd;
-        if !crowd.is_polite(people[drawn_from].index) {
+        if !crowd.is_polite(people[drawn_from].index()) {
             return drawn_from;
         }
         let mut others = (0..people.len()).map(|n| (drawn_from + n) % people.len());
-        let acts = |n: &usize| people[*n].is_online() && crowd.is_polite(people[*n].index);
+        let acts = |n: &usize| people[*n].is_online() && crowd.is_polite(people[*n].index());
         others.find(acts).unwrap_or(drawn_from)
     });
-    if !run.world.crowd.writes(people[from].index, due.planned) {
+    if !run.world.crowd.writes(people[from].index(), due.planned) {
         return None;
     }
     let to = recorded(due.stream.peer).unwrap_or(drawn_to);

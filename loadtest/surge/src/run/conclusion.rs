@@ -16,12 +16,13 @@ use crate::load::Op;
 use crate::manifest::Manifest;
 use crate::outcome::{self, Outcome};
 use crate::outputs::{cohorts, markdown};
+use crate::peer::redacted;
 use crate::profile::{PUMPED_PREFIX, Profile};
 use crate::recording::{Figures, Recording};
 use crate::room::RoomFigures;
 use crate::run_folder::RunFolder;
 use crate::slo::{
-    Ending, Gate, Judgeable, Observations, Verdict, brownout_gates, default_gates, figure, headline, judge,
+    Ending, Gate, Judgeable, Observations, brownout_gates, default_gates, figure, headline, judge,
     least_gates, pumping_gates, room_gates, steal_warning,
 };
 use crate::stats::{Operation, Stats};
@@ -276,19 +277,15 @@ pub(super) fn print(summary: &Summary, folder: &RunFolder) {
         println!("  warning: {warning}");
     }
     let codes = &summary.codes;
-    println!(
-        "  {} codes for {} accounts, {:.2} spent at {} each",
-        codes.sent, codes.accounts, codes.spent, codes.cost
-    );
+    if codes.sent > 0 || codes.accounts > 0 {
+        println!(
+            "  {} codes for {} accounts, {:.2} spent at {} each",
+            codes.sent, codes.accounts, codes.spent, codes.cost
+        );
+    }
     println!("  report: {}", folder.report().display());
     println!("  {}", folder.path().join(crate::run_folder::SUMMARY).display());
-    let verdict = match summary.verdict {
-        Verdict::Pass => "PASS",
-        Verdict::Fail => "FAIL",
-        Verdict::Invalid => "INVALID",
-        Verdict::Interrupted => "INTERRUPTED",
-    };
-    println!("\n{verdict}: {}", summary.headline);
+    println!("\n{}: {}", summary.verdict.word(), summary.headline);
 }
 
 fn profile_name(run: &Run) -> String {
@@ -358,7 +355,7 @@ impl Figured<'_> {
 
 /// What a run is about to be told, for its folder.
 pub(super) fn manifest(run: &Run, plan: &Plan) -> Manifest {
-    let text = |argument: &std::ffi::OsString| argument.to_string_lossy().into_owned();
+    let text = |argument: &std::ffi::OsString| redacted(&argument.to_string_lossy());
     Manifest {
         schema_version: SCHEMA_VERSION,
         profile: profile_name(run),
@@ -474,11 +471,12 @@ fn configuration(run: &Run, plan: &Plan) -> BTreeMap<String, String> {
             "attempts",
             gates::Asked::so_far(&run.world).amplification().map_or("none".to_owned(), |times| format!("{times:.3} for each call")),
         ),
-        ("connections", "one for each person".to_owned()),
         ("cohorts", people_who(run)),
     ]
+    .into_iter()
+    .chain(run.terms().entries())
     .map(|(name, value)| (name.to_owned(), value))
-    .into()
+    .collect()
 }
 
 /// Who of the existing users behaves how.
@@ -496,7 +494,10 @@ fn versions(run: &Run) -> Versions {
     Versions {
         surge: env!("CARGO_PKG_VERSION").to_owned(),
         // One build makes both.
-        server: own.then(|| format!("spillway {}", env!("CARGO_PKG_VERSION"))),
+        server: match &run.peer {
+            Some(peer) => Some(peer.terms().system.clone()),
+            None => own.then(|| format!("spillway {}", env!("CARGO_PKG_VERSION"))),
+        },
         git_commit: commit(),
         target: if own { "a server started for this run".to_owned() } else { run.target.public.clone() },
     }

@@ -14,13 +14,13 @@ const BACKOFF_MAX: Duration = Duration::from_secs(120);
 
 /// The pauses of one way back.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Comeback {
+pub(crate) struct Comeback {
     tries: u32,
 }
 
 impl Comeback {
     /// Before the next try.
-    pub(super) fn pause(&mut self, random: &mut impl Rng) -> Duration {
+    pub(crate) fn pause(&mut self, random: &mut impl Rng) -> Duration {
         let tries = self.tries;
         self.tries += 1;
         if tries == 0 {

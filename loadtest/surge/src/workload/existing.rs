@@ -16,13 +16,13 @@ use super::comeback::Comeback;
 use super::newcomer::sign_up;
 use super::receive::{Arrived, Inbox};
 use super::sending::{Letter, send};
-use super::{BACK, DISCOVER, RECONNECT, REPLY, Stage, World, outcome};
+use super::{BACK, DISCOVER, RECONNECT, REPLY, Somebody, Stage, World, outcome};
 use crate::cohorts::{self, Cohort};
 use crate::stats::Outcome;
 use crate::summary::EXISTING_SEND;
 
 /// Orders that may wait for somebody who is busy with one.
-const ORDERS_MAX: usize = 64;
+pub(crate) const ORDERS_MAX: usize = 64;
 
 /// Someone with an account. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -67,13 +67,16 @@ pub async fn sign_up_existing(world: &World, index: u32) -> Option<Life> {
     Some(Life { user, orders, inbox })
 }
 
-impl ExistingUser {
-    pub fn is_online(&self) -> bool {
+impl Somebody for ExistingUser {
+    fn index(&self) -> u32 {
+        self.index
+    }
+
+    fn is_online(&self) -> bool {
         self.online.load(Relaxed)
     }
 
-    /// Sends one planned message to `other`.
-    pub async fn send_to(&self, world: &World, other: &ExistingUser, planned: Instant, bytes: Option<u32>) {
+    async fn send_to(&self, world: &World, other: &ExistingUser, planned: Instant, bytes: Option<u32>) {
         let to_account = other.identity.account();
         let letter = Letter { from: self.index, to: other.index, to_account, bytes };
         let client = self.client.load_full();
@@ -88,8 +91,7 @@ impl ExistingUser {
         send(world, &client, &self.identity, letter, EXISTING_SEND, planned).await;
     }
 
-    /// Looks up an address book.
-    pub async fn discover(&self, world: &World, planned: Instant) {
+    async fn discover(&self, world: &World, planned: Instant) {
         let habits = &world.habits;
         let (book, _) = world.population.address_book(
             u64::from(self.index),
@@ -101,8 +103,7 @@ impl ExistingUser {
         outcome::finish(timer, self.client.load_full().discover(&self.identity, book).await);
     }
 
-    /// Has something happen. Somebody who has that much before him is not reached any more.
-    pub fn order(&self, order: Order) {
+    fn order(&self, order: Order) {
         if self.orders.try_send(order).is_err() {
             tracing::debug!(index = self.index, ?order, "not reached");
         }

@@ -16,9 +16,9 @@ use crate::ledger;
 use crate::stats::Outcome;
 
 /// Guids that a device remembers.
-const SEEN_MAX: usize = 4_096;
+pub(crate) const SEEN_MAX: usize = 4_096;
 /// A device that lost its stream waits up to this long before it comes back, so that all do not come at once.
-const RECONNECT_MAX: Duration = Duration::from_secs(1);
+pub(crate) const REOPENS_WITHIN: Duration = Duration::from_secs(1);
 
 /// How a device takes its mail.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,13 @@ pub(crate) struct Reading {
 
 impl Default for Reading {
     fn default() -> Self {
-        Self { acks: true, measured: true, pause: Duration::ZERO, opens: None, reopens_within: RECONNECT_MAX }
+        Self {
+            acks: true,
+            measured: true,
+            pause: Duration::ZERO,
+            opens: None,
+            reopens_within: REOPENS_WITHIN,
+        }
     }
 }
 

@@ -29,6 +29,15 @@ pub(crate) struct Letter {
     pub(crate) bytes: Option<u32>,
 }
 
+/// What a message says, and its number in the ledger.
+#[derive(Debug)]
+pub(crate) struct Entered<'a> {
+    pub(crate) ticket: Ticket,
+    pub(crate) content: Vec<u8>,
+    /// To be kept until it was answered.
+    pub(crate) sending: Counted<'a>,
+}
+
 /// A message with its number in the ledger, about to be sent.
 #[derive(Debug)]
 pub(crate) struct Posted<'a> {
@@ -38,17 +47,23 @@ pub(crate) struct Posted<'a> {
     pub(crate) sending: Counted<'a>,
 }
 
-/// Numbers a message and wraps it up. `None` when the run is too far for anybody to send.
-pub(crate) fn post(world: &World, letter: Letter) -> Option<Posted<'_>> {
+/// Numbers a message. `None` when the run is too far for anybody to send.
+pub(crate) fn enter(world: &World, from: u32, to: u32, bytes: Option<u32>) -> Option<Entered<'_>> {
     // Counted before the stage is looked at, so that whoever ends the run sees every send that it did not stop.
     let sending = Counted::begin(&world.sending);
     if *world.stage.borrow() >= Stage::Quiet {
         return None;
     }
-    let conversation = Conversation { sender: letter.from, receiver: letter.to, device: DEVICE };
+    let conversation = Conversation { sender: from, receiver: to, device: DEVICE };
     let ticket = world.ledger.send(conversation);
-    let size = letter.bytes.map_or(world.habits.content_bytes, |bytes| bytes as usize);
+    let size = bytes.map_or(world.habits.content_bytes, |bytes| bytes as usize);
     let content = world.ledger.encode(ticket, SystemClock.now(), size);
+    Some(Entered { ticket, content, sending })
+}
+
+/// The same, wrapped up as the service wants it.
+pub(crate) fn post(world: &World, letter: Letter) -> Option<Posted<'_>> {
+    let Entered { ticket, content, sending } = enter(world, letter.from, letter.to, letter.bytes)?;
     let envelope = v1::DeviceEnvelope {
         device_id: DEVICE,
         registration_id: registration_id(u64::from(letter.to)),

@@ -44,15 +44,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &["fleet"]),
 ];
 
-/// Crates outside the workspace that only one crate inside may touch.
-const WRAPPED: &[(&str, &str)] = &[
-    ("async-nats", "spillway-bus"),
-    ("fjall", "spillway-store"),
-    ("governor", "spillway-admission"),
-    ("opentelemetry", "spillway-chassis"),
-    ("opentelemetry-otlp", "spillway-chassis"),
-    ("rusmpp", "spillway-registration"),
-    ("scylla", "spillway-store"),
+/// Crates outside the workspace that only these inside may touch. The load tool plays its loads against NATS and PostgreSQL, too, as systems to compare with;
+/// what it knows of them is no part of the service.
+const WRAPPED: &[(&str, &[&str])] = &[
+    ("async-nats", &["spillway-bus", "surge"]),
+    ("fjall", &["spillway-store"]),
+    ("governor", &["spillway-admission"]),
+    ("opentelemetry", &["spillway-chassis"]),
+    ("opentelemetry-otlp", &["spillway-chassis"]),
+    ("rusmpp", &["spillway-registration"]),
+    ("scylla", &["spillway-store"]),
+    ("tokio-postgres", &["surge"]),
 ];
 
 #[test]
@@ -82,8 +84,9 @@ fn every_crate_has_its_arrows_written_down() {
 #[test]
 fn wrapped_crates_stay_wrapped() {
     for (name, dependencies) in dependencies() {
-        for (wrapped, wrapper) in WRAPPED {
-            assert!(name == *wrapper || !dependencies.contains(*wrapped), "{name} depends on {wrapped}");
+        for (wrapped, wrappers) in WRAPPED {
+            let may = wrappers.contains(&name.as_str());
+            assert!(may || !dependencies.contains(*wrapped), "{name} depends on {wrapped}");
         }
     }
 }
