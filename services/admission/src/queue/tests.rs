@@ -202,8 +202,9 @@ proptest! {
                         let (before, mut of_tiers) = (queue.seats(), queue.tier_seats);
                         let place = queue.push(now, entry, seats_max, number % 2 == 0, &mut gone);
                         let floor = |tier: Tier| tier.spec().floor * seats_max as f64;
-                        let has_a_right = (of_tiers[tier] + u64::from(seats)) as f64 <= floor(level.tier());
                         for out in &gone {
+                            // Also by what has just left of its own tier.
+                            let has_a_right = (of_tiers[tier] + u64::from(seats)) as f64 <= floor(level.tier());
                             let of_tier = &mut of_tiers[out.level.tier() as usize];
                             let may_go = if out.level.tier() == level.tier() {
                                 out.level > level
