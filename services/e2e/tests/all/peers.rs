@@ -47,7 +47,9 @@ async fn a_load_is_played_against_nats_and_told_of_as_any_other() {
     was_played(run(&words, out.path()).await);
     let summary = summary(&out.path().join("latest"));
     nothing_was_lost(&summary);
-    assert_eq!(summary["operations"]["back_online"]["ok"], 10, "{summary}");
+    // All ten lose their connections in each of the two seconds; who has not come back yet cannot lose it again.
+    let back = summary["operations"]["back_online"]["ok"].as_u64().unwrap();
+    assert!((10..=20).contains(&back), "{summary}");
     let configuration = &summary["configuration"];
     assert!(configuration["durability"].as_str().unwrap().starts_with("D1: file storage"), "{configuration}");
     assert!(configuration["system"].as_str().unwrap().contains("JetStream"), "{configuration}");

@@ -18,22 +18,23 @@ const SPREAD: f64 = 0.2;
 /// A look that is put off is due again after this long or half as much more, and is not put off any more when it is so late.
 const PUT_OFF: Duration = Duration::from_secs(2);
 const PUT_OFF_MAX: Duration = Duration::from_secs(30);
+const _: () = assert!(PUT_OFF_MAX.as_millis() <= u16::MAX as u128);
 
 #[derive(Debug)]
 pub(crate) struct SweepSchedule {
     /// When the session opened, or hints were lost.
     from: Instant,
     next: Instant,
-    /// How late the next one is already.
-    late: Duration,
-    done: usize,
+    /// How late the next one is already, in milliseconds. Every byte here counts a million times.
+    late_ms: u16,
+    done: u8,
 }
 
 impl SweepSchedule {
     /// For a session that opens now, or one that lost hints now and may lose more for a while. `chance` is between
     /// 0 and 1.
     pub(crate) fn new(now: Instant, chance: f64) -> Self {
-        Self { from: now, next: now + early(DENSE[0], chance), late: Duration::ZERO, done: 0 }
+        Self { from: now, next: now + early(DENSE[0], chance), late_ms: 0, done: 0 }
     }
 
     pub(crate) const fn next(&self) -> Instant {
@@ -44,9 +45,10 @@ impl SweepSchedule {
     /// and 1.
     pub(crate) fn put_off(&mut self, now: Instant, chance: f64) -> bool {
         let by = PUT_OFF.mul_f64(1.0 + chance / 2.0);
-        let may_wait = self.late + by <= PUT_OFF_MAX;
+        let late = Duration::from_millis(self.late_ms.into()) + by;
+        let may_wait = late <= PUT_OFF_MAX;
         if may_wait {
-            self.late += by;
+            self.late_ms = late.as_millis() as u16;
             self.next = now + by;
         }
         may_wait
@@ -54,11 +56,12 @@ impl SweepSchedule {
 
     /// The sweep that was due has begun. `chance` is between 0 and 1.
     pub(crate) fn advance(&mut self, now: Instant, chance: f64) {
-        self.late = Duration::ZERO;
+        self.late_ms = 0;
         // One that is late is as good as those that have come due since.
         let age = now.saturating_duration_since(self.from);
-        self.done = (self.done + 1).max(DENSE.partition_point(|after| early(*after, 1.0) <= age));
-        self.next = match DENSE.get(self.done) {
+        let past = DENSE.partition_point(|after| early(*after, 1.0) <= age) as u8;
+        self.done = self.done.saturating_add(1).max(past);
+        self.next = match DENSE.get(usize::from(self.done)) {
             Some(after) => (self.from + early(*after, chance)).max(now),
             None => now + EVERY.mul_f64(1.0 - SPREAD + 2.0 * SPREAD * chance),
         };
