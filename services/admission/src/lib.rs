@@ -28,7 +28,8 @@
 //!    [`Threshold`]? Else [`Reason::Overload`]. No lock, no allocation; measured by `examples/decide.rs`. In overload, what
 //!    one user asks for beyond a fair share counts as the last of its tier.
 //! 5. **Limiter** ([`LimitLaw`], [`Adaptive`]). Seats free and nobody waiting: it runs.
-//! 6. **Queue**. Else it waits, if its tier may. Bounded; the more important push out the less important
+//! 6. **Queue**. Else it waits, if its tier may. Bounded; the more important push out the less important, as far as those have more than
+//!    their floor of the places
 //!    ([`Reason::PushedOut`], [`Reason::QueueFull`]); strict priority with floors, fair between users, ordered within a flow.
 //!    Too long: [`Reason::QueueAge`]. Too late to be answered when its turn comes: [`Reason::Deadline`].
 //! 7. **End** ([`Seat::finish`]). The seat goes to the next, the time it took to the limiter.
