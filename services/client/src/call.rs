@@ -90,10 +90,12 @@ impl Client {
         F: Future<Output = Result<Response<Res>, Status>>,
     {
         let deadline = Instant::now() + self.config.call_timeout;
+        // Half of the time is the answer's.
+        let latest = Instant::now() + self.config.call_timeout / 2;
         let mut tries = 0;
         loop {
             self.cooperation.hold(tier, deadline).await?;
-            let place = self.cooperation.place(deadline).await?;
+            let place = self.cooperation.place(latest).await?;
             let mut request = Request::new(message.clone());
             request.set_timeout(deadline.saturating_duration_since(Instant::now()));
             if let Some(identity) = identity {
@@ -158,5 +160,45 @@ impl Client {
             return Some(Duration::ZERO);
         }
         self.cooperation.pause(tries, error.as_failure(told))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spillway_api::v1;
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::connect::ClientConfig;
+    use crate::meter::Meter;
+
+    #[tokio::test]
+    async fn a_service_that_says_nothing_is_asked_a_few_things_at_a_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let meter = Meter::default();
+        let config = ClientConfig {
+            call_timeout: Duration::from_millis(500),
+            meter: Some(meter.clone()),
+            ..ClientConfig::default()
+        };
+        let client = Client::lazy(&format!("http://{}", listener.local_addr().unwrap()), config).unwrap();
+        let mut calls = JoinSet::new();
+        for _ in 0..40 {
+            let client = client.clone();
+            calls.spawn(async move {
+                let sign_up = client.sign_up();
+                let call = client.call(Tier::StartSignUp, None, v1::PollRequest::default(), |request| {
+                    let mut sign_up = sign_up.clone();
+                    async move { sign_up.poll(request).await }
+                });
+                call.await.map(drop)
+            });
+        }
+        let (_kept, _) = listener.accept().await.unwrap();
+        let outcomes = calls.join_all().await;
+        let held =
+            outcomes.iter().filter(|outcome| matches!(outcome, Err(CallError::HeldBack { .. }))).count();
+        assert_eq!((meter.attempts(), held), (4, 36), "four at first, and nobody in his last moment");
     }
 }

@@ -56,10 +56,11 @@ impl Cooperation {
     ///
     /// # Errors
     ///
-    /// [`CallError::HeldBack`] when that is not before the deadline.
-    pub(crate) async fn place(&self, deadline: Instant) -> Result<Place<'_>, CallError> {
+    /// [`CallError::HeldBack`] when that is not before `latest`. Well before the deadline: those who wait are let in in order, and a
+    /// service that is slow to answer would be asked by each of them in his last moment, and by nobody in time.
+    pub(crate) async fn place(&self, latest: Instant) -> Result<Place<'_>, CallError> {
         while !lock(&self.window).begin() {
-            if timeout_at(deadline, self.room.notified()).await.is_err() {
+            if timeout_at(latest, self.room.notified()).await.is_err() {
                 return Err(CallError::HeldBack { retry_after: UNANSWERED_RETRY });
             }
         }

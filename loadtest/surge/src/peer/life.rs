@@ -133,17 +133,12 @@ impl Device {
     /// Tries until there is a session again, with the pauses that clients keep.
     async fn come(&mut self, world: &World, since: Instant) {
         let mut comeback = Comeback::default();
-        loop {
-            let pause = comeback.pause(&mut rand::rng());
-            tokio::select! {
-                () = world.over() => return,
-                () = sleep(pause) => {}
-            }
+        while comeback.is_due(world).await {
             if self.open(world, RECONNECT).await {
-                break;
+                world.stats().record(BACK, since, since, Instant::now(), Outcome::Ok);
+                return;
             }
         }
-        world.stats().record(BACK, since, since, Instant::now(), Outcome::Ok);
     }
 
     async fn open(&mut self, world: &World, operation: Operation) -> bool {

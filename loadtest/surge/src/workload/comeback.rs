@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use rand::Rng;
+use tokio::time::sleep;
+
+use super::World;
 
 /// The first try is spread over this, so that all who were lost together do not come together.
 const FIRST_WITHIN: Duration = Duration::from_secs(1);
@@ -19,8 +22,16 @@ pub(crate) struct Comeback {
 }
 
 impl Comeback {
-    /// Before the next try.
-    pub(crate) fn pause(&mut self, random: &mut impl Rng) -> Duration {
+    /// Waits until the next try is due. False: the run was over before.
+    pub(crate) async fn is_due(&mut self, world: &World) -> bool {
+        let pause = self.pause(&mut rand::rng());
+        tokio::select! {
+            () = world.over() => false,
+            () = sleep(pause) => true,
+        }
+    }
+
+    fn pause(&mut self, random: &mut impl Rng) -> Duration {
         let tries = self.tries;
         self.tries += 1;
         if tries == 0 {

@@ -179,23 +179,18 @@ impl Life {
     /// Tries until there is a session again, with the pauses that clients keep.
     async fn come(&mut self, world: &World, since: Instant) {
         let mut comeback = Comeback::default();
-        loop {
-            let pause = comeback.pause(&mut rand::rng());
-            tokio::select! {
-                () = world.over() => return,
-                () = sleep(pause) => {}
-            }
+        while comeback.is_due(world).await {
             let timer = world.stats().start(RECONNECT, Instant::now());
             match self.inbox.try_open().await {
                 Ok(()) => {
                     timer.finish(Outcome::Ok);
-                    break;
+                    self.user.online.store(true, Relaxed);
+                    world.stats().record(BACK, since, since, Instant::now(), Outcome::Ok);
+                    return;
                 }
                 Err(error) => timer.finish(outcome::of(&error)),
             }
         }
-        self.user.online.store(true, Relaxed);
-        world.stats().record(BACK, since, since, Instant::now(), Outcome::Ok);
     }
 
     fn reply(&self, world: &Arc<World>, arrived: Arrived, replies: &mut JoinSet<bool>) {

@@ -51,6 +51,25 @@ async fn the_backlog_comes_first_then_queue_empty_then_live_mail() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_read_nothing_yet_reads_before_those_who_look_again() {
+    let mut config = Config::default();
+    config.session.reads_in_turn = Some(1);
+    let node = Node::with(config, QuotaConfig::default());
+    let [first, second, third] = [(); 3].map(|()| node.account(1).remove(0));
+    let mut online = vec![Device::open(&node, &first).await];
+    online[0].frame().await;
+    node.mailbox.state().fetches_take = Duration::from_secs(3);
+    online.push(Device::open(&node, &second).await);
+    // Now the first one would look again.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    online.push(Device::open(&node, &third).await);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let fetched = node.mailbox.state().fetched.clone();
+    assert_eq!(fetched[..3], [first.mailbox, second.mailbox, third.mailbox]);
+    assert!(fetched[3..].contains(&first.mailbox), "it is made up for");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_that_comes_by_page_and_by_hint_is_delivered_once() {
     let node = Node::start();
     let known = node.account(1).remove(0);

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::StreamBody;
 use prometheus::Registry;
+use prost::Message as _;
 use rand::Rng as _;
 use spillway_admission::{
     Admission, AdmissionConfig, AdmissionMetrics, HOLD_BACK_HEADER, Level, Signals, Steering, TICK, Tier,
@@ -11,9 +15,12 @@ use spillway_admission::{
 use spillway_api::{Reason, Refusal};
 use spillway_chassis::Tasks;
 use spillway_rpc::{BusServerConfig, Channel, Class, Classify, Head, Hop, ServerConfig};
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
+use tonic::body::Body;
 use tonic::{Code, Status};
+use tower::Service;
 
 use crate::world::{BOUND, Fleet, Handler, Home, ask, fetch, served, until, with_client_stack};
 
@@ -124,6 +131,52 @@ async fn the_connection_of_who_does_not_listen_is_not_read_for_a_while() {
     let mut request = fetch("hello");
     request.metadata_mut().insert("x-caller", "1".parse().unwrap());
     assert_eq!(ask(&channel, request).await.unwrap(), "hello", "and what he says later is");
+}
+
+#[tokio::test]
+async fn the_rest_of_a_call_that_was_let_in_is_heard_in_a_silence_of_its_caller() {
+    let (handler, tasks) = (Handler::default(), Tasks::new());
+    let hop = Hop::public(admission(AdmissionConfig::default()), AllOf(Tier::Send));
+    let mut channel = tcp(&handler, &hop, &tasks).await;
+    let message = fetch("hello").into_inner().encode_to_vec();
+    let prefix = [[0].as_slice(), &(message.len() as u32).to_be_bytes()].concat();
+    let (send_rest, rest) = oneshot::channel();
+    let body = async move {
+        rest.await.unwrap();
+        Ok::<_, Status>(Frame::data(Bytes::from([prefix, message].concat())))
+    };
+    let begun = http::Request::post("/spillway.internal.v1.Mailbox/Fetch")
+        .header("content-type", "application/grpc")
+        .header("x-caller", "1")
+        .body(Body::new(StreamBody::new(futures::stream::once(Box::pin(body)))))
+        .unwrap();
+    std::future::poll_fn(|cx| Service::<http::Request<Body>>::poll_ready(&mut channel, cx)).await.unwrap();
+    let begun = tasks.spawn("begun", channel.call(begun));
+    until("it has a seat", || {
+        hop.tick(&Signals::default());
+        hop.admission().view().inflight == 1
+    })
+    .await;
+
+    hop.admission().steer(Steering::Set(5));
+    hop.tick(&Signals::default());
+    for _ in 0..2 {
+        let mut refused = fetch("hello");
+        refused.metadata_mut().insert("x-caller", "1".parse().unwrap());
+        ask(&channel, refused).await.unwrap_err();
+        tokio::time::sleep(Duration::from_millis(260)).await;
+    }
+    // Nothing else that he says is heard for eight seconds.
+    send_rest.send(()).unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(5), begun).await.expect("it is heard");
+    let answer = answer.unwrap().unwrap();
+    assert_eq!(
+        answer.headers().get("grpc-status"),
+        None,
+        "an answer, and no refusal: {:?}",
+        answer.headers()
+    );
+    assert_eq!(handler.started(), 1);
 }
 
 /// Longer than one silence of somebody who is not welcome, and shorter than two.

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -45,6 +46,10 @@ pub(crate) struct State {
     pub(crate) whispers: Vec<WhisperRequest>,
     pub(crate) acknowledges: Vec<AcknowledgeRequest>,
     pub(crate) fetches: usize,
+    /// Whose mailbox each fetch was of.
+    pub(crate) fetched: Vec<MailboxId>,
+    /// How long the next ones take.
+    pub(crate) fetches_take: Duration,
     /// What each fetch knew of the watermark.
     pub(crate) known_settled_us: Vec<u64>,
     /// Of each call, what it is and how important.
@@ -149,10 +154,17 @@ impl Mailbox for FakeMailbox {
     async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<FetchResponse>, Status> {
         self.note("fetch");
         let request = request.into_inner();
+        let mailbox = MailboxId::try_from(&request.mailbox_id[..]).unwrap();
+        let takes = {
+            let mut state = self.state();
+            state.fetches += 1;
+            state.fetched.push(mailbox);
+            state.known_settled_us.push(request.settled_us);
+            state.fetches_take
+        };
+        tokio::time::sleep(takes).await;
         let mut state = self.state();
-        state.fetches += 1;
-        state.known_settled_us.push(request.settled_us);
-        let mailbox = state.mailbox(MailboxId::try_from(&request.mailbox_id[..]).unwrap());
+        let mailbox = state.mailbox(mailbox);
         let mut bytes = 0;
         let mut messages: Vec<StoredMessage> = Vec::new();
         let mut more = false;
