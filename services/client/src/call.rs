@@ -184,9 +184,11 @@ mod tests {
         };
         let client = Client::lazy(&format!("http://{}", listener.local_addr().unwrap()), config).unwrap();
         let mut calls = JoinSet::new();
-        for _ in 0..40 {
+        for n in 0..40 {
             let client = client.clone();
             calls.spawn(async move {
+                // Half of them have some time left when the first give up.
+                tokio::time::sleep(Duration::from_millis(if n < 20 { 0 } else { 100 })).await;
                 let sign_up = client.sign_up();
                 let call = client.call(Tier::StartSignUp, None, v1::PollRequest::default(), |request| {
                     let mut sign_up = sign_up.clone();
