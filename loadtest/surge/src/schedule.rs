@@ -137,7 +137,7 @@ mod tests {
         ) {
             let (from, to) = (curve.duration().mul_f64(a.min(b)), curve.duration().mul_f64(a.max(b)));
             let planned = times(&curve, Arrivals::Uniform, seed);
-            let inside = planned.iter().filter(|at| (from..to).contains(at)).count() as f64;
+            let inside = planned.iter().filter(|at| (from..to).contains(*at)).count() as f64;
             let integral = curve.count_between(from, to);
             prop_assert!((inside - integral).abs() <= 1.0 + 1e-3, "{inside} arrivals for {integral}");
         }

@@ -20,11 +20,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use spillway_api::Reason;
 use spillway_client::{CallError, ClientConfig, Meter};
-use spillway_types::{Clock, SystemClock, Timestamp};
+use spillway_types::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-pub use existing::{ExistingUser, Life, Order, away, sign_up_existing};
+pub use existing::{Contact, ExistingUser, Life, Order, away, sign_up_existing};
 pub use newcomer::{Newcomer, sign_up};
 pub use pumper::pump;
 pub(crate) use sending::{Letter, Posted, post, send};
@@ -36,6 +36,7 @@ use crate::load::Behaviour;
 use crate::population::Population;
 use crate::room::Room;
 use crate::stats::{Operation, Stats};
+use crate::workers::Offset;
 
 /// The steps of a newcomer's way in; each is timed from its own start.
 pub const ENTER_ROOM: Operation = Operation("enter_room");
@@ -131,6 +132,8 @@ pub struct World {
     pub sending: AtomicUsize,
     /// Sign-ups under way of those whose turn has come.
     pub finishing: AtomicUsize,
+    /// To the clock that everybody in the run goes by.
+    pub clock: Offset,
 }
 
 /// Counted while it lives.
@@ -201,7 +204,7 @@ impl World {
     /// When a message was sent, as a moment of this process.
     fn moment(&self, sent_at: Timestamp) -> Instant {
         let now = Instant::now();
-        now.checked_sub(SystemClock.now().since(sent_at)).unwrap_or(now)
+        now.checked_sub(self.clock.now().since(sent_at)).unwrap_or(now)
     }
 
     /// A phone that connects when it has something to say.

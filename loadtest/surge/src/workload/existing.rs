@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rand::Rng;
 use spillway_client::{Client, Identity};
+use spillway_types::AccountId;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -33,6 +34,13 @@ pub struct ExistingUser {
     client: Arc<ArcSwap<Client>>,
     online: Arc<AtomicBool>,
     orders: mpsc::Sender<Order>,
+}
+
+/// Somebody who can be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contact {
+    pub index: u32,
+    pub account: AccountId,
 }
 
 /// What happens to somebody.
@@ -68,14 +76,17 @@ pub async fn sign_up_existing(world: &World, index: u32) -> Option<Life> {
 }
 
 impl ExistingUser {
+    pub fn contact(&self) -> Contact {
+        Contact { index: self.index, account: self.identity.account() }
+    }
+
     pub fn is_online(&self) -> bool {
         self.online.load(Relaxed)
     }
 
     /// Sends one planned message to `other`.
-    pub async fn send_to(&self, world: &World, other: &ExistingUser, planned: Instant, bytes: Option<u32>) {
-        let to_account = other.identity.account();
-        let letter = Letter { from: self.index, to: other.index, to_account, bytes };
+    pub async fn send_to(&self, world: &World, other: &Contact, planned: Instant, bytes: Option<u32>) {
+        let letter = Letter { from: self.index, to: other.index, to_account: other.account, bytes };
         let client = self.client.load_full();
         if !world.crowd.is_polite(self.index) {
             return cohorts::write(world, &client, &self.identity, letter, planned).await;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use spillway_api::v1;
 use spillway_client::{CallError, Client, Identity, Outgoing, Sent};
-use spillway_types::{AccountId, Clock, Guid, SystemClock};
+use spillway_types::{AccountId, Guid};
 use tokio::time::{Instant, timeout};
 
 use super::{Counted, Stage, World, outcome};
@@ -48,7 +48,7 @@ pub(crate) fn post(world: &World, letter: Letter) -> Option<Posted<'_>> {
     let conversation = Conversation { sender: letter.from, receiver: letter.to, device: DEVICE };
     let ticket = world.ledger.send(conversation);
     let size = letter.bytes.map_or(world.habits.content_bytes, |bytes| bytes as usize);
-    let content = world.ledger.encode(ticket, SystemClock.now(), size);
+    let content = world.ledger.encode(ticket, world.clock.now(), size);
     let envelope = v1::DeviceEnvelope {
         device_id: DEVICE,
         registration_id: registration_id(u64::from(letter.to)),

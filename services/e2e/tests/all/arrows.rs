@@ -44,15 +44,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &["fleet"]),
 ];
 
-/// Crates outside the workspace that only one crate inside may touch.
-const WRAPPED: &[(&str, &str)] = &[
-    ("async-nats", "spillway-bus"),
-    ("fjall", "spillway-store"),
-    ("governor", "spillway-admission"),
-    ("opentelemetry", "spillway-chassis"),
-    ("opentelemetry-otlp", "spillway-chassis"),
-    ("rusmpp", "spillway-registration"),
-    ("scylla", "spillway-store"),
+/// Crates outside the workspace that only these inside may touch.
+const WRAPPED: &[(&str, &[&str])] = &[
+    // The load tool's workers have a server of their own, and must not measure the service through its own bus.
+    ("async-nats", &["spillway-bus", "surge"]),
+    ("fjall", &["spillway-store"]),
+    ("governor", &["spillway-admission"]),
+    ("opentelemetry", &["spillway-chassis"]),
+    ("opentelemetry-otlp", &["spillway-chassis"]),
+    ("rusmpp", &["spillway-registration"]),
+    ("scylla", &["spillway-store"]),
 ];
 
 #[test]
@@ -82,8 +83,11 @@ fn every_crate_has_its_arrows_written_down() {
 #[test]
 fn wrapped_crates_stay_wrapped() {
     for (name, dependencies) in dependencies() {
-        for (wrapped, wrapper) in WRAPPED {
-            assert!(name == *wrapper || !dependencies.contains(*wrapped), "{name} depends on {wrapped}");
+        for (wrapped, wrappers) in WRAPPED {
+            assert!(
+                wrappers.contains(&name.as_str()) || !dependencies.contains(*wrapped),
+                "{name} depends on {wrapped}"
+            );
         }
     }
 }
