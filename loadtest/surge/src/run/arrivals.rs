@@ -253,7 +253,7 @@ fn own(run: &Run, people: &Arc<People>, schedule: Planned, until: &Arc<AtomicU64
     }))
 }
 
-/// Of a lost worker's part, from the moment on at which it was taken over, every so manieth.
+/// Of a lost worker's part, from the moment on at which it was taken over, those whose turn is this worker's.
 fn inheritance_of(
     run: &Run,
     people: &Arc<People>,

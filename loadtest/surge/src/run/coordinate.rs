@@ -68,15 +68,17 @@ pub(super) async fn measure(options: &RunOptions, count: u32) -> Result<(Summary
     let started = SystemClock.now();
     let folder = RunFolder::create(&options.out, started, &folder_name(options))?;
     let mut own_nats = None;
+    let mut addresses = options.workers.nats.join(",");
     let link = match named {
         Some(link) => link,
         None => {
             let nats: &OwnNats = own_nats.insert(OwnNats::start(folder.path()).await?);
+            addresses.clone_from(&nats.address);
             connect(std::slice::from_ref(&nats.address), None, &name).await?
         }
     };
     let local = match options.workers.local_workers {
-        Some(count) => Some(LocalWorkers::start(count, &name, link.address(), credentials, folder.path())?),
+        Some(count) => Some(LocalWorkers::start(count, &name, &addresses, credentials, folder.path())?),
         None => None,
     };
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Message, ServerAddr, Subscriber};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Message, ServerAddr, Subscriber};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
@@ -33,6 +33,10 @@ pub enum LinkError {
     },
     #[error("no NATS server answers at {address}: {reason}")]
     Unreachable { address: String, reason: String },
+    #[error(
+        "the NATS server at {address} does not take this user: name one with nats://USER:PASSWORD@HOST:PORT or --nats-creds FILE"
+    )]
+    NotAllowed { address: String },
     #[error(
         "`{0}` cannot be the name of a run: it is part of NATS subjects, so letters, digits, `-` and `_` only"
     )]
@@ -84,7 +88,9 @@ impl Link {
                 .map_err(|source| LinkError::Address { address: address.clone(), source })
         };
         let servers = addresses.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-        let address = addresses.join(",");
+        let address = shown(addresses);
+        // The library takes them from here and not from the address.
+        let user = servers.iter().find_map(|server| Some((server.username()?, server.password()?)));
         let until = Instant::now() + patience;
         loop {
             // Below the run, so that an account needs no other permission.
@@ -92,12 +98,18 @@ impl Link {
                 .name(format!("surge {run}"))
                 .custom_inbox_prefix(format!("lt.{run}.inbox"))
                 .request_timeout(Some(ANSWER_MAX));
+            if let Some((user, password)) = user {
+                options = options.user_and_password(user.to_owned(), password.to_owned());
+            }
             if let Some(path) = credentials {
                 let unreadable = |source| LinkError::Credentials { path: path.to_owned(), source };
                 options = options.credentials_file(path).await.map_err(unreadable)?;
             }
             match options.connect(servers.clone()).await {
                 Ok(client) => return Ok(Self { client, run: run.to_owned(), address }),
+                Err(error) if error.kind() == ConnectErrorKind::AuthorizationViolation => {
+                    return Err(LinkError::NotAllowed { address });
+                }
                 Err(error) if Instant::now() >= until => {
                     return Err(LinkError::Unreachable { address, reason: error.to_string() });
                 }
@@ -106,6 +118,7 @@ impl Link {
         }
     }
 
+    /// Without a password.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -215,6 +228,16 @@ impl Link {
     }
 }
 
+/// Addresses as they may be shown.
+pub(crate) fn shown(addresses: &[String]) -> String {
+    let without_user = |address: &String| match (address.split_once("://"), address.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.to_owned(),
+        (_, None) => address.clone(),
+    };
+    addresses.iter().map(without_user).collect::<Vec<_>>().join(",")
+}
+
 fn encode(what: &impl Serialize) -> bytes::Bytes {
     serde_json::to_vec(what).expect("what surge says has only names and numbers").into()
 }
@@ -227,4 +250,26 @@ fn encode(what: &impl Serialize) -> bytes::Bytes {
 pub(super) fn decode<T: DeserializeOwned>(message: &Message) -> Result<T, LinkError> {
     serde_json::from_slice(&message.payload)
         .map_err(|source| LinkError::Malformed { subject: message.subject.to_string(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let addresses = ["nats://load:secret@a:1", "b:2", "load:secret@c:3"].map(str::to_owned);
+        assert_eq!(shown(&addresses), "nats://a:1,b:2,c:3");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_work_is_said_before_anything_is_tried() {
+        let connect = async |address: &str, run: &str| {
+            let error = Link::connect(&[address.to_owned()], None, run, Duration::ZERO).await.unwrap_err();
+            error.to_string()
+        };
+        assert!(connect("nats://127.0.0.1:1", "a.b").await.contains("letters, digits"));
+        assert!(connect("nats://", "a").await.contains("is no address of a NATS server"));
+        assert!(connect("nats://127.0.0.1:1", "a").await.contains("no NATS server answers"));
+    }
 }

@@ -172,7 +172,8 @@ impl Session {
     /// Tells that everything was told; false when the coordinator did not confirm it.
     pub(crate) async fn done(&mut self, spool: &Spool, done: &Done) -> bool {
         let until = Instant::now() + DONE_WITHIN;
-        while Instant::now() < until && !spool.has_given_up() && !self.orders.borrow().are_old() {
+        let is_heard = |orders: &Orders| !orders.are_old() && !orders.control.lost.contains(&done.worker);
+        while Instant::now() < until && !spool.has_given_up() && is_heard(&self.orders.borrow()) {
             match self.link.ask("done", done).await {
                 Ok(Received::Everything) => return true,
                 Ok(Received::UpTo(heard)) => {

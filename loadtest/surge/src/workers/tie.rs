@@ -69,7 +69,11 @@ impl Tie {
         };
         self.quiet.store(if settled { number } else { number - 1 }, SeqCst);
         let orders = self.orders.borrow();
-        orders.control.step > step || (settled && orders.are_old())
+        orders.control.step > step || self.is_given_up(&orders) || (settled && orders.are_old())
+    }
+
+    fn is_given_up(&self, orders: &Orders) -> bool {
+        orders.control.lost.contains(&self.summary.number)
     }
 
     /// The next part that this worker is to take over, or `None` when the load ends before its time. Cancel-safe.
@@ -77,7 +81,9 @@ impl Tie {
         loop {
             {
                 let orders = self.orders.borrow_and_update();
-                if orders.control.step > Step::Running {
+                // Whoever is taken for lost and is not stops: others may have taken over.
+                let given_up = orders.control.lost.contains(&self.summary.number);
+                if orders.control.step > Step::Running || given_up {
                     return None;
                 }
                 if let Some(next) = orders.control.inheritances.get(self.taken) {
@@ -137,5 +143,17 @@ mod tests {
         assert_eq!(tie.next_inheritance().await.unwrap().from_s, 9);
         say(&sender, Control { step: Step::Closing, ..Control::default() });
         assert_eq!(tie.next_inheritance().await, None);
+    }
+
+    /// A worker that could not be heard for a while, and comes back.
+    #[tokio::test]
+    async fn who_is_taken_for_lost_stops() {
+        let (sender, mut tie) = tie();
+        tie.summary.number = 2;
+        say(&sender, Control { lost: vec![1], ..Control::default() });
+        assert!(!tie.goes_on(Stage::Closing, false), "another one");
+        say(&sender, Control { lost: vec![1, 2], ..Control::default() });
+        assert_eq!(tie.next_inheritance().await, None);
+        assert!(tie.goes_on(Stage::Closing, false) && tie.goes_on(Stage::Quiet, false));
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use spillway_types::Timestamp;
 
+use super::link::shown;
 use super::staff::summary_of;
 use super::wire::{Assignment, Done};
 use super::{Link, Session, Spool, Tie, WorkersError};
@@ -25,15 +26,15 @@ const SERVER_WITHIN: Duration = Duration::from_secs(600);
 /// When the part could not be played.
 pub(crate) async fn work(options: &WorkerOptions) -> Result<ExitCode, RunError> {
     let say = |text: &str| eprintln!("surge worker: {text}");
-    say(&format!("connects to {}", options.nats.join(",")));
+    let address = shown(&options.nats);
+    say(&format!("connects to {address}"));
     let link = Link::connect(&options.nats, options.nats_creds.as_deref(), &options.run, SERVER_WITHIN)
         .await
         .map_err(WorkersError::from)?;
     let waits = || {
         say(&format!(
-            "waits for the coordinator of the run `{}`: surge run --workers … --nats {} --run {0}",
-            options.run,
-            options.nats.join(",")
+            "waits for the coordinator of the run `{0}`: surge run --workers … --nats {address} --run {0}",
+            options.run
         ));
     };
     let mut session = Session::begin(link, waits).await?;
