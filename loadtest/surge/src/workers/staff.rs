@@ -350,7 +350,7 @@ impl Staff {
             return std::future::pending().await;
         };
         let subject = SUBJECTS.iter().find(|(of, _)| *of == name)?.1;
-        let heard = match subject {
+        match subject {
             Subject::Hello => {
                 self.welcome(&message).await;
                 None
@@ -378,8 +378,7 @@ impl Staff {
                 self.part_from(&message).await;
                 None
             }
-        };
-        heard
+        }
     }
 
     /// Whoever says something is there. `None`: it is nobody of this run, or was given up.
