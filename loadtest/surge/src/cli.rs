@@ -9,6 +9,7 @@ mod peers;
 mod profiles;
 mod search;
 mod trace;
+mod workers;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub use folders::{Continued, MergeOptions, ResumeError, ResumeOptions};
 pub use load::{BaseRate, Clip, LoadOptions, PlanOptions, ReplayOptions, Within};
 pub use peers::PeersOptions;
 pub use search::{SearchOptions, Steady};
+pub use workers::{LostWorker, WorkerOptions, WorkersOptions};
 
 use crate::cohorts::Shares;
 use crate::curve::Column;
@@ -32,6 +34,7 @@ use crate::room_million;
 use crate::run::{self, Alone};
 use crate::simulate;
 use crate::slo;
+use crate::workers as workers_of_a_run;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -82,6 +85,8 @@ enum Command {
     Peers(Box<PeersOptions>),
     /// Find the highest rate at which the gates hold
     Search(Box<SearchOptions>),
+    /// Play a part of a run that `surge run --workers` coordinates, and end
+    Worker(WorkerOptions),
 }
 
 /// What a simulation is told.
@@ -180,6 +185,8 @@ pub struct RunOptions {
     #[arg(long)]
     pub harm: bool,
     #[command(flatten)]
+    pub workers: WorkersOptions,
+    #[command(flatten)]
     pub asked: AskedOptions,
     /// Show nothing while the run goes on
     #[arg(long)]
@@ -268,6 +275,7 @@ pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> slo::ExitCod
         Some(Command::Compare(options)) => compare::compare(&options),
         Some(Command::Peers(options)) => Box::pin(peers::peers(&options)).await,
         Some(Command::Search(options)) => Box::pin(search::search(&options)).await,
+        Some(Command::Worker(options)) => Box::pin(work(&options)).await,
         Some(Command::Plan(options)) => load::plan(&options),
         Some(Command::Profiles(options)) => profiles::show(&options),
         Some(Command::Cohorts(options)) => cohorts::show(&options),
@@ -283,11 +291,8 @@ async fn resume(options: &ResumeOptions) -> slo::ExitCode {
         Ok(found) => found,
         Err(error) => return folders::failed(error),
     };
-    let typed = ["surge".to_owned()].into_iter().chain(manifest.arguments.iter().cloned());
-    let options = match Arguments::try_parse_from(typed) {
-        Ok(Arguments { command: None, run }) => run,
-        Ok(Arguments { command: Some(Command::Run(options)), .. }) => *options,
-        Ok(_) | Err(_) => return folders::failed(ResumeError::Arguments(options.folder.clone())),
+    let Ok(options) = run_options(&manifest.arguments) else {
+        return folders::failed(ResumeError::Arguments(options.folder.clone()));
     };
     let command_line = manifest.arguments.iter().map(OsString::from).collect();
     let (seed, peak_rate, silent) = (Some(manifest.seed), manifest.peak_rate, manifest.silent);
@@ -297,8 +302,34 @@ async fn resume(options: &ResumeOptions) -> slo::ExitCode {
         .await
 }
 
+/// The options of a run from its command line without the name of the program.
+///
+/// # Errors
+///
+/// When it is none that this version understands, with the reason.
+pub(crate) fn run_options(arguments: &[String]) -> Result<RunOptions, String> {
+    let typed = ["surge".to_owned()].into_iter().chain(arguments.iter().cloned());
+    match Arguments::try_parse_from(typed) {
+        Ok(Arguments { command: None, run }) => Ok(run),
+        Ok(Arguments { command: Some(Command::Run(options)), .. }) => Ok(*options),
+        Ok(_) => Err("it is not that of a run".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn work(options: &WorkerOptions) -> slo::ExitCode {
+    match workers_of_a_run::work(options).await {
+        Ok(code) => code,
+        Err(error) => {
+            let code = error.exit_code();
+            eprintln!("error: {:#}", anyhow::Error::new(error));
+            code
+        }
+    }
+}
+
 async fn run(options: &RunOptions) -> slo::ExitCode {
-    if options.profile == Profile::RoomMillion {
+    if options.profile == Profile::RoomMillion && options.workers.count().is_none() {
         let options = options.clone();
         return play(move || room_million::play(&options)).await;
     }

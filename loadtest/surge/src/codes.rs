@@ -34,6 +34,8 @@ pub struct Phones(Arc<Shared>);
 struct Shared {
     waiting: Mutex<HashMap<String, oneshot::Sender<String>>>,
     arrived: AtomicU64,
+    /// What arrives where nobody waits is somebody else's.
+    only_expected: bool,
 }
 
 /// The stream that feeds [`Phones`].
@@ -52,6 +54,11 @@ pub struct ExpectedCode {
 }
 
 impl Phones {
+    /// Phones that count only codes that somebody waits for: those of the others are counted by the others.
+    pub fn of_part() -> Self {
+        Self(Arc::new(Shared { only_expected: true, ..Shared::default() }))
+    }
+
     /// Starts to wait for the next code of a number; call it before the code is asked for.
     pub fn expect(&self, number: &str) -> ExpectedCode {
         let (sender, code) = oneshot::channel();
@@ -61,14 +68,17 @@ impl Phones {
 
     /// A code has arrived at a number.
     pub fn ring(&self, number: &str, code: String) {
-        self.0.arrived.fetch_add(1, Relaxed);
-        if let Some(waiting) = self.waiting().remove(number) {
+        let waiting = self.waiting().remove(number);
+        if waiting.is_some() || !self.0.only_expected {
+            self.0.arrived.fetch_add(1, Relaxed);
+        }
+        if let Some(waiting) = waiting {
             // Nobody waits any more: the caller gave up between the lock and here.
             waiting.send(code).ok();
         }
     }
 
-    /// Codes that have arrived at any number, whether anybody waited for them or not.
+    /// Codes that have arrived at any number, whether anybody waited for them or not (but see [`Phones::of_part`]).
     pub fn arrived(&self) -> u64 {
         self.0.arrived.load(Relaxed)
     }

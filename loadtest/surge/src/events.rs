@@ -25,6 +25,8 @@ pub enum EventKind {
     Fault,
     /// A run was continued after it had ended early.
     Resumed,
+    /// A worker was not heard of any more.
+    LostWorker,
     /// A gate ended the run.
     Aborted,
 }

@@ -5,22 +5,27 @@
 //! read; `events.ndjson` has what was done to the service and when. Of a second, the histograms are written before its row, so a second
 //! that has a row is complete.
 //!
+//! A worker of a run with several has a fourth, `crossings.log`: what it saw of messages between its people and others'. What it has written it also
+//! tells, in the same words.
+//!
 //! A thread of its own writes, because encoding a second takes milliseconds by which arrivals would be late.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use spillway_types::Timestamp;
 
 use crate::events::Event;
-use crate::run_folder::{EVENTS, HISTOGRAMS, RunFolderError, TIMESERIES};
+use crate::run_folder::{CROSSINGS, EVENTS, HISTOGRAMS, RunFolderError, TIMESERIES};
 use crate::stats::{Latency, Operation, Second};
 use crate::timeline::Row;
 use crate::utc;
+use crate::workers::{Crossing, Progressed, Spool};
 
 /// Seconds that may wait for the disk. A disk that is slower than this makes the run wait, which shows as lag.
 const QUEUE_MAX: usize = 64;
@@ -30,8 +35,15 @@ pub const KINDS: [&str; 3] = ["response", "service", "lag"];
 
 #[derive(Debug)]
 enum Entry {
-    Seconds { rows: Vec<Row>, figures: BTreeMap<(u64, Operation), Second> },
+    Seconds { rows: Vec<Row>, figures: BTreeMap<(u64, Operation), Second>, told: Option<Told> },
     Event(Box<Event>),
+}
+
+/// What a worker has to say beside its figures.
+#[derive(Debug)]
+pub struct Told {
+    pub crossings: Vec<Crossing>,
+    pub progressed: Progressed,
 }
 
 /// The files of a run that is going on.
@@ -48,11 +60,24 @@ impl Journal {
     ///
     /// When they cannot be written, or there is no thread.
     pub fn open(folder: &Path, started: Timestamp) -> Result<Self, RunFolderError> {
-        let mut files = Files::open(folder, started)?;
+        Self::telling(folder, started, None)
+    }
+
+    /// The same, of a worker: what is written is put into the spool, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn telling(
+        folder: &Path,
+        started: Timestamp,
+        spool: Option<Arc<Spool>>,
+    ) -> Result<Self, RunFolderError> {
+        let mut files = Files::open(folder, started, spool)?;
         let (queue, entries) = sync_channel(QUEUE_MAX);
         let written = std::thread::Builder::new().name("surge-journal".to_owned()).spawn(move || {
             for entry in entries {
-                files.write(&entry)?;
+                files.write(entry)?;
             }
             Ok(())
         });
@@ -63,7 +88,12 @@ impl Journal {
 
     /// Keeps seconds that are over. What cannot be written is told of by [`finish`](Self::finish).
     pub fn seconds(&self, rows: Vec<Row>, figures: BTreeMap<(u64, Operation), Second>) {
-        self.send(Entry::Seconds { rows, figures });
+        self.send(Entry::Seconds { rows, figures, told: None });
+    }
+
+    /// The same, of a worker.
+    pub fn seconds_told(&self, rows: Vec<Row>, figures: BTreeMap<(u64, Operation), Second>, told: Told) {
+        self.send(Entry::Seconds { rows, figures, told: Some(told) });
     }
 
     pub fn event(&self, event: Event) {
@@ -97,6 +127,8 @@ struct Files {
     rows: Appended,
     histograms: Appended,
     events: Appended,
+    /// Of a worker.
+    telling: Option<(Appended, Arc<Spool>)>,
 }
 
 #[derive(Debug)]
@@ -125,7 +157,11 @@ impl Appended {
 }
 
 impl Files {
-    fn open(folder: &Path, started: Timestamp) -> Result<Self, RunFolderError> {
+    fn open(folder: &Path, started: Timestamp, spool: Option<Arc<Spool>>) -> Result<Self, RunFolderError> {
+        let telling = match spool {
+            Some(spool) => Some((Appended::open(folder, CROSSINGS)?, spool)),
+            None => None,
+        };
         let mut histograms = Appended::open(folder, HISTOGRAMS)?;
         if histograms.is_new().unwrap_or(false) {
             histograms.append(&legend(started))?;
@@ -134,20 +170,30 @@ impl Files {
             rows: Appended::open(folder, TIMESERIES)?,
             histograms,
             events: Appended::open(folder, EVENTS)?,
+            telling,
         })
     }
 
-    fn write(&mut self, entry: &Entry) -> Result<(), RunFolderError> {
+    fn write(&mut self, entry: Entry) -> Result<(), RunFolderError> {
         match entry {
-            Entry::Event(event) => self.events.append(&(json(event) + "\n")),
-            Entry::Seconds { rows, figures } => {
-                let lines: String = figures
+            Entry::Event(event) => self.events.append(&(json(&event) + "\n")),
+            Entry::Seconds { rows, figures, told } => {
+                let histograms: String = figures
                     .iter()
                     .flat_map(|((second, operation), figures)| interval_lines(*second, operation.0, figures))
                     .collect();
-                self.histograms.append(&lines)?;
                 let rows: String = rows.iter().map(|row| json(row) + "\n").collect();
-                self.rows.append(&rows)
+                let crossings: String =
+                    told.iter().flat_map(|told| told.crossings.iter().map(Crossing::line)).collect();
+                self.histograms.append(&histograms)?;
+                if let Some((file, _)) = &mut self.telling {
+                    file.append(&crossings)?;
+                }
+                self.rows.append(&rows)?;
+                if let (Some((_, spool)), Some(told)) = (&self.telling, told) {
+                    spool.push(rows, histograms, &crossings, told.progressed);
+                }
+                Ok(())
             }
         }
     }
@@ -225,6 +271,37 @@ mod tests {
                 .any(|entry| matches!(entry, LogEntry::StartTime(at) if at.as_secs() == 1_610_722_800))
         );
         assert!(entries.iter().any(|entry| matches!(entry, LogEntry::BaseTime(_))));
+    }
+
+    /// So what a coordinator adds up is what a merger of the folders adds up.
+    #[test]
+    fn a_worker_tells_what_it_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Arc::new(Spool::of(3));
+        let started = Timestamp::from_millis(0);
+        let journal = Journal::telling(folder.path(), started, Some(spool.clone())).unwrap();
+        for at in 0..5_u64 {
+            let mut second = Second { offered: at, ok: at, ..Second::default() };
+            second.response.record(Duration::from_millis(8 + at));
+            let conversation = crate::ledger::Conversation { sender: 1, receiver: 2, device: 1 };
+            let seen = crate::workers::Seen::Acked;
+            let told = Told {
+                crossings: vec![Crossing { conversation, sequence: at, seen }],
+                progressed: Progressed { seconds: at + 1, ..Progressed::default() },
+            };
+            let rows = vec![Row { second: at, ..Row::default() }];
+            journal.seconds_told(rows, [((at, Operation("send")), second)].into(), told);
+        }
+        journal.finish().unwrap();
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        let ticks = spool.from(1);
+        let told = |of: fn(&crate::workers::wire::Tick) -> &str| ticks.iter().map(of).collect::<String>();
+        assert_eq!(told(|tick| &tick.rows), read(TIMESERIES));
+        assert_eq!(told(|tick| &tick.crossings), read(CROSSINGS));
+        assert_eq!(legend(started) + &told(|tick| &tick.histograms), read(HISTOGRAMS));
+        let parsed = crate::recording::parse_lines(&ticks[4].rows, &ticks[4].histograms).unwrap();
+        assert_eq!((parsed.0[0].second, parsed.1[0].1.as_str()), (4, "send.response"));
+        assert_eq!(ticks[4].progressed.unwrap().seconds, 5);
     }
 
     #[test]

@@ -16,6 +16,9 @@
 //! Some people are excepted ([`Exceptions`]). What is acknowledged for a receiver who may not take it is **withheld** until it
 //! arrives, and not lost; what a sender repeats under other ids is **repeated**, and not duplicated.
 //!
+//! Of several workers' people each has a ledger ([`Ledger::of_part`]). Messages that cross from one worker to another are neither lost nor unexpected
+//! here: each side notes what it saw ([`Ledger::take_crossings`]), and [`Crossings`](crate::workers::Crossings) adds it up.
+//!
 //! A message whose send failed may arrive or not; both are correct. Memory for a conversation is a few ranges: it
 //! grows with gaps, not with messages.
 
@@ -32,6 +35,8 @@ use spillway_types::Timestamp;
 
 pub use payload::{OVERHEAD_BYTES, Payload, PayloadError};
 use sequences::Sequences;
+
+use crate::workers::{Crossing, Part, Seen};
 
 /// Enough that as many tasks as cores rarely meet.
 const SHARDS: usize = 32;
@@ -124,8 +129,31 @@ pub enum Delivery {
 pub struct Ledger {
     run: u64,
     exceptions: Exceptions,
+    /// Where others play the rest of the run.
+    part: Option<OwnPart>,
+    /// What was seen of messages that cross, since it was last taken.
+    crossings: Mutex<Vec<Crossing>>,
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
+}
+
+/// Whose people are here, by the numbers of the population.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnPart {
+    pub part: Part,
+    /// People below are existing users.
+    pub existing: u32,
+    /// Newcomers are numbered from here.
+    pub newcomers_from: u32,
+}
+
+impl OwnPart {
+    pub(crate) fn has(&self, person: u32) -> bool {
+        match person.checked_sub(self.newcomers_from) {
+            Some(newcomer) => self.part.has_newcomer(u64::from(newcomer)),
+            None => self.part.has_user(person, self.existing),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -155,7 +183,34 @@ impl Ledger {
     /// The same, with people who are excepted.
     pub fn excepting(run: u64, exceptions: Exceptions) -> Self {
         let shards = std::array::from_fn(|_| Mutex::default());
-        Self { run, exceptions, shards, hasher: RandomState::new() }
+        let crossings = Mutex::default();
+        Self { run, exceptions, part: None, crossings, shards, hasher: RandomState::new() }
+    }
+
+    /// The ledger of one of several workers.
+    pub fn of_part(self, part: OwnPart) -> Self {
+        Self { part: Some(part), ..self }
+    }
+
+    /// What was seen of messages between its own people and others', since it was last asked.
+    pub fn take_crossings(&self) -> Vec<Crossing> {
+        std::mem::take(&mut *self.crossings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes it, where it is of a conversation that two workers share; false where it is not.
+    fn crosses(&self, ticket: &Ticket, seen: Seen) -> bool {
+        let Ticket { conversation, sequence, .. } = *ticket;
+        let crosses = self.is_shared(&conversation);
+        if crosses {
+            let mut crossings = self.crossings.lock().unwrap_or_else(PoisonError::into_inner);
+            crossings.push(Crossing { conversation, sequence, seen });
+        }
+        crosses
+    }
+
+    fn is_shared(&self, conversation: &Conversation) -> bool {
+        let shared = |own: &OwnPart| !own.has(conversation.sender) || !own.has(conversation.receiver);
+        self.part.as_ref().is_some_and(shared)
     }
 
     /// Numbers the next message of a conversation.
@@ -181,7 +236,9 @@ impl Ledger {
         messages.settled.insert(ticket.sequence);
         if messages.acked.insert(ticket.sequence) {
             counts.acked += 1;
-            if !messages.delivered.contains(ticket.sequence) {
+            let withheld = self.exceptions.withholding.contains(&ticket.conversation.receiver);
+            let seen = if withheld { Seen::AckedWithheld } else { Seen::Acked };
+            if !self.crosses(&ticket, seen) && !messages.delivered.contains(ticket.sequence) {
                 *self.missing(&ticket.conversation, counts) += 1;
             }
         }
@@ -190,7 +247,10 @@ impl Ledger {
     /// The send failed for good, so the message may arrive or not.
     pub fn gave_up(&self, ticket: Ticket) {
         let mut shard = self.shard(&ticket.conversation);
-        shard.conversations.entry(ticket.conversation).or_default().settled.insert(ticket.sequence);
+        let messages = shard.conversations.entry(ticket.conversation).or_default();
+        if messages.settled.insert(ticket.sequence) {
+            self.crosses(&ticket, Seen::GaveUp);
+        }
     }
 
     /// A client was handed this payload.
@@ -209,7 +269,13 @@ impl Ledger {
         let Ticket { conversation, sequence, settled_below } = payload.ticket;
         let mut guard = self.shard(&conversation);
         let Shard { conversations, counts } = &mut *guard;
-        let known = conversations.get_mut(&conversation).filter(|messages| sequence < messages.sent);
+        let shared = self.is_shared(&conversation);
+        if shared {
+            // Sent by somebody else's people, or by one who took over.
+            conversations.entry(conversation).or_default();
+        }
+        let known =
+            conversations.get_mut(&conversation).filter(|messages| shared || sequence < messages.sent);
         let Some(messages) = known else {
             counts.unexpected += 1;
             return Delivery::Unexpected(conversation);
@@ -220,7 +286,8 @@ impl Ledger {
             return Delivery::Duplicate(conversation);
         }
         counts.delivered += 1;
-        if messages.acked.contains(sequence) {
+        let seen = if sequence < messages.due_below { Seen::DeliveredLate } else { Seen::Delivered };
+        if !self.crosses(&payload.ticket, seen) && messages.acked.contains(sequence) {
             *self.missing(&conversation, counts) -= 1;
             if sequence < messages.due_below {
                 counts.reordered += 1;
@@ -239,7 +306,8 @@ impl Ledger {
         let mut examples = Vec::new();
         for shard in &self.shards {
             for (conversation, messages) in &lock(shard).conversations {
-                if self.exceptions.withholding.contains(&conversation.receiver) {
+                let excepted = self.exceptions.withholding.contains(&conversation.receiver);
+                if excepted || self.is_shared(conversation) {
                     continue;
                 }
                 let lost = messages.acked.iter().filter(|sequence| !messages.delivered.contains(*sequence));
@@ -257,7 +325,8 @@ impl Ledger {
         let mut withheld = BTreeMap::new();
         for shard in &self.shards {
             for (conversation, messages) in &lock(shard).conversations {
-                if self.exceptions.withholding.contains(&conversation.receiver) {
+                let excepted = self.exceptions.withholding.contains(&conversation.receiver);
+                if excepted && !self.is_shared(conversation) {
                     let missing =
                         messages.acked.iter().filter(|at| !messages.delivered.contains(*at)).count();
                     *withheld.entry(conversation.receiver).or_default() += missing as u64;

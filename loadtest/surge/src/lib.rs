@@ -5,7 +5,7 @@
 //! ([`gates`]), judge what was measured. The [`journal`] keeps it second by second, so that a run that is killed can be read back
 //! ([`recording`], [`retold`]; what both ways have in common is in `outcome`); [`summary`], [`timeline`], [`run_folder`], [`outputs`] and [`report`] keep the result; [`progress`] shows it while it
 //! happens; [`faults`] harm the service on purpose; [`mod@compare`] and [`mod@search`] make several runs one answer; [`observe`] reads what the server and this process cost, [`admin`] what the server says of itself. [`room`] keeps what people saw who
-//! waited for their turn; [`cohorts`] are those who do not behave, and [`mod@harm`] what they do to others. [`run`] puts it together. Only [`workload`],
+//! waited for their turn; [`cohorts`] are those who do not behave, and [`mod@harm`] what they do to others. [`workers`] play one run on several machines. [`run`] puts it together. Only [`workload`],
 //! [`cohorts`], [`codes`] and [`population`] know Spillway's API; [`peer`] knows those of others.
 //!
 //! Two rules hold throughout. Latency is counted from the planned start, so a stalled server cannot slow down the
@@ -57,4 +57,5 @@ pub mod target;
 pub mod timeline;
 pub mod trace;
 pub mod utc;
+pub mod workers;
 pub mod workload;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::faults::Fault;
 use crate::gates::{Check, ParseError, Rule};
-use crate::summary::{Peak, PhaseSummary, Versions};
+use crate::summary::{Peak, PhaseSummary, Versions, WorkerSummary};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -38,6 +38,12 @@ pub struct Manifest {
     /// It is the part of a comparison in which the rude do nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub silent: bool,
+    /// Who played it, where several did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workers: Vec<WorkerSummary>,
+    /// This is only what one worker played of it: this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerSummary>,
     /// Runs that this one was merged from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merged_from: Vec<String>,

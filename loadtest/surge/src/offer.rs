@@ -10,6 +10,7 @@ use crate::plan::{Needs, NotEnough, Surroundings};
 use crate::profile::{Brownout, Profile, pumping};
 use crate::run_folder::RunFolderError;
 use crate::trace::{Format, How, Scanned, TraceError, scan};
+use crate::workers::Part;
 use crate::workload::Habits;
 
 /// Of a plan that was told no rate and probes nothing.
@@ -165,18 +166,28 @@ impl Offer {
     }
 
     pub(crate) fn needs(&self, options: &RunOptions) -> Needs {
+        self.needs_of(options, Part::WHOLE)
+    }
+
+    /// What one worker needs for its part.
+    pub(crate) fn needs_of(&self, options: &RunOptions, part: Part) -> Needs {
+        // A share of rates that were accepted is accepted.
+        let load = self.load.times(part.share()).unwrap_or_else(|_| self.load.clone());
+        let people = part.users(options.existing).len() as u32;
         let habits = Habits::default();
-        let peak = self.load.curve(Op::SignUp).map_or(0.0, Curve::peak_per_s);
+        let peak = load.curve(Op::SignUp).map_or(0.0, Curve::peak_per_s);
         let is_here = |address: &String| crate::target::check_loopback(address, false).is_ok();
         let surroundings = Surroundings {
-            people: options.existing,
+            people,
             content_bytes: habits.content_bytes,
             linger: habits.linger,
-            admit_per_s: options.admit().map(|share| share * options.peak_rate.unwrap_or(peak)),
+            admit_per_s: options
+                .admit()
+                .map(|share| share * options.peak_rate.map_or(peak, |rate| rate * part.share())),
             own_server: options.target.is_empty(),
             loopback: options.target.iter().all(is_here),
         };
-        Needs::of(&self.load, &surroundings)
+        Needs::of(&load, &surroundings)
     }
 
     pub(crate) fn title(&self, options: &RunOptions) -> String {

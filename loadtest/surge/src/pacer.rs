@@ -10,6 +10,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -70,6 +71,11 @@ impl<T: Send + 'static> Pacer<T> {
     /// The next arrival, once it is due; `None` after the last one or a stop.
     pub async fn next(&mut self) -> Option<Due<T>> {
         self.due.recv().await
+    }
+
+    /// The same for whoever waits for several.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Due<T>>> {
+        self.due.poll_recv(context)
     }
 
     pub fn stop_handle(&self) -> StopHandle {

@@ -149,6 +149,10 @@ impl Recording {
             kept.server = before.server.or(row.server);
             kept.observed = before.observed.or(row.observed);
             kept.host = before.host.or(row.host);
+            kept.room = match (before.room, row.room) {
+                (Some(one), Some(other)) => Some(one.beside(other)),
+                (one, other) => one.or(other),
+            };
             kept.generator = before.generator.or(row.generator);
         }
         for ((second, tag), sparse) in &other.histograms {
@@ -193,6 +197,15 @@ impl Recording {
 
     pub fn events(&self) -> &[Event] {
         &self.events
+    }
+
+    pub fn row(&self, second: u64) -> Option<&Row> {
+        self.rows.get(&second)
+    }
+
+    pub fn add_events(&mut self, events: Vec<Event>) {
+        self.events.extend(events);
+        self.events.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
     }
 
     /// The last second that is complete.
@@ -254,8 +267,18 @@ fn json_lines<T: DeserializeOwned>(path: &Path, needed: bool) -> Result<Vec<T>, 
     lines(path, needed)?.into_iter().enumerate().map(parse).collect()
 }
 
+/// A second, a tag, and what it took.
+pub(crate) type Interval = (u64, String, Latency);
+
+/// Rows and histograms as their files have them. `None`: something is not what surge writes.
+pub(crate) fn parse_lines(rows: &str, histograms: &str) -> Option<(Vec<Row>, Vec<Interval>)> {
+    let rows = rows.lines().map(|line| serde_json::from_str(line).ok()).collect::<Option<Vec<_>>>()?;
+    let histograms = histograms.lines().map(interval).collect::<Option<Vec<_>>>()?;
+    Some((rows, histograms))
+}
+
 /// `Tag=send.response,3.000,1.000,80.000,HISTFAAA…`
-fn interval(line: &str) -> Option<(u64, String, Latency)> {
+fn interval(line: &str) -> Option<Interval> {
     let mut fields = line.strip_prefix("Tag=")?.splitn(5, ',');
     let tag = fields.next()?.to_owned();
     let second = fields.next()?.parse::<f64>().ok().filter(|second| *second >= 0.0)?;

@@ -15,6 +15,7 @@ mod scatter;
 mod simulation;
 mod tables;
 pub(crate) mod text;
+mod workers;
 
 #[cfg(test)]
 pub(crate) mod example;
@@ -49,6 +50,7 @@ pub fn render(summary: &Summary, rows: &[Row]) -> String {
         section("Latency by operation", tables::LATENCY_NOTE, &tables::latency(summary)),
         charts::server(summary, rows),
         charts::generator(summary, rows),
+        workers::section(summary),
         section(
             "How to repeat it",
             "The same seed and configuration offer the same load.",

@@ -26,8 +26,19 @@ use crate::workload::{BACK, RECONNECT};
 pub enum Ended {
     /// It did not: there is no summary.
     Killed,
-    /// Each of those that were merged did, with these counts together.
-    Whole(Counts),
+    /// Each of those that were merged did.
+    Whole(Whole),
+}
+
+/// How runs ended that took place beside each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Whole {
+    /// Of all of them together.
+    pub counts: Counts,
+    /// By the user.
+    pub interrupted: bool,
+    /// By a gate.
+    pub aborted: bool,
 }
 
 /// # Errors
@@ -40,10 +51,14 @@ pub fn summary(manifest: &Manifest, recording: &Recording, ended: &Ended) -> Res
     let operations = operations(recording, &rows);
     let lag_p99_ms = lag_p99(recording);
     let (ledger, sent) = match ended {
-        Ended::Whole(counts) => (*counts, Some(*counts)),
+        Ended::Whole(whole) => (whole.counts, Some(whole.counts)),
         Ended::Killed => (counted(&rows), None),
     };
     let killed = *ended == Ended::Killed;
+    let (interrupted, aborted) = match ended {
+        Ended::Whole(whole) => (whole.interrupted, whole.aborted),
+        Ended::Killed => (true, false),
+    };
     let codes_sent = rows.iter().map(|row| row.codes).max().unwrap_or(0);
     let accounts = operations.get(SIGN_UP.0).map_or(0, |operation| operation.ok);
     let codes = Codes::of(codes_sent, manifest.code_cost, accounts);
@@ -65,12 +80,12 @@ pub fn summary(manifest: &Manifest, recording: &Recording, ended: &Ended) -> Res
     gates.retain(|gate| !killed || observed.get(gate.figure).is_some());
     let watches = watch(manifest, recording, &rows)?;
     let asked: Vec<GateResult> = watches.iter().map(|watch| watch.result(&observed)).collect();
-    let mut judgement = judge(&gates, &observed, Ending { interrupted: killed, aborted: false, asked });
+    let mut judgement = judge(&gates, &observed, Ending { interrupted, aborted, asked });
     if !manifest.merged_from.is_empty() && killed {
         judgement.exit_code = ExitCode::Partial;
     }
     let headline = match judgement.verdict {
-        Verdict::Interrupted => {
+        Verdict::Interrupted if killed => {
             format!(
                 "The run was killed after {length_s:.0} s; what follows covers the part that is complete."
             )
@@ -98,6 +113,7 @@ pub fn summary(manifest: &Manifest, recording: &Recording, ended: &Ended) -> Res
         // Who did what is not in the rows, but for the operations of each cohort.
         cohorts: Vec::new(),
         harm: None,
+        workers: manifest.workers.clone(),
         room: None,
         codes,
         operations,

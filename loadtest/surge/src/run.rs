@@ -1,12 +1,15 @@
 //! A run from beginning to end: a target, people, a probe, calm, the surge, and the verdict.
 
+mod actors;
 mod arrivals;
 mod brownout;
 mod conclusion;
+mod coordinate;
 mod gates;
 mod harm;
 mod late;
 mod own_server;
+mod part;
 mod people;
 mod probe;
 mod recorder;
@@ -33,7 +36,7 @@ use crate::cohorts::{Crowd, MembersError, Shares};
 use crate::curve::{HourlyError, Replay, signal_2021};
 use crate::faults::Fault;
 use crate::gates::{GateFile, Rule};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, OwnPart};
 use crate::load::{Load, Op};
 use crate::observe::Observer;
 use crate::offer::{self, Offer, OfferError, SignUps};
@@ -49,11 +52,13 @@ use crate::slo::ExitCode;
 use crate::stats::{Phase, Stats};
 use crate::summary::Summary;
 use crate::target::{Target, TargetError, check_loopback};
+use crate::workers::{Part, Tie, WorkersError};
 use crate::workload::{Habits, Stage, World, is_reachable};
-use people::People;
+use people::Everybody;
 
 pub(crate) use gates::{observe_sessions, of_sessions};
 pub use harm::Alone;
+pub(crate) use part::play as play_part;
 
 pub(crate) const BEFORE: &str = "before";
 pub(crate) const SURGE: &str = "surge";
@@ -119,6 +124,8 @@ pub enum RunError {
     },
     #[error("--harm compares a run with one without the rude, and nobody is rude: name some with --cohorts")]
     Harmless,
+    #[error(transparent)]
+    Workers(#[from] WorkersError),
     #[error("cannot listen as a provider of codes")]
     Carrier(#[source] io::Error),
     #[error("cannot make answers late")]
@@ -133,6 +140,7 @@ impl RunError {
     pub const fn exit_code(&self) -> ExitCode {
         match self {
             Self::Unreachable(_) | Self::Codes(_) | Self::NoPeer { .. } => ExitCode::Unreachable,
+            Self::Workers(error) => error.exit_code(),
             _ => ExitCode::Usage,
         }
     }
@@ -166,6 +174,19 @@ pub(crate) struct Run {
     pub(crate) tasks: JoinSet<()>,
     /// Becomes true at the first Ctrl-C.
     pub(crate) interrupted: watch::Receiver<bool>,
+    /// To the others, where this is what one worker plays.
+    pub(crate) tie: Option<Tie>,
+}
+
+/// What a run begins with.
+struct Beginning {
+    started: Timestamp,
+    target: Target,
+    carrier: Option<Carrier>,
+    phones: Phones,
+    tasks: JoinSet<()>,
+    asked: GateFile,
+    tie: Option<Tie>,
 }
 
 /// What is replayed.
@@ -206,9 +227,10 @@ pub async fn run(options: &RunOptions) -> Result<ExitCode, RunError> {
         crate::cli::load::print(options, None, &mut io::stdout().lock())?;
         return Ok(ExitCode::Pass);
     }
-    let (summary, folder) = match options.harm {
-        true => harm::measure_both(options).await?,
-        false => measure(options).await?,
+    let (summary, folder) = match (options.workers.count(), options.harm) {
+        (Some(workers), _) => Box::pin(coordinate::measure(options, workers)).await?,
+        (None, true) => harm::measure_both(options).await?,
+        (None, false) => measure(options).await?,
     };
     conclusion::print(&summary, &folder);
     Ok(summary.exit_code)
@@ -220,28 +242,18 @@ pub async fn run(options: &RunOptions) -> Result<ExitCode, RunError> {
 ///
 /// When the run could not take place.
 pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunError> {
+    if options.workers.count().is_some() {
+        return Err(WorkersError::NotShared("a trial of a search").into());
+    }
     let asked = options.asked.read()?;
     shares(options, &asked).members(options.existing, options.seed())?;
     let started = options.continued.as_ref().map_or_else(|| SystemClock.now(), |continued| continued.started);
     if options.profile.plays_provider() && !options.target.is_empty() {
         return Err(RunError::OwnServerNeeded);
     }
-    for address in options.target.iter().chain(&options.admin) {
-        let address = if address.contains("://") { address.clone() } else { format!("http://{address}") };
-        check_loopback(&address, options.i_own_this_target)?;
-    }
-    let peer = Address::of(&options.target)?;
+    let peer = check_target(options).await?;
     if let Some(peer) = &peer {
         peer::check(options, &asked, peer)?;
-    } else {
-        for address in &options.target {
-            if !is_reachable(address).await {
-                return Err(RunError::Unreachable(address.clone()));
-            }
-        }
-        for address in &options.codes {
-            check_loopback(address, options.i_own_this_target)?;
-        }
     }
     // Refused before anything is started, as far as it can be known.
     if offer::is_to_be_probed(options)? {
@@ -261,7 +273,8 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
     if let Some((peer, address)) = peer {
         let target = Target { pids: options.server_pid.clone(), ..Target::of_peer(&address) };
         let (phones, tasks) = (Phones::default(), JoinSet::new());
-        let run = Run::new(options.clone(), started, target, None, phones, tasks, asked).await?;
+        let beginning = Beginning { started, target, carrier: None, phones, tasks, asked, tie: None };
+        let run = Run::new(options.clone(), beginning).await?;
         let summary = Box::pin(Run { peer: Some(peer), ..run }.go(&folder)).await?;
         return Ok((summary, folder));
     }
@@ -280,7 +293,8 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
         let (pids, admin) = (options.server_pid.clone(), options.admin.clone());
         Target { public: options.target.join(","), codes: options.codes.clone(), admin, pids }
     };
-    let run = Run::new(options.clone(), started, target, carrier, phones, tasks, asked).await?;
+    let beginning = Beginning { started, target, carrier, phones, tasks, asked, tie: None };
+    let run = Run::new(options.clone(), beginning).await?;
     let summary = run.go(&folder).await?;
     if let Some(server) = own_server {
         stop(server).await;
@@ -295,6 +309,34 @@ async fn connected(
 ) -> Result<Arc<dyn Peer>, RunError> {
     let no_peer = |source| RunError::NoPeer { target: address.to_string(), source };
     peer::connect(address, id_of(options.seed(), started), &options.admin).await.map_err(no_peer)
+}
+
+/// Whether it may be a target, and is there. Whether a peer, whose address this returns, is there is found out when it is connected to.
+async fn check_target(options: &RunOptions) -> Result<Option<Address>, RunError> {
+    for address in options.target.iter().chain(&options.admin) {
+        let address = if address.contains("://") { address.clone() } else { format!("http://{address}") };
+        check_loopback(&address, options.i_own_this_target)?;
+    }
+    if let Some(peer) = Address::of(&options.target)? {
+        return Ok(Some(peer));
+    }
+    for address in &options.target {
+        if !is_reachable(address).await {
+            return Err(RunError::Unreachable(address.clone()));
+        }
+    }
+    for address in &options.codes {
+        check_loopback(address, options.i_own_this_target)?;
+    }
+    Ok(None)
+}
+
+/// The same where several workers play: they are introduced to each other by accounts of Spillway.
+async fn check_shared_target(options: &RunOptions) -> Result<(), RunError> {
+    match check_target(options).await? {
+        Some(_) => Err(WorkersError::NotShared("a load against a system to compare with").into()),
+        None => Ok(()),
+    }
 }
 
 /// Who does not behave: the command line comes before the file.
@@ -321,15 +363,8 @@ async fn stop(server: ServerProcess) {
 }
 
 impl Run {
-    async fn new(
-        options: RunOptions,
-        started: Timestamp,
-        target: Target,
-        carrier: Option<Carrier>,
-        phones: Phones,
-        mut tasks: JoinSet<()>,
-        asked: GateFile,
-    ) -> Result<Self, RunError> {
+    async fn new(options: RunOptions, beginning: Beginning) -> Result<Self, RunError> {
+        let Beginning { started, target, carrier, phones, mut tasks, asked, tie } = beginning;
         let seed = options.seed();
         let behaviour = offer::behaviour(&options)?;
         let mut address = target.public.clone();
@@ -353,6 +388,11 @@ impl Run {
         // Two runs against one service have other numbers, so that they do not meet. All else is the same.
         let meets = options.silent && !options.target.is_empty();
         let people = if meets { seed.wrapping_add(OTHER_NUMBERS) } else { seed };
+        let newcomers_from = options.existing + probe::INDICES;
+        let mut ledger = Ledger::excepting(id_of(seed, started), crowd.exceptions());
+        if let Some(tie) = &tie {
+            ledger = ledger.of_part(OwnPart { part: tie.part, existing: options.existing, newcomers_from });
+        }
         let world = World {
             address,
             client: ClientConfig { meter: Some(meter.clone()), ..ClientConfig::default() },
@@ -360,9 +400,9 @@ impl Run {
             existing: options.existing,
             habits: habits(&options.profile),
             behaviour,
-            newcomers_from: options.existing + probe::INDICES,
+            newcomers_from,
             phones,
-            ledger: Ledger::excepting(id_of(seed, started), crowd.exceptions()),
+            ledger,
             crowd,
             stats: ArcSwap::new(Stats::new(
                 Instant::now(),
@@ -376,6 +416,7 @@ impl Run {
             asked_until_recovery: OnceLock::new(),
             sending: AtomicUsize::new(0),
             finishing: AtomicUsize::new(0),
+            clock: tie.as_ref().map(|tie| tie.clock).unwrap_or_default(),
         };
         let observer = Observer::new(&target.pids, &options.asked.observe);
         tasks.spawn(observer.clone().watch());
@@ -401,6 +442,7 @@ impl Run {
             progress,
             tasks,
             interrupted,
+            tie,
         })
     }
 
@@ -418,6 +460,21 @@ impl Run {
         }
     }
 
+    /// The existing users who live here.
+    fn own_users(&self) -> std::ops::Range<u32> {
+        self.tie.as_ref().map_or(Part::WHOLE, |tie| tie.part).users(self.options.existing)
+    }
+
+    /// Of all arrivals, on average, what is offered from here.
+    fn share(&self) -> f64 {
+        self.tie.as_ref().map_or(1.0, |tie| tie.part.share())
+    }
+
+    /// The own part of a figure of the whole run. The whole is not touched.
+    fn of_own(&self, figure: f64) -> f64 {
+        if self.tie.is_some() { figure * self.share() } else { figure }
+    }
+
     async fn go(mut self, folder: &RunFolder) -> Result<Summary, RunError> {
         let what = what_is_played(&self.options);
         self.say(&format!("surge: {what} against {}, seed {}", self.target.public, self.seed));
@@ -428,15 +485,16 @@ impl Run {
         }
         room::open(&self).await?;
         self.empty = self.memory_and_sessions();
-        let people = people::sign_up(&mut self).await?;
+        let people = people::bring(&mut self).await?;
         let plan = self.plan().await?;
         room::pace(&mut self, &plan).await?;
         if self.options.continued.is_none() {
             folder.write_manifest(&conclusion::manifest(&self, &plan))?;
         }
+        let now = Instant::now();
         let measured = match &people {
-            People::OfSpillway(people) => arrivals::replay(&mut self, &plan, people, folder).await,
-            People::OfPeer(people) => arrivals::replay(&mut self, &plan, people, folder).await,
+            Everybody::OfSpillway(people) => arrivals::replay(&mut self, &plan, people, folder, now).await,
+            Everybody::OfPeer(people) => arrivals::replay(&mut self, &plan, people, folder, now).await,
         };
         room::let_go(&self).await;
         self.clear().await;
@@ -473,7 +531,11 @@ impl Run {
             None => SignUps::without_probe(&self.options),
         };
         let offer = Offer::of(&self.options, sign_ups)?;
-        offer.needs(&self.options).check(&Machine::here()).map_err(OfferError::from)?;
+        // Where several play, each looks at its own part.
+        if self.options.workers.count().is_none() {
+            let needs = offer.needs_of(&self.options, self.tie.as_ref().map_or(Part::WHOLE, |tie| tie.part));
+            needs.check(&Machine::here()).map_err(OfferError::from)?;
+        }
         let comers = offer.load.curve(Op::SignUp).cloned().unwrap_or_default();
         let highest_second = comers.highest_mean_per_s(Duration::from_secs(1));
         let (replay, peak_per_s, brownout) = match (&self.options.profile, sign_ups) {

@@ -24,6 +24,7 @@ use crate::stats::Latency;
 use crate::summary::Summary;
 use crate::timeline::Row;
 use crate::utc;
+use crate::workers::Crossing;
 
 pub const SUMMARY: &str = "summary.json";
 pub const TIMESERIES: &str = "timeseries.ndjson";
@@ -31,6 +32,8 @@ pub const REPORT: &str = "report.html";
 pub const MANIFEST: &str = "run.json";
 pub const HISTOGRAMS: &str = "latency.hlog";
 pub const EVENTS: &str = "events.ndjson";
+/// Of a worker: what it saw of messages between its people and others'.
+pub const CROSSINGS: &str = "crossings.log";
 pub const MARKDOWN: &str = "summary.md";
 pub const JUNIT: &str = "junit.xml";
 pub const OPERATIONS_CSV: &str = "operations.csv";
@@ -52,6 +55,15 @@ pub enum RunFolderError {
     Malformed { path: PathBuf, line: usize, source: serde_json::Error },
     #[error("{}, line {line}, is not an interval of an HdrHistogram log", path.display())]
     Interval { path: PathBuf, line: usize },
+    #[error("{}, line {line}, is not a word of a worker about a message", path.display())]
+    Crossing { path: PathBuf, line: usize },
+    #[error("{} is a worker's part of another run than the first folder", path.display())]
+    OtherRun { path: PathBuf },
+    #[error(
+        "the run in {} was played by several workers, and its coordinator was ended before it had written what it heard: `surge merge` with the \
+         workers' folders tells all of it", path.display()
+    )]
+    OfWorkers { path: PathBuf },
     #[error("{} has no run: there is no {MANIFEST} in it", path.display())]
     NoRun { path: PathBuf },
     #[error("the run in {} was ended before anything was measured", path.display())]
@@ -199,6 +211,28 @@ impl RunFolder {
         Recording::read(&self.path)
     }
 
+    /// What a worker saw of messages between its people and others'. Nothing, where the run had no others.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or a complete line of it is not what surge writes.
+    pub fn crossings(&self) -> Result<Vec<Crossing>, RunFolderError> {
+        let path = self.path.join(CROSSINGS);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(RunFolderError::Read { path, source }),
+        };
+        // Behind the last line break is what was being written when the worker was killed.
+        let complete = text.rfind('\n').and_then(|at| text.get(..at)).unwrap_or_default();
+        let wrong = |line: usize| RunFolderError::Crossing { path: path.clone(), line };
+        complete
+            .lines()
+            .enumerate()
+            .map(|(at, line)| Crossing::parse(line).ok_or_else(|| wrong(at + 1)))
+            .collect()
+    }
+
     /// Whether the run came to its end.
     pub fn has_ended(&self) -> bool {
         self.path.join(SUMMARY).exists()
@@ -211,7 +245,11 @@ impl RunFolder {
     /// When there is no run, or something in it is not what surge writes.
     pub fn read(&self) -> Result<(Summary, Vec<Row>), RunFolderError> {
         if !self.has_ended() {
-            let (manifest, recording) = (self.manifest()?, self.recording()?);
+            let manifest = self.manifest()?;
+            if !manifest.workers.is_empty() && !self.path.join(TIMESERIES).exists() {
+                return Err(RunFolderError::OfWorkers { path: self.path.clone() });
+            }
+            let recording = self.recording()?;
             if recording.last_second().is_none() {
                 return Err(RunFolderError::Empty { path: self.path.clone() });
             }
@@ -363,6 +401,15 @@ mod tests {
         summary.schema_version += 1;
         folder.write_outputs(&summary, &rows).unwrap();
         assert!(folder.read().unwrap_err().to_string().contains("this surge reads up to"));
+    }
+
+    #[test]
+    fn a_coordinator_that_was_killed_leaves_word_of_where_the_run_is() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(root.path(), STARTED, "signal-2021").unwrap();
+        let workers = vec![crate::summary::WorkerSummary::default(); 2];
+        folder.write_manifest(&Manifest { workers, ..example::manifest() }).unwrap();
+        assert!(folder.read().unwrap_err().to_string().contains("surge merge"));
     }
 
     #[test]

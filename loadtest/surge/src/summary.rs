@@ -40,6 +40,9 @@ pub struct Summary {
     /// Against the same run without the rude, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub harm: Option<Harm>,
+    /// Absent when one process played all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workers: Vec<WorkerSummary>,
     /// Absent when nobody had to come through a waiting room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room: Option<RoomSummary>,
@@ -111,6 +114,32 @@ pub struct CohortSummary {
     /// Messages that were acknowledged for its members and that they did not take.
     #[serde(default)]
     pub withheld: u64,
+}
+
+/// One of those who played a run together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkerSummary {
+    /// From 1.
+    pub number: u32,
+    pub host: String,
+    pub cores: u32,
+    /// Of the arrivals and the people, such as `1/4`.
+    pub share: String,
+    /// Existing users who live in it, from the first to the one before the last number.
+    pub users: (u32, u32),
+    /// What was added to its clock, and the round trip in which that was found.
+    pub clock_offset_ms: f64,
+    pub round_trip_ms: f64,
+    /// Arrivals of every kind.
+    pub offered: u64,
+    /// From planned to sent.
+    pub lag_p99_ms: Option<f64>,
+    /// It was not heard of any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_at_s: Option<u64>,
+    /// On its machine.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub folder: String,
 }
 
 /// What became of those who came through the waiting room.

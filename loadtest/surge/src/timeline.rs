@@ -60,6 +60,22 @@ pub struct RoomRow {
     pub frozen: bool,
 }
 
+impl RoomRow {
+    /// With the people of another load tool, who stood in the same room. Times are those of more people.
+    pub(crate) fn beside(self, other: Self) -> Self {
+        let more = if self.turns >= other.turns { self } else { other };
+        Self {
+            entered: self.entered + other.entered,
+            turns: self.turns + other.turns,
+            waiting: self.waiting + other.waiting,
+            told_s: more.told_s.or(self.told_s).or(other.told_s),
+            waited_s: more.waited_s.or(self.waited_s).or(other.waited_s),
+            rate_per_s: self.rate_per_s.or(other.rate_per_s),
+            frozen: self.frozen || other.frozen,
+        }
+    }
+}
+
 /// One operation in one second: offered counts by planned time, everything else by the time it ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OperationRow {

@@ -21,7 +21,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use spillway_api::Reason;
 use spillway_client::{CallError, ClientConfig, Meter};
-use spillway_types::{Clock, SystemClock, Timestamp};
+use spillway_types::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -32,7 +32,7 @@ pub use newcomer::{Newcomer, sign_up};
 pub use pumper::pump;
 pub(crate) use receive::{REOPENS_WITHIN, SEEN_MAX};
 pub(crate) use sending::{Entered, Letter, Posted, enter, post, send};
-pub use somebody::Somebody;
+pub use somebody::{Contact, Somebody};
 
 use crate::codes::Phones;
 use crate::cohorts::Crowd;
@@ -41,6 +41,7 @@ use crate::load::Behaviour;
 use crate::population::Population;
 use crate::room::Room;
 use crate::stats::{Operation, Stats};
+use crate::workers::Offset;
 
 /// The steps of a newcomer's way in; each is timed from its own start.
 pub const ENTER_ROOM: Operation = Operation("enter_room");
@@ -136,6 +137,8 @@ pub struct World {
     pub sending: AtomicUsize,
     /// Sign-ups under way of those whose turn has come.
     pub finishing: AtomicUsize,
+    /// To the clock that everybody in the run goes by.
+    pub clock: Offset,
 }
 
 /// Counted while it lives.
@@ -206,7 +209,7 @@ impl World {
     /// When a message was sent, as a moment of this process.
     pub(crate) fn moment(&self, sent_at: Timestamp) -> Instant {
         let now = Instant::now();
-        now.checked_sub(SystemClock.now().since(sent_at)).unwrap_or(now)
+        now.checked_sub(self.clock.now().since(sent_at)).unwrap_or(now)
     }
 
     /// A phone that connects when it has something to say.

@@ -54,4 +54,6 @@ mod all {
     mod traces;
     /// Rules, dashboards and pages beside what processes expose.
     mod watch;
+    /// One run of the load tool on several machines.
+    mod workers;
 }

@@ -10,11 +10,13 @@ use spillway_types::{Clock, SystemClock, Timestamp};
 use crate::ledger::Counts;
 use crate::manifest::Manifest;
 use crate::recording::Recording;
-use crate::retold::{self, Ended};
+use crate::retold::{self, Ended, Whole};
 use crate::run::STEADY;
 use crate::run_folder::{RunFolder, RunFolderError};
 use crate::slo::ExitCode;
+use crate::summary::WorkerSummary;
 use crate::utc;
+use crate::workers::{Crossings, lag_of, offered_of};
 
 #[derive(Clone, Debug, Args)]
 pub struct MergeOptions {
@@ -53,6 +55,10 @@ pub enum ResumeError {
     Trial,
     #[error("a merged run cannot be continued: its load came from several load tools")]
     Merged,
+    #[error(
+        "a run of several workers cannot be continued: `surge merge` with the folders of its workers tells what they saw"
+    )]
+    Workers,
     #[error("nothing is left of the run in {}: its last complete second is the last with load, so `surge report` tells all of it", .0.display())]
     NothingLeft(PathBuf),
     #[error(
@@ -97,8 +103,15 @@ fn merged(options: &MergeOptions) -> Result<(RunFolder, ExitCode), RunFolderErro
     let folders: Vec<_> = options.folders.iter().map(RunFolder::open).collect();
     let mut whole: Option<(Manifest, Recording)> = None;
     let (mut counts, mut ended, mut worst) = (Counts::default(), true, ExitCode::Pass);
+    let mut crossings = Crossings::default();
     for folder in &folders {
-        let (manifest, recording) = (folder.manifest()?, folder.recording()?);
+        let (mut manifest, recording) = (folder.manifest()?, folder.recording()?);
+        folder.crossings()?.into_iter().for_each(|crossing| crossings.add(crossing));
+        if let Some(worker) = manifest.worker.take() {
+            let (offered, lag_p99_ms) = (offered_of(&recording), lag_of(&recording));
+            let folder = folder.path().display().to_string();
+            manifest.workers.push(WorkerSummary { offered, lag_p99_ms, folder, ..worker });
+        }
         if folder.has_ended() {
             let (summary, _) = folder.read()?;
             counts.add(&summary.ledger);
@@ -112,6 +125,10 @@ fn merged(options: &MergeOptions) -> Result<(RunFolder, ExitCode), RunFolderErro
         whole = Some(match whole {
             None => (manifest, recording),
             Some((mut first, mut all)) => {
+                if !first.workers.is_empty() && first.started_ms != manifest.started_ms {
+                    return Err(RunFolderError::OtherRun { path: folder.path().to_owned() });
+                }
+                first.workers.extend(manifest.workers);
                 first.existing_users += manifest.existing_users;
                 first.peak.planned_sign_ups_per_s += manifest.peak.planned_sign_ups_per_s;
                 all.merge(&recording);
@@ -124,10 +141,15 @@ fn merged(options: &MergeOptions) -> Result<(RunFolder, ExitCode), RunFolderErro
     };
     manifest.merged_from = folders.iter().map(|folder| folder.path().display().to_string()).collect();
     manifest.configuration.insert("merged_from".to_owned(), manifest.merged_from.join(", "));
+    // What two of them saw of one message; runs that did not know of each other have none.
+    counts.add(&crossings.counts(|_| false));
+    manifest.workers.sort_by_key(|worker| worker.number);
+    // A part is judged by little. All of them are the run.
+    manifest.default_gates |= !manifest.workers.is_empty();
     let folder = RunFolder::create(&options.out, SystemClock.now(), &format!("{}-merged", manifest.profile))?;
     folder.write_manifest(&manifest)?;
     folder.write_recording(&recording, Timestamp::from_millis(manifest.started_ms))?;
-    let how = if ended { Ended::Whole(counts) } else { Ended::Killed };
+    let how = if ended { Ended::Whole(Whole { counts, ..Whole::default() }) } else { Ended::Killed };
     let summary = retold::summary(&manifest, &recording, &how)
         .map_err(|error| RunFolderError::Gate { path: folder.path().to_owned(), error: Box::new(error) })?;
     folder.write_outputs(&summary, &recording.into_rows())?;
@@ -144,6 +166,9 @@ pub(super) fn continued(folder: &Path) -> Result<(Manifest, Continued), ResumeEr
     }
     if !manifest.merged_from.is_empty() {
         return Err(ResumeError::Merged);
+    }
+    if manifest.worker.is_some() || !manifest.workers.is_empty() {
+        return Err(ResumeError::Workers);
     }
     if manifest.profile == STEADY {
         return Err(ResumeError::Trial);

@@ -10,13 +10,14 @@ use clap::Args;
 
 use super::RunOptions;
 use crate::language::duration;
-use crate::load::Op;
+use crate::load::{Load, Op};
 use crate::offer::{Offer, OfferError, SignUps};
 use crate::plan::{Machine, draw, svg};
 use crate::profile::Profile;
 use crate::run_folder::RunFolderError;
 use crate::schedule::Arrivals;
 use crate::slo::ExitCode;
+use crate::workers::Part;
 
 /// How a load is played.
 #[derive(Clone, Debug, Default, Args)]
@@ -169,7 +170,7 @@ fn factor(text: &str) -> Result<f64, String> {
     super::positive(text.trim_end_matches(['x', '×']))
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     duration(text).map_err(|_| "must be a time such as 90s or 1h30m".to_owned())
 }
 
@@ -200,7 +201,8 @@ pub(crate) fn print(
 ) -> Result<(), OfferError> {
     let sign_ups = SignUps::without_probe(options);
     let offer = Offer::of(options, sign_ups)?;
-    let needs = offer.needs(options);
+    let parts = Part::split(&vec![1; options.workers.count().unwrap_or(1) as usize]);
+    let needs = offer.needs_of(options, parts[0]);
     let title = offer.title(options);
     let mut text = format!("{title}\n\n{}", draw(&offer.load));
     for word in offer.load.behaviour.words() {
@@ -213,20 +215,55 @@ pub(crate) fn print(
             crate::offer::ASSUMED_PEAK_PER_S
         ));
     }
-    text.push_str(&format!("\nWhat it needs:\n{needs}\n"));
+    if let Some(count) = options.workers.count() {
+        text.push_str(&shares(&parts, &offer.load, options.existing));
+        text.push_str(&format!("\nWhat one of {count} equal workers needs:\n{needs}\n"));
+    } else {
+        text.push_str(&format!("\nWhat it needs:\n{needs}\n"));
+    }
     // A closed pipe is nobody's business.
     out.write_all(text.as_bytes()).ok();
     if let Some(path) = picture {
         let write_error = |source| RunFolderError::Write { path: path.to_owned(), source };
         fs::write(path, svg(&title, &offer.load)).map_err(write_error)?;
     }
-    needs.check(&Machine::here())?;
+    // Workers on other machines look there.
+    if options.workers.workers.is_none() {
+        needs.check(&Machine::here())?;
+    }
     Ok(())
+}
+
+/// Who of several equal machines plays what. Where they are not, shares follow their processors.
+fn shares(parts: &[Part], load: &Load, existing: u32) -> String {
+    let arrivals = load.total();
+    let highest: f64 = load.curves().map(|(_, curve)| curve.peak_per_s()).sum();
+    let line = |(number, part): (usize, &Part)| {
+        let users = part.users(existing);
+        format!(
+            "  worker {number}: {part} of the load, about {:.0} arrivals, at most {:.0} a second; people {} to {}\n",
+            arrivals * part.share(),
+            highest * part.share(),
+            users.start,
+            users.end.saturating_sub(1)
+        )
+    };
+    "\nShares of workers with as many processors each:\n".to_owned()
+        + &(1..).zip(parts).map(line).collect::<String>()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_for_several_says_who_plays_what() {
+        let load = Load::one(Op::Send, crate::curve::Curve::constant(60.0, Duration::from_secs(10)).unwrap());
+        let text = shares(&Part::split(&[1, 1, 1]), &load, 100);
+        let second = "worker 2: 1/3 of the load, about 200 arrivals, at most 20 a second; people 33 to 65\n";
+        assert!(text.contains(second), "{text}");
+        assert_eq!(text.lines().filter(|line| line.contains("worker ")).count(), 3);
+    }
 
     #[test]
     fn rates_and_parts_are_read() {

@@ -143,6 +143,7 @@ fn contenders(options: &PeersOptions) -> Result<Vec<Contender>, PeersError> {
     let foreign = [
         (run.cohorts.is_some(), "--cohorts"),
         (run.harm, "--harm"),
+        (run.workers.count().is_some(), "--workers"),
         (run.admit.is_some(), "--admit"),
         (
             !run.server_pid.is_empty(),
@@ -320,6 +321,7 @@ mod tests {
         let two = "--target|spillway|--target|nats://127.0.0.1";
         assert!(refused(&format!("{two}|--server-pid|1")).contains("behind `#`"));
         assert!(refused(&format!("{two}|--cohorts|hot-loop=10%")).contains("--cohorts"));
+        assert!(refused(&format!("{two}|--local-workers|2")).contains("--workers"));
         assert!(refused(&format!("{two}|--profile|pumping")).contains("provider"));
         assert!(refused("--target|spillway|--target|nats://192.0.2.1").contains("not on this machine"));
         assert!(refused("--target|spillway|--target|nats://127.0.0.1#cpu:1").contains("behind `#`"));

@@ -237,3 +237,93 @@ proptest! {
         }
     }
 }
+
+/// One thing that happens to the messages of a run.
+#[derive(Clone, Debug)]
+enum Happens {
+    Sent {
+        from: u32,
+        to: u32,
+    },
+    Acked(prop::sample::Index),
+    GaveUp(prop::sample::Index),
+    /// Again, when it has been.
+    Delivered(prop::sample::Index),
+}
+
+fn any_happening() -> impl Strategy<Value = Happens> {
+    let index = any::<prop::sample::Index>;
+    // Existing users from 0 to 9, newcomers from 100.
+    let person = || prop_oneof![0..10u32, 100..106u32];
+    prop_oneof![
+        4 => (person(), person()).prop_map(|(from, to)| Happens::Sent { from, to }),
+        3 => index().prop_map(Happens::Acked),
+        1 => index().prop_map(Happens::GaveUp),
+        3 => index().prop_map(Happens::Delivered),
+    ]
+}
+
+proptest! {
+    /// Whatever happens to whom: the ledgers of several workers, put together, say what one ledger of everybody says.
+    #[test]
+    fn several_ledgers_are_one(
+        happenings in prop::collection::vec(any_happening(), 0..200), weights in prop::collection::vec(1..5u32, 1..5)
+    ) {
+        let parts: Vec<_> = Part::split(&weights)
+            .into_iter()
+            .map(|part| OwnPart { part, existing: 10, newcomers_from: 100 })
+            .collect();
+        let exceptions = || Exceptions { withholding: [3, 8].into(), repeating: [4].into() };
+        let whole = Ledger::excepting(9, exceptions());
+        let shared: Vec<_> =
+            parts.iter().map(|part| Ledger::excepting(9, exceptions()).of_part(*part)).collect();
+        let of = |person: u32| &shared[parts.iter().position(|part| part.has(person)).unwrap()];
+        let mut sent: Vec<(Ticket, bool)> = Vec::new();
+        for happening in happenings {
+            let count = sent.len();
+            match happening {
+                Happens::Sent { from, to } => {
+                    let conversation = Conversation { sender: from, receiver: to, device: 1 };
+                    let ticket = whole.send(conversation);
+                    prop_assert_eq!(of(from).send(conversation), ticket);
+                    sent.push((ticket, false));
+                }
+                _ if sent.is_empty() => {}
+                Happens::Acked(which) | Happens::GaveUp(which) if sent[which.index(count)].1 => {}
+                Happens::Acked(which) => {
+                    let (ticket, settled) = &mut sent[which.index(count)];
+                    *settled = true;
+                    whole.acked(*ticket);
+                    of(ticket.conversation.sender).acked(*ticket);
+                }
+                Happens::GaveUp(which) => {
+                    let (ticket, settled) = &mut sent[which.index(count)];
+                    *settled = true;
+                    whole.gave_up(*ticket);
+                    of(ticket.conversation.sender).gave_up(*ticket);
+                }
+                Happens::Delivered(which) => {
+                    let ticket = sent[which.index(count)].0;
+                    let payload = whole.encode(ticket, Timestamp::ZERO, 64);
+                    whole.delivered(&payload);
+                    of(ticket.conversation.receiver).delivered(&payload);
+                }
+            }
+        }
+        // A send has an end.
+        for (ticket, settled) in &sent {
+            if !settled {
+                whole.gave_up(*ticket);
+                of(ticket.conversation.sender).gave_up(*ticket);
+            }
+        }
+        let mut crossings = crate::workers::Crossings::default();
+        let mut counts = Counts::default();
+        for ledger in &shared {
+            counts.add(&ledger.counts());
+            ledger.take_crossings().into_iter().for_each(|crossing| crossings.add(crossing));
+        }
+        counts.add(&crossings.counts(|_| false));
+        prop_assert_eq!(counts, whole.counts());
+    }
+}

@@ -3,7 +3,7 @@
 use super::cohorts;
 use crate::report::text::{count, maybe_millis, number, percent};
 use crate::slo::{GateResult, Unit, Verdict};
-use crate::summary::Summary;
+use crate::summary::{Summary, WorkerSummary};
 
 pub(crate) fn render(summary: &Summary) -> String {
     let word = match summary.verdict {
@@ -53,6 +53,9 @@ pub(crate) fn render(summary: &Summary) -> String {
         count(ledger.duplicated),
         count(ledger.reordered)
     );
+    for worker in &summary.workers {
+        text += &format!("\n{}.\n", escape(&in_words(worker)));
+    }
     for fault in &summary.faults {
         text += &format!("\n`{}` at {} s: {}.\n", escape(&fault.label), number(fault.at_s), fault.in_words());
     }
@@ -64,6 +67,20 @@ pub(crate) fn render(summary: &Summary) -> String {
         u8::from(summary.exit_code)
     );
     text
+}
+
+/// One of those who played the run, in a line.
+pub(crate) fn in_words(worker: &WorkerSummary) -> String {
+    let lost = worker.lost_at_s.map_or_else(String::new, |second| format!(", lost at {second} s"));
+    format!(
+        "worker {} on {}: {} of the load, {} operations, lag p99 {}, clock {:+.3} ms{lost}",
+        worker.number,
+        worker.host,
+        worker.share,
+        count(worker.offered),
+        maybe_millis(worker.lag_p99_ms),
+        worker.clock_offset_ms
+    )
 }
 
 /// A figure of a gate as people read it.

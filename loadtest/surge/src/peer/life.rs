@@ -192,6 +192,7 @@ mod tests {
     use crate::room::Room;
     use crate::stats::{Phase, Stats};
     use crate::summary::EXISTING_SEND;
+    use crate::workers::Offset;
     use crate::workload::Habits;
 
     const MESSAGES: u64 = 100;
@@ -218,6 +219,7 @@ mod tests {
             asked_until_recovery: OnceLock::new(),
             sending: AtomicUsize::new(0),
             finishing: AtomicUsize::new(0),
+            clock: Offset::default(),
         })
     }
 
@@ -235,7 +237,7 @@ mod tests {
             if n == MESSAGES / 2 {
                 users[1].order(Order::Lose { away: Duration::from_secs(1) });
             }
-            users[0].send_to(&world, &users[1], Instant::now(), None).await;
+            users[0].send_to(&world, &users[1].contact(), Instant::now(), None).await;
         }
         // What has not come by now does not come: time is the test's own, and goes on when there is nothing else to do.
         sleep(Duration::from_secs(10)).await;

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::{Outgoing, PeerError};
 use crate::stats::Outcome;
 use crate::summary::EXISTING_SEND;
-use crate::workload::{Entered, Order, Somebody, World, enter};
+use crate::workload::{Contact, Entered, Order, Somebody, World, enter};
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]
@@ -38,15 +38,22 @@ impl PeerUser {
 }
 
 impl Somebody for PeerUser {
+    /// A peer knows people by their numbers.
+    type Account = ();
+
     fn index(&self) -> u32 {
         self.index
+    }
+
+    fn contact(&self) -> Contact<()> {
+        Contact { index: self.index, account: () }
     }
 
     fn is_online(&self) -> bool {
         self.line.borrow().is_some()
     }
 
-    async fn send_to(&self, world: &World, other: &Self, planned: Instant, bytes: Option<u32>) {
+    async fn send_to(&self, world: &World, other: &Contact<()>, planned: Instant, bytes: Option<u32>) {
         let Some(Entered { ticket, content, sending: _sending }) =
             enter(world, self.index, other.index, bytes)
         else {

@@ -50,6 +50,8 @@ pub(crate) fn manifest() -> Manifest {
         versions: summary.versions,
         own_server_pid: None,
         silent: false,
+        workers: Vec::new(),
+        worker: None,
         merged_from: Vec::new(),
     }
 }
@@ -189,6 +191,7 @@ fn summary() -> Summary {
         ledger: Counts { sent: 40_120, acked: 40_118, delivered: 40_119, ..Counts::default() },
         cohorts: Vec::new(),
         harm: None,
+        workers: Vec::new(),
         room: Some(room()),
         codes: Codes { sent: 9_140, cost: 0.05, spent: 457.0, accounts: 9_136, per_account: Some(1.0) },
         operations: operations(),

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::task::Poll;
 use std::time::Duration;
 
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::actors::Draw;
+use super::people::People;
 use super::recorder::{Finished, Recorder};
 use super::{Plan, QUIET_MAX, RECOVERING, Run, RunError, SETTLE_MAX, brownout, gates};
 use crate::curve::Curve;
@@ -27,7 +28,8 @@ use crate::schedule::{Arrival, Arrivals, Schedule, merge};
 use crate::stats::Stats;
 use crate::timeline::Row;
 use crate::trace;
-use crate::workload::{Newcomer, Order, Somebody, Stage, away, pump};
+use crate::workers::{Inheritance, Tie};
+use crate::workload::{Newcomer, Order, Somebody, Stage, World, away, pump};
 
 type Planned = Box<dyn Iterator<Item = Arrival<Work>> + Send>;
 
@@ -48,20 +50,21 @@ pub(super) struct Measured {
     pub(super) events: Vec<Event>,
 }
 
-/// Offers what the plan says, whatever becomes of it.
-pub(super) async fn replay<P: Somebody>(
+/// Offers what the plan says, from a moment on, whatever becomes of it.
+pub(super) async fn replay<S: Somebody>(
     run: &mut Run,
     plan: &Plan,
-    people: &Arc<[P]>,
+    people: &Arc<People<S>>,
     folder: &RunFolder,
+    begins: Instant,
 ) -> Result<Measured, RunError> {
     let calm = Duration::from_secs(run.options.calm);
     let surge_ends = calm + plan.load.duration();
-    let journal = Journal::open(folder.path(), run.started)?;
+    let spool = run.tie.as_ref().map(|tie| tie.spool.clone());
+    let journal = Journal::telling(folder.path(), run.started, spool)?;
     // A run that is continued begins where the complete part ends.
     let from = run.options.continued.as_ref().map_or(Duration::ZERO, |continued| continued.from);
-    let now = Instant::now();
-    let started = now.checked_sub(from).unwrap_or(now);
+    let started = begins.checked_sub(from).unwrap_or(begins);
     let stats = Stats::new(started, plan.phases(calm));
     run.world.stats.store(stats.clone());
     run.world.room.store(Room::new(started));
@@ -85,17 +88,33 @@ pub(super) async fn replay<P: Somebody>(
             gates::recovered(&world);
         });
     }
-    let schedule = planned(run, plan, calm, surge_ends)?.filter(move |arrival| arrival.at >= from);
+    let planned_until = Arc::new(AtomicU64::new(0));
+    let schedule = own(run, people, planned(run, plan, calm, surge_ends)?, &planned_until);
+    let schedule = schedule.filter(move |arrival| arrival.at >= from);
     let mut pacer = Pacer::start(started, schedule).map_err(RunError::Thread)?;
+    let (mut own_are_over, mut inherited) = (false, Inherited::default());
     let mut recorder = Recorder::new(run, plan, stats.clone(), calm, codes_before, journal);
     let mut faults = begin_faults(run, started, from, folder);
     let mut journeys = JoinSet::new();
     let mut interrupted = run.interrupted.clone();
     loop {
         tokio::select! {
-            due = pacer.next() => match due {
+            due = pacer.next(), if !own_are_over => match due {
                 Some(due) => start(run, people, &mut journeys, due),
-                None => break,
+                None => own_are_over = true,
+            },
+            Some(due) = inherited.next() => start(run, people, &mut journeys, due),
+            inheritance = inheritance(&mut run.tie) => match inheritance {
+                Some(inheritance) => {
+                    let schedule = planned(run, plan, calm, surge_ends)?;
+                    let schedule = inheritance_of(run, people, &inheritance, schedule);
+                    inherited.add(Pacer::start(started, schedule).map_err(RunError::Thread)?);
+                }
+                // The coordinator ends the load.
+                None => {
+                    pacer.stop_handle().stop();
+                    break;
+                }
             },
             () = recorder.tick() => {
                 recorder.show(run);
@@ -111,7 +130,13 @@ pub(super) async fn replay<P: Somebody>(
                 break;
             }
         }
+        // Who has nothing to do any more is there for the others until they have not.
+        let whole = started + Duration::from_micros(planned_until.load(SeqCst));
+        if own_are_over && inherited.are_over() && Instant::now() >= whole {
+            break;
+        }
     }
+    drop(inherited);
     settle(run, &mut recorder, &mut journeys).await;
     while let Some(done) = faults.try_join_next() {
         happened(run, &mut recorder, done);
@@ -125,7 +150,12 @@ pub(super) async fn replay<P: Somebody>(
 }
 
 /// Each fault waits for its time. Those of the part that is not repeated have been.
-fn begin_faults(run: &Run, started: Instant, from: Duration, folder: &RunFolder) -> JoinSet<Event> {
+pub(super) fn begin_faults(
+    run: &Run,
+    started: Instant,
+    from: Duration,
+    folder: &RunFolder,
+) -> JoinSet<Event> {
     let mut faults = JoinSet::new();
     let surroundings = Surroundings {
         pids: run.target.pids.clone(),
@@ -151,10 +181,16 @@ fn begin_faults(run: &Run, started: Instant, from: Duration, folder: &RunFolder)
 }
 
 fn happened(run: &mut Run, recorder: &mut Recorder, done: Result<Event, JoinError>) {
-    if let Ok(event) = done {
-        run.say(&format!("{:.1} s: {} ({})", event.at_s, event.label, event.outcome));
+    if let Some(event) = happened_in(run, done) {
         recorder.event(event);
     }
+}
+
+/// A fault that is over, told of.
+pub(super) fn happened_in(run: &mut Run, done: Result<Event, JoinError>) -> Option<Event> {
+    let event = done.ok()?;
+    run.say(&format!("{:.1} s: {} ({})", event.at_s, event.label, event.outcome));
+    Some(event)
 }
 
 /// The load after the calm, in which existing users do what they always do.
@@ -207,7 +243,84 @@ fn of_trace(
     }))
 }
 
-fn start<P: Somebody>(run: &Run, people: &Arc<[P]>, journeys: &mut JoinSet<bool>, due: Due<Work>) {
+/// Those of its own part, where others play the rest. `until` follows all of them, in microseconds: when the own ones are over, it is the end of the
+/// whole.
+fn own<S: Somebody>(
+    run: &Run,
+    people: &Arc<People<S>>,
+    schedule: Planned,
+    until: &Arc<AtomicU64>,
+) -> Planned {
+    let Some(tie) = &run.tie else { return schedule };
+    let (part, existing) = (tie.part, run.options.existing);
+    let (draw, people) = (draw(run, people), people.clone());
+    let until = until.clone();
+    Box::new(schedule.filter(move |arrival| {
+        until.fetch_max(u64::try_from(arrival.at.as_micros()).unwrap_or(u64::MAX), SeqCst);
+        draw.is_of(part, existing, &people, arrival)
+    }))
+}
+
+/// Of a lost worker's part, from the moment on at which it was taken over, those whose turn is this worker's.
+fn inheritance_of<S: Somebody>(
+    run: &Run,
+    people: &Arc<People<S>>,
+    inheritance: &Inheritance,
+    schedule: Planned,
+) -> impl Iterator<Item = Arrival<Work>> + Send + use<S> {
+    let (part, existing) = (inheritance.part, run.options.existing);
+    let from = Duration::from_secs(inheritance.from_s);
+    let heirs = inheritance.heirs.clone();
+    let own = run.tie.as_ref().map_or(0, |tie| tie.summary.number);
+    let (draw, people) = (draw(run, people), people.clone());
+    schedule.filter(move |arrival| {
+        let turn = heirs.get((arrival.index % heirs.len().max(1) as u64) as usize);
+        arrival.at >= from && turn == Some(&own) && draw.is_of(part, existing, &people, arrival)
+    })
+}
+
+/// The next part that this worker takes over, or `None` when the load is to end. Never resolves for who plays alone. Cancel-safe.
+async fn inheritance(tie: &mut Option<Tie>) -> Option<Inheritance> {
+    match tie {
+        Some(tie) => tie.next_inheritance().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Arrivals that were lost workers'.
+#[derive(Debug, Default)]
+struct Inherited {
+    pacers: Vec<Pacer<Work>>,
+}
+
+impl Inherited {
+    fn add(&mut self, pacer: Pacer<Work>) {
+        self.pacers.push(pacer);
+    }
+
+    fn are_over(&self) -> bool {
+        self.pacers.is_empty()
+    }
+
+    /// The next one that is due. Never resolves while there are none. Cancel-safe.
+    async fn next(&mut self) -> Option<Due<Work>> {
+        std::future::poll_fn(|context| {
+            let mut at = 0;
+            while let Some(pacer) = self.pacers.get_mut(at) {
+                match pacer.poll_next(context) {
+                    Poll::Ready(Some(due)) => return Poll::Ready(Some(due)),
+                    // The last one of them: whoever waits looks whether all is over.
+                    Poll::Ready(None) => drop(self.pacers.remove(at)),
+                    Poll::Pending => at += 1,
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+fn start<S: Somebody>(run: &Run, people: &Arc<People<S>>, journeys: &mut JoinSet<bool>, due: Due<Work>) {
     let world = run.world.clone();
     let work = due.stream;
     match work.op {
@@ -218,28 +331,24 @@ fn start<P: Somebody>(run: &Run, people: &Arc<[P]>, journeys: &mut JoinSet<bool>
         },
         Op::SignUp => newcomer(run, journeys, due),
         Op::Send => {
-            let Some((from, to)) = who(run, people, &due) else { return };
-            let people = people.clone();
-            journeys.spawn(async move {
-                people[from].send_to(&world, &people[to], due.planned, work.bytes).await;
-                true
-            });
+            let Some((from, writer)) = writer(run, people, &due) else { return };
+            let to = draw(run, people).receiver(work, due.index);
+            let to = if to == from { (from + 1) % people.len() } else { to };
+            send(journeys, world, people, (writer.clone(), to), due);
         }
         Op::FanOut => {
-            let Some((from, to)) = who(run, people, &due) else { return };
+            let Some((from, writer)) = writer(run, people, &due) else { return };
+            let to = draw(run, people).receiver(work, due.index);
+            let to = if to == from { (from + 1) % people.len() } else { to };
             for n in 0..FAN_OUT.min(people.len() - 1) {
                 // Others one after the other from the first, and never the writer.
                 let to = (from + 1 + (to + people.len() - from - 1 + n) % (people.len() - 1)) % people.len();
-                let (world, people) = (world.clone(), people.clone());
-                journeys.spawn(async move {
-                    people[from].send_to(&world, &people[to], due.planned, work.bytes).await;
-                    true
-                });
+                send(journeys, world.clone(), people, (writer.clone(), to), due);
             }
         }
         Op::Discover => {
-            let Some((from, _)) = who(run, people, &due) else { return };
-            let user = people[from].clone();
+            let Some((_, user)) = writer(run, people, &due) else { return };
+            let user = user.clone();
             if !world.crowd.is_polite(user.index()) {
                 return;
             }
@@ -248,64 +357,54 @@ fn start<P: Somebody>(run: &Run, people: &Arc<[P]>, journeys: &mut JoinSet<bool>
                 true
             });
         }
-        Op::Reconnect => {
-            let user = work.user.unwrap_or_else(|| shuffled(run.seed, due.index, people.len() as u64));
-            order(run, &people[user as usize % people.len()], Order::Lose { away: Duration::ZERO });
-        }
-        Op::Flap => {
-            let few = (people.len() as f64 * world.behaviour.flapping_share).ceil().max(2.0) as u64;
-            let user =
-                work.user.unwrap_or_else(|| shuffled(run.seed, due.index, few.min(people.len() as u64)));
-            order(run, &people[user as usize % people.len()], Order::Lose { away: away(&world) });
-        }
-        Op::Wake => {
-            // The last ones are offline at first: see `people`.
-            let user = work.user.unwrap_or(people.len() as u64 - 1 - due.index % people.len() as u64);
-            order(run, &people[user as usize % people.len()], Order::Come);
-        }
+        Op::Reconnect => order(run, people, &due, Order::Lose { away: Duration::ZERO }),
+        Op::Flap => order(run, people, &due, Order::Lose { away: away(&world) }),
+        Op::Wake => order(run, people, &due, Order::Come),
     }
 }
 
+fn send<S: Somebody>(
+    journeys: &mut JoinSet<bool>,
+    world: Arc<World>,
+    people: &Arc<People<S>>,
+    (writer, to): (S, usize),
+    due: Due<Work>,
+) {
+    let people = people.clone();
+    journeys.spawn(async move {
+        writer.send_to(&world, people.contact(to), due.planned, due.stream.bytes).await;
+        true
+    });
+}
+
 /// Only the polite do what a load says of connections; what the others do with theirs is their cohort's.
-fn order<P: Somebody>(run: &Run, user: &P, order: Order) {
-    if run.world.crowd.is_polite(user.index()) {
+fn order<S: Somebody>(run: &Run, people: &People<S>, due: &Due<Work>, order: Order) {
+    let place = draw(run, people).actor(due.stream, due.index);
+    if let Some((_, user)) = place.and_then(|place| people.acting(place))
+        && run.world.crowd.is_polite(user.index())
+    {
         user.order(order);
     }
 }
 
-/// Who acts and with whom: as recorded, else as drawn. Nobody who is offline acts if somebody else can. `None`: it is somebody who does not act
-/// now. Nobody else does in his place, so that what the polite do is the same whatever the others do.
-fn who<P: Somebody>(run: &Run, people: &[P], due: &Due<Work>) -> Option<(usize, usize)> {
-    let (drawn_from, drawn_to) = pair(run.seed, due.index, people.len());
-    let recorded = |index: Option<u64>| index.map(|index| (index % people.len() as u64) as usize);
-    let from = recorded(due.stream.user).unwrap_or_else(|| {
-        let crowd = &run.world.crowd;
-        if !crowd.is_polite(people[drawn_from].index()) {
-            return drawn_from;
+fn draw<S: Somebody>(run: &Run, people: &People<S>) -> Draw {
+    let flapping_share = run.world.behaviour.flapping_share;
+    Draw { seed: run.seed, people: people.len(), flapping_share }
+}
+
+/// Who acts, and from which place: as recorded, else as drawn. Nobody who is offline acts if somebody else here can. `None`: it is somebody who does
+/// not act now. Nobody else does in his place, so that what the polite do is the same whatever the others do.
+fn writer<'a, S: Somebody>(run: &Run, people: &'a People<S>, due: &Due<Work>) -> Option<(usize, &'a S)> {
+    let crowd = &run.world.crowd;
+    let drawn = people.acting(draw(run, people).actor(due.stream, due.index)?)?;
+    let writer = match due.stream.user {
+        None if crowd.is_polite(drawn.1.index()) => {
+            let acts = |(_, user): &(usize, &S)| user.is_online() && crowd.is_polite(user.index());
+            people.here_from(drawn.0).find(acts).unwrap_or(drawn)
         }
-        let mut others = (0..people.len()).map(|n| (drawn_from + n) % people.len());
-        let acts = |n: &usize| people[*n].is_online() && crowd.is_polite(people[*n].index());
-        others.find(acts).unwrap_or(drawn_from)
-    });
-    if !run.world.crowd.writes(people[from].index(), due.planned) {
-        return None;
-    }
-    let to = recorded(due.stream.peer).unwrap_or(drawn_to);
-    Some((from, if to == from { (from + 1) % people.len() } else { to }))
-}
-
-/// The `n`th of a random order of `count` people, and again from its beginning when all had their turn: multiplication with a number that has no
-/// factor in common is a permutation.
-fn shuffled(seed: u64, n: u64, count: u64) -> u64 {
-    let mut step = (count as f64 * 0.618) as u64 | 1;
-    while greatest_common_divisor(step, count) != 1 {
-        step += 2;
-    }
-    (seed % count + n % count * (step % count)) % count
-}
-
-const fn greatest_common_divisor(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+        _ => drawn,
+    };
+    crowd.writes(writer.1.index(), due.planned).then_some(writer)
 }
 
 fn newcomer(run: &Run, journeys: &mut JoinSet<bool>, due: Due<Work>) {
@@ -315,25 +414,24 @@ fn newcomer(run: &Run, journeys: &mut JoinSet<bool>, due: Due<Work>) {
     journeys.spawn(newcomer.travel(world));
 }
 
-/// Two different people for the `n`th message.
-fn pair(seed: u64, n: u64, people: usize) -> (usize, usize) {
-    let mut random = SmallRng::seed_from_u64(seed.rotate_left(17) ^ n);
-    let from = random.random_range(0..people);
-    let to = (from + random.random_range(1..people)) % people;
-    (from, to)
-}
-
 /// Waits until nothing is under way and everything acknowledged has arrived, or until that takes too long.
 async fn settle(run: &mut Run, recorder: &mut Recorder, journeys: &mut JoinSet<bool>) {
     for (stage, at_most) in [(Stage::Closing, SETTLE_MAX), (Stage::Quiet, QUIET_MAX)] {
         run.world.stage.send_replace(stage);
+        // The coordinator, who sees everybody, says when; without it the end is late and not never.
+        let at_most = if run.tie.is_some() { at_most * 2 } else { at_most };
         let ends = Instant::now() + at_most;
         while Instant::now() < ends {
             let nothing_to_come = match stage {
                 Stage::Quiet => run.world.sending.load(SeqCst) == 0 && run.world.finishing.load(SeqCst) == 0,
                 _ => journeys.is_empty(),
             };
-            if nothing_to_come && run.world.ledger.counts().lost == 0 {
+            let settled = nothing_to_come && run.world.ledger.counts().lost == 0;
+            let goes_on = match &run.tie {
+                Some(tie) => tie.goes_on(stage, settled),
+                None => settled,
+            };
+            if goes_on {
                 break;
             }
             tokio::select! {
@@ -347,29 +445,4 @@ async fn settle(run: &mut Run, recorder: &mut Recorder, journeys: &mut JoinSet<b
     let leave = async { while journeys.join_next().await.is_some() {} };
     tokio::time::timeout(Duration::from_secs(1), leave).await.ok();
     journeys.abort_all();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn everybody_has_a_turn_before_anybody_has_two() {
-        for count in [2, 3, 10, 300, 20_000] {
-            for round in 0..2 {
-                let turns = (0..count).map(|n| shuffled(7, round * count + n, count));
-                assert_eq!(turns.collect::<std::collections::HashSet<_>>().len() as u64, count);
-            }
-        }
-    }
-
-    #[test]
-    fn nobody_writes_to_themselves() {
-        for people in [2, 3, 300] {
-            for n in 0..1_000 {
-                let (from, to) = pair(7, n, people);
-                assert!(from != to && from < people && to < people);
-            }
-        }
-    }
 }

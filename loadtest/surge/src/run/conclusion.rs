@@ -99,6 +99,7 @@ pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, 
         ledger: counts,
         cohorts,
         harm,
+        workers: Vec::new(),
         room,
         codes,
         generator: outcome::generator(judgement.is_generator_well(), lag_p99_ms, &rows),
@@ -270,6 +271,9 @@ pub(super) fn print(summary: &Summary, folder: &RunFolder) {
             room.entered, room.admitted, room.at_once, room.finished, room.still_waiting, room.failed
         );
     }
+    for worker in &summary.workers {
+        println!("  {}", markdown::in_words(worker));
+    }
     for fault in &summary.faults {
         println!("  fault at {:.1} s, {}: {}", fault.at_s, fault.label, fault.in_words());
     }
@@ -301,7 +305,7 @@ fn existing(run: &Run, plan: &Plan, all: &Figured<'_>) -> Existing {
     let judged = if plan.load.behaviour.slow.is_empty() { SURGE } else { AFTER };
     let (before, surge) = (all.of_phase(EXISTING_SEND, BEFORE), all.of_phase(EXISTING_SEND, judged));
     Existing {
-        users: u64::from(run.options.existing),
+        users: run.own_users().len() as u64,
         send_success_ratio: surge.served_ratio(),
         send_p99_ms: surge.response.quantile_ms(0.99),
         send_p99_ms_before_surge: before.response.quantile_ms(0.99),
@@ -364,9 +368,9 @@ pub(super) fn manifest(run: &Run, plan: &Plan) -> Manifest {
         started_utc: utc::rfc3339(run.started),
         planned_s: (Duration::from_secs(run.options.calm) + plan.load.duration()).as_secs_f64(),
         phases: phases(run, plan),
-        peak: peak(run, plan, &[]),
+        peak: Peak { planned_sign_ups_per_s: plan.peak_per_s * run.share(), ..peak(run, plan, &[]) },
         peak_rate: plan.brownout.map(|brownout| brownout.full_per_s).or(Some(plan.peak_per_s)),
-        existing_users: u64::from(run.options.existing),
+        existing_users: run.own_users().len() as u64,
         code_cost: run.options.code_cost,
         default_gates: run.default_gates,
         gates: run.rules.iter().map(Rule::check).collect(),
@@ -376,6 +380,8 @@ pub(super) fn manifest(run: &Run, plan: &Plan) -> Manifest {
         versions: versions(run),
         own_server_pid: run.target.pids.first().copied().filter(|_| run.options.target.is_empty()),
         silent: run.options.silent,
+        workers: Vec::new(),
+        worker: run.tie.as_ref().map(|tie| tie.summary.clone()),
         merged_from: Vec::new(),
     }
 }

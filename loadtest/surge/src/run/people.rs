@@ -1,5 +1,6 @@
 //! The people who are there before the surge.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
@@ -9,7 +10,7 @@ use crate::cohorts;
 use crate::peer::{Peer, PeerLife, PeerUser, join};
 use crate::stats::Stats;
 use crate::summary::SIGN_UP;
-use crate::workload::{ExistingUser, Somebody, World, sign_up_existing};
+use crate::workload::{Contact, ExistingUser, Life, Somebody, World, sign_up_existing};
 
 /// Sign-ups at once: enough to be quick, too few to be a surge.
 const AT_ONCE: usize = 16;
@@ -17,41 +18,92 @@ const AT_ONCE: usize = 16;
 const MISSING_MAX: f64 = 0.1;
 
 /// They have accounts with one of the two.
-pub(super) enum People {
-    OfSpillway(Arc<[ExistingUser]>),
-    OfPeer(Arc<[PeerUser]>),
+#[derive(Debug)]
+pub(super) enum Everybody {
+    OfSpillway(Arc<People<ExistingUser>>),
+    OfPeer(Arc<People<PeerUser>>),
 }
 
-/// Signs everybody up and brings them online.
-///
-/// Of those whom the load has offline at first, the last ones are.
-pub(super) async fn sign_up(run: &mut Run) -> Result<People, RunError> {
-    let wanted = run.options.existing;
-    run.say(&format!("signing up {wanted} existing users"));
-    match run.peer.clone() {
-        Some(peer) => of_peer(run, &peer).await.map(People::OfPeer),
-        None => of_spillway(run).await.map(People::OfSpillway),
+/// Everybody with an account, in order of their numbers. Who lives in another worker can be written to.
+#[derive(Debug)]
+pub(crate) struct People<S: Somebody> {
+    all: Vec<Contact<S::Account>>,
+    /// By place in `all`.
+    here: BTreeMap<usize, S>,
+}
+
+impl<S: Somebody> People<S> {
+    fn new<'a>(mut all: Vec<Contact<S::Account>>, users: impl Iterator<Item = &'a S>) -> Self {
+        all.sort_by_key(|contact| contact.index);
+        let place = |user: &S| all.binary_search_by_key(&user.index(), |contact| contact.index).ok();
+        let here = users.filter_map(|user| Some((place(user)?, user.clone()))).collect();
+        Self { all, here }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_contacts(all: Vec<Contact<S::Account>>) -> Self {
+        Self::new(all, std::iter::empty())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// # Panics
+    ///
+    /// When nobody has this place.
+    pub(crate) fn contact(&self, place: usize) -> &Contact<S::Account> {
+        &self.all[place]
+    }
+
+    /// Who does what the person of this place was to do, with the own place: that person, or one of those here in the stead of somebody whose worker is
+    /// gone. `None` when nobody lives here.
+    pub(crate) fn acting(&self, place: usize) -> Option<(usize, &S)> {
+        let in_stead = || self.here.iter().nth(place % self.here.len().max(1));
+        self.here.get_key_value(&place).or_else(in_stead).map(|(place, user)| (*place, user))
+    }
+
+    /// Those who live here, each once, from this place on.
+    pub(crate) fn here_from(&self, place: usize) -> impl Iterator<Item = (usize, &S)> {
+        self.here.range(place..).chain(self.here.range(..place)).map(|(place, user)| (*place, user))
+    }
+
+    /// Whether the load has somebody online from the beginning. Of those whom it has not, the last ones are offline.
+    fn begins_online(&self, run: &Run, index: u32) -> bool {
+        let offline = (self.len() as f64 * run.world.behaviour.offline_share).floor() as usize;
+        self.all.get(self.len() - offline).is_none_or(|last| index < last.index)
     }
 }
 
-async fn of_peer(run: &mut Run, peer: &Arc<dyn Peer>) -> Result<Arc<[PeerUser]>, RunError> {
-    let mut people = each(run, |world, index| {
+/// Signs everybody up and brings them online, where nobody else plays.
+pub(super) async fn bring(run: &mut Run) -> Result<Everybody, RunError> {
+    if let Some(peer) = run.peer.clone() {
+        return of_peer(run, &peer).await.map(Everybody::OfPeer);
+    }
+    let lives = sign_up(run).await?;
+    let all = lives.iter().map(|life| life.user().contact()).collect();
+    Ok(Everybody::OfSpillway(begin(run, lives, all)))
+}
+
+async fn of_peer(run: &mut Run, peer: &Arc<dyn Peer>) -> Result<Arc<People<PeerUser>>, RunError> {
+    let mut lives = each(run, |world, index| {
         let peer = peer.clone();
         async move { join(peer, &world, index).await }
     })
     .await?;
-    people.sort_by_key(|life| life.user().index());
-    let online = online(run, people.len());
-    let users = people.iter().map(|life| life.user().clone()).collect();
+    lives.sort_by_key(|life| life.user().index());
+    let all = lives.iter().map(|life| life.user().contact()).collect();
+    let people = Arc::new(People::new(all, lives.iter().map(PeerLife::user)));
     let mut sessions = JoinSet::new();
-    for (n, mut life) in people.into_iter().enumerate() {
+    for mut life in lives {
         if sessions.len() >= AT_ONCE {
             let begun = sessions.join_next().await;
             run.tasks.spawn(from_here_on(run.world.clone(), begun));
         }
         let world = run.world.clone();
+        let online = people.begins_online(run, life.user().index());
         sessions.spawn(async move {
-            if n < online {
+            if online {
                 life.begin(&world).await;
             }
             life
@@ -60,7 +112,7 @@ async fn of_peer(run: &mut Run, peer: &Arc<dyn Peer>) -> Result<Arc<[PeerUser]>,
     while let Some(begun) = sessions.join_next().await {
         run.tasks.spawn(from_here_on(run.world.clone(), Some(begun)));
     }
-    Ok(users)
+    Ok(people)
 }
 
 /// Somebody's life after its beginning. `None` where there is nobody.
@@ -70,18 +122,20 @@ async fn from_here_on(world: Arc<World>, begun: Option<Result<PeerLife, JoinErro
     }
 }
 
-/// Signs up everybody, a few at once.
-async fn each<L, F>(run: &Run, sign_up: impl Fn(Arc<World>, u32) -> F) -> Result<Vec<L>, RunError>
+/// Signs up everybody who is to live here, a few at once.
+async fn each<L, F>(run: &mut Run, sign_up: impl Fn(Arc<World>, u32) -> F) -> Result<Vec<L>, RunError>
 where
     L: Send + 'static,
     F: Future<Output = Option<L>> + Send + 'static,
 {
-    let wanted = run.options.existing;
-    let mut people = Vec::new();
+    let own = run.own_users();
+    let wanted = own.len() as u32;
+    run.say(&format!("signing up {wanted} existing users"));
+    let mut lives = Vec::new();
     let mut sign_ups = JoinSet::new();
-    for index in 0..wanted {
+    for index in own {
         if sign_ups.len() >= AT_ONCE {
-            people.extend(sign_ups.join_next().await.and_then(Result::ok).flatten());
+            lives.extend(sign_ups.join_next().await.and_then(Result::ok).flatten());
         }
         if run.is_interrupted() {
             break;
@@ -89,33 +143,36 @@ where
         sign_ups.spawn(sign_up(run.world.clone(), index));
     }
     while let Some(ended) = sign_ups.join_next().await {
-        people.extend(ended.ok().flatten());
+        lives.extend(ended.ok().flatten());
     }
-    if (people.len() as f64) < f64::from(wanted) * (1.0 - MISSING_MAX) {
+    if (lives.len() as f64) < f64::from(wanted) * (1.0 - MISSING_MAX) {
         let reasons = reasons(&run.world.stats());
-        return Err(RunError::People { signed_up: people.len(), wanted, reasons });
+        return Err(RunError::People { signed_up: lives.len(), wanted, reasons });
     }
-    Ok(people)
+    Ok(lives)
 }
 
-fn online(run: &Run, people: usize) -> usize {
-    people - (people as f64 * run.world.behaviour.offline_share).floor() as usize
+/// Signs up everybody who is to live here.
+pub(super) async fn sign_up(run: &mut Run) -> Result<Vec<Life>, RunError> {
+    let mut lives = each(run, |world, index| async move { sign_up_existing(&world, index).await }).await?;
+    lives.sort_by_key(|life| life.user().index);
+    Ok(lives)
 }
 
-async fn of_spillway(run: &mut Run) -> Result<Arc<[ExistingUser]>, RunError> {
-    let mut people = each(run, |world, index| async move { sign_up_existing(&world, index).await }).await?;
-    people.sort_by_key(|life| life.user().index);
-    let online = online(run, people.len());
-    let users = people.iter().map(|life| life.user().clone()).collect();
-    for (n, life) in people.into_iter().enumerate() {
+/// Brings those who live here online. `all` are those who have an account, wherever they live.
+pub(super) fn begin(run: &mut Run, lives: Vec<Life>, all: Vec<Contact>) -> Arc<People<ExistingUser>> {
+    let people = Arc::new(People::new(all, lives.iter().map(Life::user)));
+    for life in lives {
         let world = run.world.clone();
-        if world.crowd.is_polite(life.user().index) {
-            run.tasks.spawn(life.live(world, n < online));
+        let index = life.user().index;
+        if world.crowd.is_polite(index) {
+            let online = people.begins_online(run, index);
+            run.tasks.spawn(life.live(world, online));
         } else {
             run.tasks.spawn(cohorts::live(life, world));
         }
     }
-    Ok(users)
+    people
 }
 
 /// Why sign-ups failed, most frequent first.

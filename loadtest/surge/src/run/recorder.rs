@@ -10,7 +10,7 @@ use super::{BEFORE, Plan, Run, what_is_played};
 use crate::curve::Replay;
 use crate::events::{Event, EventKind};
 use crate::gates::{Kind, Seen, Watch};
-use crate::journal::Journal;
+use crate::journal::{Journal, Told};
 use crate::observe::Proc;
 use crate::progress::{InRoom, Snapshot};
 use crate::room::{SecondInRoom, Visit, by_second};
@@ -18,6 +18,7 @@ use crate::run_folder::RunFolderError;
 use crate::stats::{Latency, Operation, Phase, Second, Stats, Totals};
 use crate::summary::{EXISTING_SEND, SIGN_UP};
 use crate::timeline::{OperationRow, RoomRow, Row, Timeline};
+use crate::workers::{Progressed, Tie};
 
 const TICK: Duration = Duration::from_millis(250);
 /// Points of the little curve in the progress panel.
@@ -166,8 +167,23 @@ impl Recorder {
         for (second, row) in &written {
             self.timeline.row(*second).add(row.clone());
         }
+        let seconds = over.end;
         self.judge(&collected, over);
-        self.journal.seconds(written.into_values().collect(), collected);
+        let rows = written.into_values().collect();
+        match &run.tie {
+            Some(tie) => self.journal.seconds_told(rows, collected, self.told(run, tie, seconds)),
+            None => self.journal.seconds(rows, collected),
+        }
+    }
+
+    /// What a worker says beside its figures.
+    fn told(&self, run: &Run, tie: &Tie, seconds: u64) -> Told {
+        // First whether anything is under way, then what came of everything that was: whoever hears that nothing is has heard it all.
+        let quiet = tie.quiet();
+        let crossings = run.world.ledger.take_crossings();
+        let counts = run.world.ledger.counts();
+        let lag_p99_ms = self.stats.lag().quantile_ms(0.99);
+        Told { crossings, progressed: Progressed { seconds, counts, lag_p99_ms, quiet } }
     }
 
     fn judge(&mut self, collected: &Collected, over: std::ops::Range<u64>) {
@@ -243,6 +259,9 @@ impl Recorder {
     fn sample(&mut self, run: &Run, second: u64) -> Row {
         let from = Duration::from_secs(second);
         let in_surge = from.checked_sub(self.calm).filter(|at| *at < self.replay.curve.duration());
+        let planned_sign_ups = in_surge
+            .map_or(0.0, |at| self.replay.curve.count_between(at, at + Duration::from_secs(1)))
+            .round();
         let counts = run.world.ledger.counts();
         let room = run.admin.seen().map(|said| RoomRow {
             rate_per_s: said.rate_per_s,
@@ -253,9 +272,7 @@ impl Recorder {
             second,
             phase: phase(&self.phases, from).to_owned(),
             replayed: in_surge.and_then(|at| self.replay.hour_at(at)).map(|hour| hour.utc.clone()),
-            planned_sign_ups: in_surge
-                .map_or(0.0, |at| self.replay.curve.count_between(at, at + Duration::from_secs(1)))
-                .round(),
+            planned_sign_ups: run.of_own(planned_sign_ups),
             codes: run.world.phones.arrived() - self.codes_before,
             room,
             acked: self.earlier.0 + counts.acked,
@@ -334,7 +351,7 @@ fn in_flight(totals: &Totals) -> u64 {
 }
 
 /// The last one that has begun.
-fn phase(phases: &[Phase], at: Duration) -> &'static str {
+pub(super) fn phase(phases: &[Phase], at: Duration) -> &'static str {
     phases.iter().rev().find(|phase| phase.from <= at).map_or(BEFORE, |phase| phase.name)
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rand::Rng;
 use spillway_client::{Client, Identity};
+use spillway_types::AccountId;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -16,7 +17,7 @@ use super::comeback::Comeback;
 use super::newcomer::sign_up;
 use super::receive::{Arrived, Inbox};
 use super::sending::{Letter, send};
-use super::{BACK, DISCOVER, RECONNECT, REPLY, Somebody, Stage, World, outcome};
+use super::{BACK, Contact, DISCOVER, RECONNECT, REPLY, Somebody, Stage, World, outcome};
 use crate::cohorts::{self, Cohort};
 use crate::stats::Outcome;
 use crate::summary::EXISTING_SEND;
@@ -68,17 +69,22 @@ pub async fn sign_up_existing(world: &World, index: u32) -> Option<Life> {
 }
 
 impl Somebody for ExistingUser {
+    type Account = AccountId;
+
     fn index(&self) -> u32 {
         self.index
+    }
+
+    fn contact(&self) -> Contact {
+        Contact { index: self.index, account: self.identity.account() }
     }
 
     fn is_online(&self) -> bool {
         self.online.load(Relaxed)
     }
 
-    async fn send_to(&self, world: &World, other: &ExistingUser, planned: Instant, bytes: Option<u32>) {
-        let to_account = other.identity.account();
-        let letter = Letter { from: self.index, to: other.index, to_account, bytes };
+    async fn send_to(&self, world: &World, other: &Contact, planned: Instant, bytes: Option<u32>) {
+        let letter = Letter { from: self.index, to: other.index, to_account: other.account, bytes };
         let client = self.client.load_full();
         if !world.crowd.is_polite(self.index) {
             return cohorts::write(world, &client, &self.identity, letter, planned).await;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use spillway_api::v1;
 use spillway_client::{CallError, Client, Identity, Outgoing, Sent};
-use spillway_types::{AccountId, Clock, Guid, SystemClock};
+use spillway_types::{AccountId, Guid};
 use tokio::time::{Instant, timeout};
 
 use super::{Counted, Stage, World, outcome};
@@ -57,7 +57,7 @@ pub(crate) fn enter(world: &World, from: u32, to: u32, bytes: Option<u32>) -> Op
     let conversation = Conversation { sender: from, receiver: to, device: DEVICE };
     let ticket = world.ledger.send(conversation);
     let size = bytes.map_or(world.habits.content_bytes, |bytes| bytes as usize);
-    let content = world.ledger.encode(ticket, SystemClock.now(), size);
+    let content = world.ledger.encode(ticket, world.clock.now(), size);
     Some(Entered { ticket, content, sending })
 }
 

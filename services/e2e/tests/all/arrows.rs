@@ -47,6 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Crates outside the workspace that only these inside may touch. The load tool plays its loads against NATS and PostgreSQL, too, as systems to compare with;
 /// what it knows of them is no part of the service.
 const WRAPPED: &[(&str, &[&str])] = &[
+    // The load tool's workers have a server of their own, and must not measure the service through its own bus.
     ("async-nats", &["spillway-bus", "surge"]),
     ("fjall", &["spillway-store"]),
     ("governor", &["spillway-admission"]),
