@@ -269,7 +269,7 @@ mod tests {
             error.to_string()
         };
         assert!(connect("nats://127.0.0.1:1", "a.b").await.contains("letters, digits"));
-        assert!(connect("nats://", "a").await.contains("is no address of a NATS server"));
+        assert!(connect("http://127.0.0.1:1", "a").await.contains("is no address of a NATS server"));
         assert!(connect("nats://127.0.0.1:1", "a").await.contains("no NATS server answers"));
     }
 }
