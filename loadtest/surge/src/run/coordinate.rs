@@ -410,12 +410,9 @@ impl Coordinator {
         }
         let waited = watching.step_since.elapsed();
         let next = match self.staff.step() {
-            Step::Running | Step::Closing
-                if self.staff.is_quiet(Step::Closing)
-                    || (waited > SETTLE_MAX && Instant::now() > watching.step_since) =>
-            {
-                Step::Quiet
-            }
+            // Not by the time: nothing is left out because somebody is late.
+            Step::Running if self.staff.have_reached(Step::Closing) => Step::Closing,
+            Step::Closing if self.staff.is_quiet(Step::Closing) || waited > SETTLE_MAX => Step::Quiet,
             Step::Quiet if self.staff.is_quiet(Step::Quiet) || waited > QUIET_MAX => Step::Over,
             _ => return,
         };
@@ -479,7 +476,8 @@ impl Coordinator {
         manifest.workers = self.staff.summaries();
         folder.write_manifest(&manifest)?;
         folder.write_recording(&own, self.run.started)?;
-        let missing = self.staff.here().any(|worker| worker.done.is_none());
+        let nobody_is_left = self.staff.here().next().is_none();
+        let missing = nobody_is_left || self.staff.here().any(|worker| worker.done.is_none());
         let whole = Whole { counts: self.staff.counts(), interrupted: self.run.is_interrupted(), aborted };
         let mut summary = retold::summary(&manifest, &own, &Ended::Whole(whole)).map_err(|error| {
             RunFolderError::Gate { path: folder.path().to_owned(), error: Box::new(error) }

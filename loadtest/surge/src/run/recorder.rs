@@ -183,7 +183,7 @@ impl Recorder {
         let crossings = run.world.ledger.take_crossings();
         let counts = run.world.ledger.counts();
         let lag_p99_ms = self.stats.lag().quantile_ms(0.99);
-        Told { crossings, progressed: Progressed { seconds, counts, lag_p99_ms, quiet } }
+        Told { crossings, progressed: Progressed { seconds, counts, lag_p99_ms, step: tie.step(), quiet } }
     }
 
     fn judge(&mut self, collected: &Collected, over: std::ops::Range<u64>) {

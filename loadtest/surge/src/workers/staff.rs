@@ -27,6 +27,8 @@ use crate::workload::Contact;
 const ORDERS_EVERY: Duration = Duration::from_millis(500);
 /// How often it is looked whether all is well.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A look that comes so late says that this process stood still.
+const HELD_UP: Duration = Duration::from_millis(750);
 /// For the answer to a question that has one at once.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// While nothing is offered, a worker that is held up for a moment does no harm.
@@ -74,6 +76,8 @@ pub(crate) struct Staff {
     existing: u32,
     newcomers_from: u32,
     control: watch::Sender<Control>,
+    /// When it was last looked who is silent.
+    looked: Instant,
     messages: StreamMap<&'static str, Subscriber>,
     _tasks: JoinSet<()>,
 }
@@ -114,6 +118,7 @@ impl Staff {
             existing,
             newcomers_from,
             control,
+            looked: Instant::now(),
             messages,
             _tasks: tasks,
         })
@@ -125,6 +130,7 @@ impl Staff {
 
     /// Of those who said that they were there, whoever says nothing any more is not waited for.
     pub(crate) fn forget_silent(&mut self) {
+        self.forgive_own_silence();
         self.workers.retain(|worker| worker.last_word.elapsed() < SILENT_BEFORE_START);
     }
 
@@ -199,7 +205,13 @@ impl Staff {
                 async move { (number, link.insist::<Answer>(&subject, &question, ANSWER_WITHIN).await) },
             );
         }
-        while let Some(answered) = asked.join_next().await {
+        // Meanwhile everybody else is heard: who asks something himself, and was not answered in time, answers nothing before he is.
+        loop {
+            let answered = tokio::select! {
+                answered = asked.join_next() => answered,
+                _ = self.hear() => continue,
+            };
+            let Some(answered) = answered else { break };
             let Ok((number, answer)) = answered else { continue };
             match answer? {
                 Answer::Yes => {}
@@ -226,7 +238,8 @@ impl Staff {
     /// # Errors
     ///
     /// When one is not, or cannot go on.
-    pub(crate) fn check_preparation(&self) -> Result<(), WorkersError> {
+    pub(crate) fn check_preparation(&mut self) -> Result<(), WorkersError> {
+        self.forgive_own_silence();
         for worker in &self.workers {
             let (number, host) = (worker.number, self.host(worker.number));
             if let Some(reason) = worker.failed.clone() {
@@ -239,14 +252,24 @@ impl Staff {
         Ok(())
     }
 
-    /// Workers that play and have not been heard of for so long.
-    pub(crate) fn silent(&self, for_at_least: Duration) -> Vec<u32> {
+    /// Workers that play and have not been heard of for so long. To be asked every [`LOOK_EVERY`]: a coordinator that was held up itself has not heard
+    /// anybody meanwhile, and does not take that for silence.
+    pub(crate) fn silent(&mut self, for_at_least: Duration) -> Vec<u32> {
+        self.forgive_own_silence();
         let silent = |worker: &&Worker| {
             worker.is_here()
                 && worker.done.is_none()
                 && (worker.last_word.elapsed() > for_at_least || worker.failed.is_some())
         };
         self.workers.iter().filter(silent).map(|worker| worker.number).collect()
+    }
+
+    fn forgive_own_silence(&mut self) {
+        let now = Instant::now();
+        if now - self.looked > HELD_UP {
+            self.workers.iter_mut().for_each(|worker| worker.last_word = now);
+        }
+        self.looked = now;
     }
 
     /// Nothing is taken of this worker any more. Returns what it was called.
@@ -284,6 +307,11 @@ impl Staff {
     pub(crate) fn is_quiet(&self, step: Step) -> bool {
         self.here().all(|worker| worker.done.is_some() || worker.progressed.quiet >= Some(step))
             && self.on_their_way() == 0
+    }
+
+    /// Whether everybody has offered everything.
+    pub(crate) fn have_reached(&self, step: Step) -> bool {
+        self.here().all(|worker| worker.done.is_some() || worker.progressed.step >= step)
     }
 
     pub(crate) fn are_done(&self) -> bool {

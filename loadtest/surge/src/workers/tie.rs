@@ -39,6 +39,7 @@ pub struct Tie {
     /// Inheritances that were taken.
     taken: usize,
     quiet: AtomicU8,
+    reached: AtomicU8,
 }
 
 impl Tie {
@@ -49,7 +50,25 @@ impl Tie {
         summary: WorkerSummary,
         orders: watch::Receiver<Orders>,
     ) -> Self {
-        Self { part, clock, spool, summary, orders, taken: 0, quiet: AtomicU8::new(0) }
+        Self {
+            part,
+            clock,
+            spool,
+            summary,
+            orders,
+            taken: 0,
+            quiet: AtomicU8::new(0),
+            reached: AtomicU8::new(0),
+        }
+    }
+
+    /// How far this worker is.
+    pub(crate) fn step(&self) -> Step {
+        match self.reached.load(SeqCst) {
+            0 => Step::Running,
+            1 => Step::Closing,
+            _ => Step::Quiet,
+        }
     }
 
     /// The last stage in which nothing of this worker is under way.
@@ -67,6 +86,7 @@ impl Tie {
             Stage::Running | Stage::Closing => (1, Step::Closing),
             Stage::Quiet | Stage::Over => (2, Step::Quiet),
         };
+        self.reached.store(number, SeqCst);
         self.quiet.store(if settled { number } else { number - 1 }, SeqCst);
         let orders = self.orders.borrow();
         orders.control.step > step || self.is_given_up(&orders) || (settled && orders.are_old())
@@ -117,8 +137,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_coordinator_says_when_and_who_is_alone_decides() {
         let (sender, tie) = tie();
+        assert_eq!((tie.step(), tie.quiet()), (Step::Running, None));
         assert!(!tie.goes_on(Stage::Closing, true), "others may not be so far");
-        assert_eq!(tie.quiet(), Some(Step::Closing));
+        assert_eq!((tie.step(), tie.quiet()), (Step::Closing, Some(Step::Closing)));
         assert!(!tie.goes_on(Stage::Closing, false));
         assert_eq!(tie.quiet(), None, "something has begun again");
         say(&sender, Control { step: Step::Quiet, ..Control::default() });

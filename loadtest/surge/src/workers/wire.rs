@@ -136,6 +136,8 @@ pub struct Progressed {
     /// Of its own ledger.
     pub counts: Counts,
     pub lag_p99_ms: Option<f64>,
+    /// How far it is: one that is late offers what it has to, whatever the time.
+    pub step: Step,
     /// The last stage in which nothing is under way any more.
     pub quiet: Option<Step>,
 }
