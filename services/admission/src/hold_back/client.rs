@@ -12,6 +12,9 @@ use crate::hold_back::HoldBack;
 pub struct HeldBack {
     /// The tier up to which calls go out, and until when.
     advice: Option<(Tier, Duration)>,
+    /// Before this no call of the tier goes out, in milliseconds of the client's clock. 32 bits, because a simulation has millions of these; after
+    /// 49 days nothing is held for a pause any more.
+    not_before: [u32; Tier::COUNT],
 }
 
 /// What to do with a call.
@@ -39,8 +42,27 @@ impl HeldBack {
         });
     }
 
-    /// Exempt calls are never held.
+    /// Takes up what came with the answer of a call that was served: without advice all is open, what was closed for a pause too.
+    pub fn served(&mut self, now: Duration, advice: Option<HoldBack>, rng: &mut impl Rng) {
+        self.told(now, advice, rng);
+        if advice.is_none() {
+            self.not_before = [0; Tier::COUNT];
+        }
+    }
+
+    /// A call of this tier was refused, and its user may try again in `pause`. So may he with other calls of that tier: the server counts
+    /// who comes back, not what for, and does not listen to who comes too early.
+    pub fn refused(&mut self, now: Duration, tier: Tier, pause: Duration) {
+        self.not_before[tier as usize] = millis(now.saturating_add(pause));
+    }
+
+    /// Exempt calls are never held for advice.
     pub fn ask(&self, now: Duration, tier: Tier, rng: &mut impl Rng) -> Advice {
+        let not_before = self.not_before[tier as usize];
+        if millis(now) < not_before {
+            // Nobody probes before he was told to come.
+            return Advice::Hold { until: Duration::from_millis(not_before.into()) };
+        }
         match self.advice {
             Some((open, until)) if tier > open && now < until && !rng.random_bool(PROBES) => {
                 Advice::Hold { until }
@@ -48,6 +70,10 @@ impl HeldBack {
             _ => Advice::Send,
         }
     }
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -76,6 +102,27 @@ mod tests {
         assert_eq!(sent(Tier::Send, &mut rng), 10_000);
         let probes = sent(Tier::Lookup, &mut rng);
         assert!((60..140).contains(&probes), "{probes}");
+    }
+
+    #[test]
+    fn who_was_refused_comes_back_with_nothing_of_that_tier_before_he_was_told_to() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut held = HeldBack::default();
+        let until = NOW + Duration::from_secs(7);
+        held.refused(NOW, Tier::Send, Duration::from_secs(7));
+        held.told(NOW, None, &mut rng);
+        for n in 0..1_000 {
+            let now = NOW + Duration::from_millis(7 * n);
+            assert_eq!(held.ask(now, Tier::Send, &mut rng), Advice::Hold { until });
+        }
+        assert_eq!(held.ask(until, Tier::Send, &mut rng), Advice::Send);
+        assert_eq!(held.ask(NOW, Tier::Ack, &mut rng), Advice::Send);
+        held.served(NOW, None, &mut rng);
+        assert_eq!(held.ask(NOW, Tier::Send, &mut rng), Advice::Send, "all is open again");
+        // After 49 days.
+        let late = Duration::from_millis(u32::MAX.into());
+        held.refused(late, Tier::Send, Duration::from_secs(7));
+        assert_eq!(held.ask(late, Tier::Send, &mut rng), Advice::Send);
     }
 
     #[test]

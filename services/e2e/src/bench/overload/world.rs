@@ -73,6 +73,8 @@ enum Service {
 pub(crate) struct Crowd {
     population: Population,
     users: Arc<Vec<User>>,
+    /// Others than those who do not: what the service remembers of them is not theirs.
+    listeners: Arc<Vec<User>>,
     receivers: Arc<Vec<User>>,
     calls: Arc<Vec<MessagesClient<Channel>>>,
     strangers: Arc<Vec<Client>>,
@@ -158,6 +160,7 @@ impl Service {
 impl Crowd {
     async fn gather(people: &People) -> Result<Self> {
         let users = Arc::new(people.sign_up(0..USERS as u64).await?);
+        let listeners = Arc::new(people.sign_up(20_000..20_000 + USERS as u64).await?);
         let receivers = Arc::new(people.sign_up(10_000..10_000 + RECEIVERS as u64).await?);
         let clients = async |count: usize, config: ClientConfig| -> Result<Vec<Client>> {
             let mut clients = Vec::new();
@@ -174,6 +177,7 @@ impl Crowd {
         Ok(Self {
             population: people.population,
             users,
+            listeners,
             receivers,
             calls: Arc::new(calls.iter().map(Client::messages).collect()),
             strangers: Arc::new(strangers),
@@ -200,8 +204,8 @@ impl Crowd {
     /// Somebody sends with the reference client, which repeats and holds back as it is told.
     pub(crate) fn send_cooperating(&self, n: u64) -> impl Future<Output = Ended> + Send + use<> {
         let n = scattered(n);
-        let at = n % self.users.len();
-        let (client, user) = (self.cooperating[at].clone(), self.users[at].clone());
+        let at = n % self.listeners.len();
+        let (client, user) = (self.cooperating[at].clone(), self.listeners[at].clone());
         let message = message::to(&self.receivers[n / 7 % self.receivers.len()]);
         let outgoing = Outgoing {
             to: self.receivers[n / 7 % self.receivers.len()].identity.account(),
