@@ -151,8 +151,8 @@ pub trait Policy: Debug {
         None
     }
 
-    /// What goes out with each answer to this user.
-    fn hold_back(&mut self, _level: u16, _user: u64) -> Option<HoldBack> {
+    /// What goes out with each answer to this user; `refused`: here or by a server behind this one.
+    fn hold_back(&mut self, _level: u16, _user: u64, _refused: bool) -> Option<HoldBack> {
         None
     }
 

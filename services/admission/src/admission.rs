@@ -16,6 +16,7 @@ use crate::brownout::Steering;
 use crate::class::cohort::User;
 use crate::class::{Level, Tier};
 use crate::config::{AdmissionConfig, AdmissionConfigError, Mode};
+use crate::deaf::Pauses;
 use crate::gate::{Gate, Threshold};
 use crate::hold_back::HoldBack;
 use crate::limiter::adaptive::Adaptive;
@@ -202,13 +203,30 @@ impl<W: Waiter> Admission<W> {
         controller::tick(&self.0, now, signals);
     }
 
-    /// What a cooperating client may be told with any answer: `None` when it has nothing to hold back.
+    /// What a cooperating client may be told with the answer of a call that was served: `None` when it has nothing to hold back.
     pub fn hold_back(&self, level: Level, user: User) -> Option<HoldBack> {
         let cut = |tier: &Tier| !self.0.gate.would_pass(level.with_tier(*tier), user);
         let worst = Tier::ALL.into_iter().skip(1).find(cut)?;
-        let open = Tier::from_index(worst as usize - 1)?;
-        let ttl = Duration::from_millis(self.0.advice_ms.load(Relaxed).into());
-        Some(HoldBack { open, ttl })
+        Some(HoldBack { open: better(worst), ttl: self.advice_ttl() })
+    }
+
+    /// What it is told when the call was refused: nothing of its tier for so long, whatever refused it. When to repeat this one call is
+    /// another matter ([`Pushback`](crate::Pushback)): that is longer by as much as more of them wait.
+    pub fn hold_back_refused(&self, level: Level, user: User) -> HoldBack {
+        let open = better(level.tier());
+        match self.hold_back(level, user) {
+            Some(advice) if advice.open < open => advice,
+            _ => HoldBack { open, ttl: self.advice_ttl() },
+        }
+    }
+
+    /// When a caller who is refused and told to repeat his call in `pause` may come back.
+    pub fn pauses(&self, pause: Duration) -> Pauses {
+        Pauses { others: pause.min(self.advice_ttl()), same: pause }
+    }
+
+    fn advice_ttl(&self) -> Duration {
+        Duration::from_millis(self.0.advice_ms.load(Relaxed).into())
     }
 
     /// How far a tier is open now.
@@ -321,6 +339,11 @@ impl<W: Waiter> fmt::Debug for Admission<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Admission").field(&self.view()).finish()
     }
+}
+
+/// The tier before this one; the best is its own.
+fn better(tier: Tier) -> Tier {
+    Tier::from_index((tier as usize).saturating_sub(1)).unwrap_or(Tier::Exempt)
 }
 
 const HELD: u8 = 0x80;

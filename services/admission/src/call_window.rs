@@ -3,8 +3,8 @@
 //! A service that is swamped cannot tell its clients to hold back: what it says comes after their deadlines. So they go by its
 //! silence, as TCP goes by that of the network (RFC 5681): few at first, one more for each answer, and after a call that
 //! ended without one half as many, and then only one more for each round of answers. With one call at a time, a crowd offers one call for each of its users and deadlines,
-//! whatever its users want. A refusal changes nothing: whoever is told has [advice](crate::HeldBack) to go by, and is given no more room
-//! for being sent away.
+//! whatever its users want. A refusal says the same as a silence, sooner: when the [advice](crate::HeldBack) that came with it is over,
+//! one call asks whether there is room, and not as many as were sent away.
 
 use std::time::Duration;
 
@@ -52,21 +52,26 @@ impl CallWindow {
     /// The service said nothing until the deadline of a call that was sent at `began`.
     pub fn unanswered(&mut self, began: Duration, now: Duration) {
         self.open -= 1;
-        if began >= self.halved {
-            self.size = (self.size / 2.0).max(1.0);
-            self.threshold = self.size;
-            self.halved = now;
-        }
+        self.halve(began, now);
     }
 
-    /// The service refused it for now.
-    pub fn refused(&mut self) {
+    /// The service refused for now what was sent at `began`.
+    pub fn refused(&mut self, began: Duration, now: Duration) {
         self.open -= 1;
+        self.halve(began, now);
     }
 
     /// Nobody waits for the answer any more.
     pub fn given_up(&mut self) {
         self.open -= 1;
+    }
+
+    fn halve(&mut self, began: Duration, now: Duration) {
+        if began >= self.halved {
+            self.size = (self.size / 2.0).max(1.0);
+            self.threshold = self.size;
+            self.halved = now;
+        }
     }
 }
 
@@ -110,14 +115,20 @@ mod tests {
     }
 
     #[test]
-    fn neither_a_refusal_nor_who_gives_up_changes_the_room() {
+    fn a_refusal_halves_it_and_who_gives_up_changes_nothing() {
         let mut window = CallWindow::new(16);
         for _ in 0..20 {
-            assert!(window.begin() && window.begin());
+            assert!(window.begin());
             window.given_up();
-            window.refused();
         }
         assert_eq!(window.room(), 4);
+        assert!(window.begin() && window.begin());
+        window.refused(at(1), at(2));
+        window.refused(at(1), at(2));
+        assert_eq!(window.room(), 2, "once for what was under way together");
+        assert!(window.begin());
+        window.refused(at(2), at(3));
+        assert_eq!(window.room(), 1);
     }
 
     proptest! {
@@ -133,7 +144,7 @@ mod tests {
                     _ if open == 0 => {}
                     1 => { window.answered(); open -= 1; }
                     2 => { window.unanswered(now.saturating_sub(at(1)), now); open -= 1; }
-                    3 => { window.refused(); open -= 1; }
+                    3 => { window.refused(now, now); open -= 1; }
                     _ => { window.given_up(); open -= 1; }
                 }
                 prop_assert!(window.open == open && open <= most.max(1));

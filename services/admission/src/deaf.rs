@@ -19,6 +19,15 @@ pub struct Deaf {
     places: Box<[AtomicU64]>,
 }
 
+/// When a caller who is refused was told to come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pauses {
+    /// With another call of the tier ([`hold_back`](crate::HoldBack)). Not sooner.
+    pub others: Duration,
+    /// With the same ([`Pushback`](crate::Pushback)). Who is known not to listen is not heard before.
+    pub same: Duration,
+}
+
 /// No refusal is kept back for longer. What is answered later than this, proxies and people take for lost.
 pub const HOLD_MAX: Duration = Duration::from_secs(2);
 
@@ -37,26 +46,35 @@ impl Deaf {
         Self { places: (0..places.max(1)).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    /// A call of this user and tier is refused, and the caller is told to come back in `pause`. When it came before he was told to:
-    /// how much before.
-    pub fn refused(&self, user: User, tier: Tier, now: Duration, pause: Duration) -> Option<Duration> {
+    /// A call of this user and tier is refused. When it came before he was told to come: how much before. Once he may: clients that
+    /// listen ask now and then whether it is over ([`HeldBack`](crate::HeldBack)).
+    pub fn refused(&self, user: User, tier: Tier, now: Duration, pauses: Pauses) -> Option<Duration> {
         let hash = mix(user.0 ^ (tier as u64).rotate_left(32));
         let place = &self.places[(hash % self.places.len() as u64) as usize];
         let known = Told::from_bits(place.load(Relaxed)).filter(|told| told.hash == Told::part(hash));
-        if let Some(mut told) = known
-            && now < told.until()
-        {
-            if !told.deaf && now < told.at + UNDER_WAY {
-                return None;
+        let remember = |told: Told| place.store(told.bits(), Relaxed);
+        match known {
+            Some(told) if now < told.until() && told.deaf => {
+                // Told already; being told again later would never end.
+                Some(told.until() - now)
             }
-            told.deaf = true;
-            place.store(told.bits(), Relaxed);
-            // Told already; being told again later would never end.
-            return Some(told.until() - now);
+            Some(told) if now < told.until() && now < told.at + UNDER_WAY => None,
+            Some(told) if now < told.until() && !told.asked => {
+                remember(Told { asked: true, pause: pauses.others, at: now, ..told });
+                None
+            }
+            Some(told) if now < told.until() => {
+                let told = Told { deaf: true, pause: pauses.same.max(told.pause), ..told };
+                remember(told);
+                Some(told.until() - now)
+            }
+            _ => {
+                let deaf = known.is_some_and(|told| told.deaf && now < told.until() + REMEMBERED);
+                let pause = if deaf { pauses.same } else { pauses.others };
+                remember(Told { hash: Told::part(hash), deaf, asked: false, pause, at: now });
+                None
+            }
         }
-        let deaf = known.is_some_and(|told| told.deaf && now < told.until() + REMEMBERED);
-        place.store(Told { hash: Told::part(hash), deaf, pause, at: now }.bits(), Relaxed);
-        None
     }
 }
 
@@ -65,12 +83,13 @@ pub fn held_for(early: Duration, left: Duration) -> Duration {
     early.min(HOLD_MAX).min(left.saturating_sub(MARGIN))
 }
 
-/// Who was told what. 64 bits: 16 of the user's hash, whether he is deaf, 16 of the pause in units of 8 ms (8 minutes), and 31
+/// Who was told what. 64 bits: 15 of the user's hash, whether he is deaf, whether he has come early once, 16 of the pause in units of 8 ms (8 minutes), and 31
 /// of the clock in milliseconds (24 days); later times count as that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Told {
     hash: u16,
     deaf: bool,
+    asked: bool,
     pause: Duration,
     at: Duration,
 }
@@ -79,7 +98,7 @@ impl Told {
     const PAUSE_UNIT: Duration = Duration::from_millis(8);
 
     const fn part(hash: u64) -> u16 {
-        (hash >> 48) as u16
+        (hash >> 49) as u16
     }
 
     fn until(&self) -> Duration {
@@ -90,14 +109,19 @@ impl Told {
         // Down, so that nobody is early who comes when he was told to.
         let pause = (self.pause.as_millis() / Self::PAUSE_UNIT.as_millis()).try_into().unwrap_or(u16::MAX);
         let at = u64::try_from(self.at.as_millis()).unwrap_or(u64::MAX).min(MILLIS_MAX);
-        u64::from(self.hash) << 48 | u64::from(self.deaf) << 47 | u64::from(pause) << 31 | at
+        u64::from(self.hash) << 49
+            | u64::from(self.deaf) << 48
+            | u64::from(self.asked) << 47
+            | u64::from(pause) << 31
+            | at
     }
 
     /// Nobody was told anything at time 0.
     fn from_bits(bits: u64) -> Option<Self> {
         (bits != 0).then(|| Self {
-            hash: (bits >> 48) as u16,
-            deaf: bits >> 47 & 1 == 1,
+            hash: (bits >> 49) as u16,
+            deaf: bits >> 48 & 1 == 1,
+            asked: bits >> 47 & 1 == 1,
             pause: Self::PAUSE_UNIT * ((bits >> 31) as u16).into(),
             at: Duration::from_millis(bits & MILLIS_MAX),
         })
@@ -121,26 +145,53 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
     const NOW: Duration = Duration::from_secs(100);
+    const FIVE: Pauses = Pauses { others: Duration::from_secs(5), same: Duration::from_secs(5) };
 
     #[test]
-    fn only_who_comes_too_early_waits() {
+    fn only_who_comes_too_early_again_waits() {
         let deaf = Deaf::new(1_000);
-        let refused = |user, now| deaf.refused(User(user), Tier::Send, now, 5 * SECOND);
+        let refused = |user, now| deaf.refused(User(user), Tier::Send, now, FIVE);
+        assert_eq!(625 * Told::PAUSE_UNIT, 5 * SECOND);
         assert_eq!(refused(1, NOW), None, "the first time");
         assert_eq!(refused(1, NOW + UNDER_WAY / 2), None, "he cannot have heard it");
-        let pause = 625 * Told::PAUSE_UNIT;
-        assert_eq!(pause, 5 * SECOND);
-        assert_eq!(refused(1, NOW + 4 * SECOND), Some(SECOND), "until he was to come back");
-        assert_eq!(refused(1, NOW + 2 * SECOND), Some(3 * SECOND));
-        assert_eq!(refused(2, NOW + SECOND), None, "somebody else");
-        assert_eq!(refused(1, NOW + 5 * SECOND), None, "when he was told to");
+        let asked = NOW + 2 * SECOND;
+        assert_eq!(refused(1, asked), None, "he asks whether it is over, and is told anew");
+        assert_eq!(refused(1, asked + UNDER_WAY / 2), None);
+        assert_eq!(refused(1, asked + 4 * SECOND), Some(SECOND), "until he was to come back");
+        assert_eq!(refused(1, asked + 2 * SECOND), Some(3 * SECOND));
+        assert_eq!(refused(2, asked + SECOND), None, "somebody else");
+        assert_eq!(refused(1, asked + 5 * SECOND), None, "when he was told to");
         assert_eq!(
-            refused(1, NOW + 5 * SECOND + UNDER_WAY / 2),
+            refused(1, asked + 5 * SECOND + UNDER_WAY / 2),
             Some(5 * SECOND - UNDER_WAY / 2),
             "and then he was told again"
         );
-        assert_eq!(refused(1, NOW + 30 * SECOND), None);
-        assert_eq!(refused(1, NOW + 30 * SECOND + UNDER_WAY / 2), None, "long ago");
+        assert_eq!(refused(1, NOW + 40 * SECOND), None);
+        assert_eq!(refused(1, NOW + 40 * SECOND + UNDER_WAY / 2), None, "long ago");
+    }
+
+    /// As the reference client does.
+    #[test]
+    fn who_asks_once_and_then_waits_is_never_deaf() {
+        let deaf = Deaf::new(1_000);
+        for n in 0..100 {
+            let told = NOW + 10 * n * SECOND;
+            assert_eq!(deaf.refused(User(1), Tier::Send, told, FIVE), None);
+            assert_eq!(deaf.refused(User(1), Tier::Send, told + 5 * SECOND / 2, FIVE), None, "probe {n}");
+        }
+    }
+
+    #[test]
+    fn who_is_known_not_to_listen_waits_for_longer() {
+        let deaf = Deaf::new(1_000);
+        let pauses = Pauses { others: SECOND, same: 8 * SECOND };
+        let refused = |after| deaf.refused(User(1), Tier::Send, NOW + after, pauses);
+        assert_eq!(refused(Duration::ZERO), None);
+        assert_eq!(refused(SECOND), None, "when he was told to");
+        assert_eq!(refused(3 * SECOND / 2), None, "early, once");
+        assert_eq!(refused(2 * SECOND), Some(15 * SECOND / 2), "twice");
+        assert_eq!(refused(19 * SECOND / 2), None, "after the longer pause");
+        assert_eq!(refused(21 * SECOND / 2), Some(7 * SECOND), "and is held to it");
     }
 
     #[test]
@@ -154,7 +205,7 @@ mod tests {
     #[test]
     fn tiers_are_told_apart_and_ten_million_users_take_no_more_room() {
         let deaf = Deaf::new(64);
-        let refused = |user, tier, now| deaf.refused(User(user), tier, now, SECOND);
+        let refused = |user, tier, now| deaf.refused(User(user), tier, now, FIVE);
         refused(1, Tier::Ack, NOW);
         assert_eq!(refused(1, Tier::Lookup, NOW + SECOND / 2), None);
         for user in 0..100_000 {
@@ -168,13 +219,20 @@ mod tests {
         fn who_comes_when_he_was_told_to_is_not_early(at_us in 1u64..1_000_000_000, pause_us in 100_000u64..900_000_000) {
             let (at, pause) = (Duration::from_micros(at_us), Duration::from_micros(pause_us));
             let deaf = Deaf::new(1);
-            prop_assert_eq!(deaf.refused(User(1), Tier::Send, at, pause), None);
-            prop_assert_eq!(deaf.refused(User(1), Tier::Send, at + pause, pause), None);
+            let pauses = Pauses { others: pause, same: 2 * pause };
+            prop_assert_eq!(deaf.refused(User(1), Tier::Send, at, pauses), None);
+            prop_assert_eq!(deaf.refused(User(1), Tier::Send, at + pause, pauses), None);
         }
 
         #[test]
-        fn a_place_keeps_what_was_told(hash: u16, deaf: bool, pause in 0u16.., at_ms in 0..MILLIS_MAX) {
-            let told = Told { hash, deaf, pause: Told::PAUSE_UNIT * pause.into(), at: Duration::from_millis(at_ms) };
+        fn a_place_keeps_what_was_told(
+            hash in 0u16..1 << 15,
+            deaf: bool,
+            asked: bool,
+            pause in 0u16..,
+            at_ms in 0..MILLIS_MAX,
+        ) {
+            let told = Told { hash, deaf, asked, pause: Told::PAUSE_UNIT * pause.into(), at: Duration::from_millis(at_ms) };
             prop_assert_eq!(Told::from_bits(told.bits()), (told.bits() != 0).then_some(told));
         }
     }

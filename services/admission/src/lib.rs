@@ -91,7 +91,7 @@ pub use config::{
     AdmissionConfig, AdmissionConfigError, BrownoutConfig, GateConfig, HoldBackConfig, LimiterConfig, Mode,
     PressureConfig, PushbackConfig, QueueConfig,
 };
-pub use deaf::{Deaf, HOLD_MAX, held_for};
+pub use deaf::{Deaf, HOLD_MAX, Pauses, held_for};
 pub use gate::Threshold;
 pub use hold_back::client::{Advice, HeldBack};
 pub use hold_back::{HEADER as HOLD_BACK_HEADER, HoldBack, NoAdvice};

@@ -94,8 +94,7 @@ impl Client {
         let latest = Instant::now() + self.config.call_timeout / 2;
         let mut tries = 0;
         loop {
-            self.cooperation.hold(tier, deadline).await?;
-            let place = self.cooperation.place(latest).await?;
+            let place = self.cooperation.turn(tier, latest, deadline).await?;
             let mut request = Request::new(message.clone());
             request.set_timeout(deadline.saturating_duration_since(Instant::now()));
             if let Some(identity) = identity {

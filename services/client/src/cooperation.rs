@@ -52,36 +52,51 @@ impl Cooperation {
         }
     }
 
-    /// Returns when the service is expected to have an ear for one more call.
+    /// Returns when the service is expected to admit a call of this tier, and to have an ear for it.
     ///
     /// # Errors
     ///
-    /// [`CallError::HeldBack`] when that is not before `latest`. Well before the deadline: those who wait are let in in order, and a
-    /// service that is slow to answer would be asked by each of them in his last moment, and by nobody in time.
-    pub(crate) async fn place(&self, latest: Instant) -> Result<Place<'_>, CallError> {
-        while !lock(&self.window).begin() {
-            if timeout_at(latest, self.room.notified()).await.is_err() {
+    /// [`CallError::HeldBack`]: at once when it will not be admitted before `deadline`, so that the user can be told now; at `latest` when
+    /// it has no ear. That is well before the deadline: those who wait are let in in order, and a service that is slow to answer would be
+    /// asked by each of them in his last moment, and by nobody in time.
+    pub(crate) async fn turn(
+        &self,
+        tier: Tier,
+        latest: Instant,
+        deadline: Instant,
+    ) -> Result<Place<'_>, CallError> {
+        loop {
+            // Anew after each wait: whoever was before it may have been told something.
+            if let Some(until) = self.asked(tier) {
+                // The room that this call was told of is another's.
+                self.room.notify_one();
+                wait(until, deadline).await?;
+            } else if lock(&self.window).begin() {
+                return Ok(Place { cooperation: self, began: self.began.elapsed(), ended: false });
+            } else if timeout_at(latest, self.room.notified()).await.is_err() {
                 return Err(CallError::HeldBack { retry_after: UNANSWERED_RETRY });
             }
         }
-        Ok(Place { cooperation: self, began: self.began.elapsed(), ended: false })
     }
 
     /// Returns at once, or when a call of this tier is expected to be admitted again.
     ///
     /// # Errors
     ///
-    /// [`CallError::HeldBack`], at once, when that is not before the deadline: the user can be told now.
+    /// [`CallError::HeldBack`], at once, when that is not before the deadline.
     pub(crate) async fn hold(&self, tier: Tier, deadline: Instant) -> Result<(), CallError> {
-        let advice = lock(&self.held).ask(self.began.elapsed(), tier, &mut rand::rng());
-        let Advice::Hold { until } = advice else { return Ok(()) };
-        let until = self.began + until;
-        if until >= deadline {
-            let retry_after = until.saturating_duration_since(Instant::now());
-            return Err(CallError::HeldBack { retry_after });
+        while let Some(until) = self.asked(tier) {
+            wait(until, deadline).await?;
         }
-        tokio::time::sleep_until(until).await;
         Ok(())
+    }
+
+    /// Until when to keep a call of this tier.
+    fn asked(&self, tier: Tier) -> Option<Instant> {
+        match lock(&self.held).ask(self.began.elapsed(), tier, &mut rand::rng()) {
+            Advice::Send => None,
+            Advice::Hold { until } => Some(self.began + until),
+        }
     }
 
     /// Takes up the advice that came with the answer of a call that was served.
@@ -125,7 +140,8 @@ impl Place<'_> {
     }
 
     pub(crate) fn refused(self) {
-        self.end(CallWindow::refused);
+        let (began, now) = (self.began, self.cooperation.began.elapsed());
+        self.end(|window| window.refused(began, now));
     }
 
     /// The call failed without an answer of the service.
@@ -150,6 +166,15 @@ impl Drop for Place<'_> {
             self.cooperation.free(CallWindow::given_up);
         }
     }
+}
+
+async fn wait(until: Instant, deadline: Instant) -> Result<(), CallError> {
+    if until >= deadline {
+        let retry_after = until.saturating_duration_since(Instant::now());
+        return Err(CallError::HeldBack { retry_after });
+    }
+    tokio::time::sleep_until(until).await;
+    Ok(())
 }
 
 /// What cannot be read is no advice: a later server may speak differently, and must not stop this client.
@@ -240,17 +265,47 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_is_not_answered_calls_one_after_another() {
         let cooperation = Cooperation::new(RetryPolicy::default(), 2);
-        let soon = || Instant::now() + Duration::from_secs(1);
-        let (one, two) = (cooperation.place(soon()).await.unwrap(), cooperation.place(soon()).await.unwrap());
+        let turn = || {
+            let now = Instant::now();
+            cooperation.turn(Tier::Send, now + Duration::from_secs(1), now + Duration::from_secs(2))
+        };
+        let (one, two) = (turn().await.unwrap(), turn().await.unwrap());
         let began = Instant::now();
-        assert!(matches!(cooperation.place(soon()).await, Err(CallError::HeldBack { .. })));
+        assert!(matches!(turn().await, Err(CallError::HeldBack { .. })));
         assert_eq!(began.elapsed(), Duration::from_secs(1), "others wait for their turn as long as they can");
         // Whoever waits is told when a place is free.
-        let (third, ()) = tokio::join!(cooperation.place(soon()), async { drop(one) });
+        let (third, ()) = tokio::join!(turn(), async { drop(one) });
         third.unwrap().failed(Code::DeadlineExceeded);
         drop(two);
-        let _one = cooperation.place(soon()).await.unwrap();
-        assert!(cooperation.place(soon()).await.is_err(), "the window is halved");
+        let _one = turn().await.unwrap();
+        assert!(turn().await.is_err(), "the window is halved");
+    }
+
+    /// They do not follow one another into the same refusal.
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_room_hears_what_those_before_were_told() {
+        let cooperation = Cooperation::new(RetryPolicy::default(), 1);
+        let turn = |tier| {
+            let now = Instant::now();
+            cooperation.turn(tier, now + Duration::from_secs(1), now + Duration::from_secs(2))
+        };
+        let first = turn(Tier::Send).await.unwrap();
+        let mut metadata = MetadataMap::new();
+        metadata.insert(HOLD_BACK_HEADER, "open=1;ttl=5000".parse().unwrap());
+        let began = Instant::now();
+        let (second, third, ack, ()) =
+            tokio::join!(turn(Tier::Send), turn(Tier::Send), turn(Tier::Ack), async {
+                tokio::task::yield_now().await;
+                cooperation.refused(&metadata, None);
+                first.refused();
+            });
+        for held in [second, third] {
+            assert!(
+                matches!(held, Err(CallError::HeldBack { retry_after }) if retry_after >= Duration::from_secs(5))
+            );
+        }
+        ack.unwrap().answered();
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 
     #[test]

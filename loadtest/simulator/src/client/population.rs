@@ -97,7 +97,7 @@ impl Population {
     }
 
     /// Whether the client keeps a call of this tier to itself.
-    pub(crate) fn holds_back(&self, client: u32, tier: u8, now: Nanos, chance: &mut Stream) -> bool {
+    pub(crate) fn holds_back(&mut self, client: u32, tier: u8, now: Nanos, chance: &mut Stream) -> bool {
         let Some(tier) = Tier::from_index(usize::from(tier)) else { return false };
         let advice = self.clients[client as usize].held_back.ask(now.duration(), tier, chance.rng());
         matches!(advice, Advice::Hold { .. })

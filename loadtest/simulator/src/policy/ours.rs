@@ -158,7 +158,8 @@ impl Policy for Ours {
                 let mut told = self.refusal(&refusal, left);
                 if let Some(come_back) = told.come_back.filter(|_| !arrival.inner) {
                     let (user, tier, left) = (User(arrival.user), level.tier(), left.duration());
-                    let early = self.deaf.refused(user, tier, now.duration(), come_back.duration());
+                    let pauses = self.admission.pauses(come_back.duration());
+                    let early = self.deaf.refused(user, tier, now.duration(), pauses);
                     if let Some(hold) = early.map(|early| held_for(early, left)) {
                         // What fits then, not now.
                         told = self.refusal(&refusal, Nanos::from(left.saturating_sub(hold)));
@@ -200,9 +201,13 @@ impl Policy for Ours {
         Some(TICK.into())
     }
 
-    fn hold_back(&mut self, level: u16, user: u64) -> Option<HoldBack> {
-        let level = Level::try_from(level).ok()?;
-        let told = self.admission.hold_back(level, User(user))?;
+    fn hold_back(&mut self, level: u16, user: u64, refused: bool) -> Option<HoldBack> {
+        let (level, user) = (Level::try_from(level).ok()?, User(user));
+        let told = if refused {
+            self.admission.hold_back_refused(level, user)
+        } else {
+            self.admission.hold_back(level, user)?
+        };
         Some(HoldBack { worst_open: told.open as u8, ttl: told.ttl.into() })
     }
 

@@ -371,7 +371,8 @@ impl World<'_> {
         let state = &mut self.servers[attempt.server[0] as usize];
         if attempt.place == Place::Gateway && state.epoch == attempt.epoch[0] {
             state.present = state.present.saturating_sub(1);
-            attempt.hold_back = state.policy.hold_back(level(attempt), attempt.user);
+            attempt.hold_back =
+                state.policy.hold_back(level(attempt), attempt.user, verdict == Verdict::Refused);
         }
         attempt.place = Place::ToClient;
         attempt.verdict = verdict;

@@ -242,10 +242,19 @@ fn the_operators_rung_refuses_and_is_told() {
     }
     let advice = bench.admission.hold_back(Level::new(Tier::Ack, 9), User(3)).unwrap();
     assert_eq!((advice.open, advice.ttl), (Tier::Send, Duration::from_millis(500)));
+    let refused = |tier| bench.admission.hold_back_refused(Level::new(tier, 9), User(3));
+    assert_eq!(refused(Tier::StartSignUp), advice, "who is refused is told the same");
     bench.admission.steer(Steering::Set(0));
     bench.tick();
     drop(bench.run(Tier::Background));
     assert_eq!(bench.admission.hold_back(Level::new(Tier::Ack, 9), User(3)), None);
+    // By a full queue, when the gate is open.
+    let refused = bench.admission.hold_back_refused(Level::new(Tier::Resume, 9), User(3));
+    assert_eq!((refused.open, refused.ttl), (Tier::Ack, Duration::from_millis(500)));
+    let pauses = |seconds| bench.admission.pauses(Duration::from_secs(seconds));
+    let same = Duration::from_secs(9);
+    assert_eq!(pauses(9), Pauses { others: refused.ttl, same }, "another call may come sooner than the same");
+    assert_eq!(pauses(0), Pauses { others: Duration::ZERO, same: Duration::ZERO });
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use spillway_admission::{Deaf, held_for};
+use spillway_admission::{Deaf, Pauses, held_for};
 use tokio::time::Sleep;
 
 use super::Class;
@@ -42,9 +42,9 @@ impl Holds {
         Self { deaf: Deaf::new(PLACES), held: Arc::default() }
     }
 
-    /// A call is refused and its caller told to come back in `pause`. When he came before he was told to: how much before.
-    pub(super) fn early(&self, class: Class, now: Duration, pause: Duration) -> Option<Duration> {
-        self.deaf.refused(class.user, class.level.tier(), now, pause)
+    /// A call is refused. When its caller came before he was told to: how much before.
+    pub(super) fn early(&self, class: Class, now: Duration, pauses: Pauses) -> Option<Duration> {
+        self.deaf.refused(class.user, class.level.tier(), now, pauses)
     }
 
     /// Keeps the refusal of who was so `early` back for a while, if there is room. `left`: until his deadline.
@@ -91,8 +91,10 @@ mod tests {
     async fn who_comes_too_early_waits_and_no_more_than_can_be_held() {
         let holds = Holds::new();
         let class = |user| Class { level: Level::new(Tier::Send, 0), user: User(user) };
-        let early = |user, now| holds.early(class(user), now, 5 * SECOND);
-        assert!(early(1, SECOND).is_none(), "he did not know");
+        let pauses = Pauses { others: 5 * SECOND, same: 5 * SECOND };
+        let early = |user, now| holds.early(class(user), now, pauses);
+        assert!(early(1, SECOND / 4).is_none(), "he did not know");
+        assert!(early(1, SECOND).is_none(), "he asks whether it is over");
         assert_eq!(early(1, 2 * SECOND), Some(4 * SECOND));
         let began = tokio::time::Instant::now();
         holds.hold(4 * SECOND, 10 * SECOND).expect("there is room").await;

@@ -234,7 +234,7 @@ impl Counted {
             // What comes after it was said into the same silence, and would have to be read and refused as well.
             quiet.begin(Duration::MAX, self.patience, self.unheard());
         } else if let Some((holds, told)) = self.hop.0.holds.as_ref().zip(pushback)
-            && let Some(early) = holds.early(self.class, now, told.retry_info)
+            && let Some(early) = holds.early(self.class, now, self.hop.0.admission.pauses(told.retry_info))
         {
             let quiet = self.quiet.as_ref().filter(|_| self.of_user(refusal.reason));
             let unread = quiet.is_some_and(|quiet| quiet.begin(early, self.patience, self.unheard()));
@@ -276,7 +276,16 @@ impl Counted {
     fn tell<B>(&self, response: &mut Response<B>) {
         if let Some(told) = &self.hop.0.told {
             told.write(response.headers_mut());
-        } else if let Some(advice) = self.hop.0.admission.hold_back(self.class.level, self.class.user) {
+            return;
+        }
+        let (admission, Class { level, user }) = (&self.hop.0.admission, self.class);
+        let advice = if response.headers().contains_key(REFUSED_HEADER) {
+            // Here or by a hop below.
+            Some(admission.hold_back_refused(level, user))
+        } else {
+            admission.hold_back(level, user)
+        };
+        if let Some(advice) = advice {
             let advice = HeaderValue::try_from(advice.to_string()).expect("advice is ASCII");
             response.headers_mut().insert(HOLD_BACK_HEADER, advice);
         }
