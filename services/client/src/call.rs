@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use spillway_admission::{Failure, InCall, Tier};
-use spillway_api::{Reason, Refusal};
+use spillway_api::Refusal;
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
 
@@ -107,7 +107,7 @@ impl Client {
                 Ok(response) => {
                     place.answered();
                     self.cooperation.succeeded();
-                    self.cooperation.served(response.metadata());
+                    self.cooperation.learn(response.metadata());
                     if let Some(identity) = identity {
                         identity.learn(response.metadata());
                     }
@@ -115,7 +115,7 @@ impl Client {
                 }
                 Err(status) => {
                     let code = status.code();
-                    let (error, told) = self.failed(tier, status);
+                    let (error, told) = self.failed(status);
                     match &error {
                         CallError::Refused(_) if error.is_retryable() => place.refused(),
                         CallError::Refused(_) => place.answered(),
@@ -136,15 +136,13 @@ impl Client {
     }
 
     /// The error, and what it says about repeating the call.
-    pub(crate) fn failed(&self, tier: Tier, status: Status) -> (CallError, Option<InCall>) {
+    pub(crate) fn failed(&self, status: Status) -> (CallError, Option<InCall>) {
         let told = pushback(&status);
         let metadata = status.metadata().clone();
         let error = CallError::from(status);
         // Other statuses are made on the way, and say nothing about the service.
-        if let Some(refusal) = error.refusal() {
-            let overload = refusal.reason == Reason::Overload;
-            let again = refusal.retry_after.filter(|_| overload).map(|pause| (tier, pause));
-            self.cooperation.refused(&metadata, again);
+        if error.refusal().is_some() {
+            self.cooperation.learn(&metadata);
         }
         (error, told)
     }

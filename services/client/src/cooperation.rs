@@ -99,18 +99,12 @@ impl Cooperation {
         }
     }
 
-    /// Takes up the advice that came with the answer of a call that was served.
-    pub(crate) fn served(&self, metadata: &MetadataMap) {
-        lock(&self.held).served(self.began.elapsed(), advice(metadata), &mut rand::rng());
-    }
-
-    /// The same of a call that was not. `again`: which tier was refused for want of room, and in what time it may be tried again.
-    pub(crate) fn refused(&self, metadata: &MetadataMap, again: Option<(Tier, Duration)>) {
-        let (now, mut held) = (self.began.elapsed(), lock(&self.held));
-        held.told(now, advice(metadata), &mut rand::rng());
-        if let Some((tier, pause)) = again {
-            held.refused(now, tier, pause);
-        }
+    /// Takes up the advice that came with an answer of the service.
+    pub(crate) fn learn(&self, metadata: &MetadataMap) {
+        let advice = metadata.get(HOLD_BACK_HEADER).and_then(|value| value.to_str().ok());
+        // What cannot be read is no advice: a later server may speak differently, and must not stop this client.
+        let advice = advice.and_then(|text| text.parse::<HoldBack>().ok());
+        lock(&self.held).told(self.began.elapsed(), advice, &mut rand::rng());
     }
 
     fn free(&self, how: impl FnOnce(&mut CallWindow)) {
@@ -177,11 +171,6 @@ async fn wait(until: Instant, deadline: Instant) -> Result<(), CallError> {
     Ok(())
 }
 
-/// What cannot be read is no advice: a later server may speak differently, and must not stop this client.
-fn advice(metadata: &MetadataMap) -> Option<HoldBack> {
-    metadata.get(HOLD_BACK_HEADER)?.to_str().ok()?.parse().ok()
-}
-
 /// What the service says about repeating the call within its deadline; `None` when it says nothing.
 pub(crate) fn pushback(status: &Status) -> Option<InCall> {
     let text = status.metadata().get(PUSHBACK_HEADER)?.to_str().ok()?;
@@ -202,7 +191,7 @@ mod tests {
         let cooperation = Cooperation::new(RetryPolicy::default(), 2);
         let mut metadata = MetadataMap::new();
         metadata.insert(HOLD_BACK_HEADER, advice.parse().unwrap());
-        cooperation.served(&metadata);
+        cooperation.learn(&metadata);
         cooperation
     }
 
@@ -247,19 +236,9 @@ mod tests {
     async fn an_answer_without_advice_opens_all() {
         let cooperation = told("open=0;ttl=60000");
         assert!(held(&cooperation, Tier::Ack).await > 80);
-        cooperation.served(&MetadataMap::new());
+        cooperation.learn(&MetadataMap::new());
         assert_eq!(held(&cooperation, Tier::Background).await, 0);
         assert_eq!(held(&told("closed until further notice"), Tier::Background).await, 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_was_refused_sends_nothing_before_he_may() {
-        let cooperation = Cooperation::new(RetryPolicy::default(), 2);
-        cooperation.refused(&MetadataMap::new(), Some((Tier::Send, Duration::from_secs(7))));
-        assert_eq!(held(&cooperation, Tier::Send).await, 100, "without probes");
-        assert_eq!(held(&cooperation, Tier::Ack).await, 0);
-        tokio::time::advance(Duration::from_secs(7)).await;
-        assert_eq!(held(&cooperation, Tier::Send).await, 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -296,7 +275,7 @@ mod tests {
         let (second, third, ack, ()) =
             tokio::join!(turn(Tier::Send), turn(Tier::Send), turn(Tier::Ack), async {
                 tokio::task::yield_now().await;
-                cooperation.refused(&metadata, None);
+                cooperation.learn(&metadata);
                 first.refused();
             });
         for held in [second, third] {

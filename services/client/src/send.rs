@@ -91,9 +91,8 @@ impl Client {
         if let Some(meter) = &self.config.meter {
             meter.attempt(0);
         }
-        let response =
-            self.keys().fetch(request).await.map_err(|status| self.failed(Tier::Lookup, status).0)?;
-        self.cooperation.served(response.metadata());
+        let response = self.keys().fetch(request).await.map_err(|status| self.failed(status).0)?;
+        self.cooperation.learn(response.metadata());
         identity.learn(response.metadata());
         Ok(response.into_inner())
     }

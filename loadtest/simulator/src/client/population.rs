@@ -3,7 +3,7 @@
 use spillway_admission::{Advice, HeldBack, HoldBack as Told, RetryBudget, RetryPolicy, Tier};
 
 use super::Behaviour;
-use crate::policy::HoldBack;
+use crate::policy::{HoldBack, TIERS};
 use crate::random::{Stream, mix};
 use crate::time::Nanos;
 
@@ -22,6 +22,8 @@ pub(crate) struct Client {
 pub(crate) struct Population {
     clients: Vec<Client>,
     behaviours: Vec<Behaviour>,
+    /// Milliseconds of the run before which a tier of a client is not to be asked for; only when somebody listens.
+    not_before: Vec<u32>,
     elephants: u32,
     elephant_weight: f64,
     seed: u64,
@@ -54,9 +56,11 @@ impl Population {
             reconnects: 0,
             gateway: mix(u64::from(client) ^ seed) as u32,
         });
+        let listens = shares.iter().any(|(behaviour, _)| behaviour.hears_retry_info);
         Self {
             clients: clients.collect(),
             behaviours: shares.iter().map(|(behaviour, _)| *behaviour).collect(),
+            not_before: if listens { vec![0; count.max(1) as usize * TIERS] } else { Vec::new() },
             elephants,
             elephant_weight,
             seed,
@@ -98,9 +102,10 @@ impl Population {
 
     /// Whether the client keeps a call of this tier to itself.
     pub(crate) fn holds_back(&mut self, client: u32, tier: u8, now: Nanos, chance: &mut Stream) -> bool {
-        let Some(tier) = Tier::from_index(usize::from(tier)) else { return false };
+        let pushed = self.not_before.get(slot(client, tier)).is_some_and(|until| millis(now) < *until);
+        let Some(tier) = Tier::from_index(usize::from(tier)) else { return pushed };
         let advice = self.clients[client as usize].held_back.ask(now.duration(), tier, chance.rng());
-        matches!(advice, Advice::Hold { .. })
+        pushed || matches!(advice, Advice::Hold { .. })
     }
 
     /// The client hears what came with an answer.
@@ -119,22 +124,32 @@ impl Population {
             let open = Tier::from_index(usize::from(told.worst_open))?;
             Some(Told { open, ttl: told.ttl.duration() })
         });
-        let held_back = &mut self.clients[client as usize].held_back;
-        if served {
-            held_back.served(now.duration(), told, chance.rng());
-        } else {
-            held_back.told(now.duration(), told, chance.rng());
+        self.clients[client as usize].held_back.told(now.duration(), told, chance.rng());
+        if told.is_none() && served {
+            // All is open again, what was closed with a pause too.
+            let slots = slot(client, 0)..slot(client, 0) + TIERS;
+            if let Some(slots) = self.not_before.get_mut(slots) {
+                slots.fill(0);
+            }
         }
     }
 
-    /// A call of this tier was refused, and may be tried again in `pause`.
-    pub(crate) fn push_back(&mut self, client: u32, tier: u8, now: Nanos, pause: Nanos) {
+    /// One timer for each tier and not for each call.
+    pub(crate) fn push_back(&mut self, client: u32, tier: u8, until: Nanos) {
         if self.behaviour(client).hears_retry_info
-            && let Some(tier) = Tier::from_index(usize::from(tier))
+            && let Some(slot) = self.not_before.get_mut(slot(client, tier))
         {
-            self.clients[client as usize].held_back.refused(now.duration(), tier, pause.duration());
+            *slot = millis(until);
         }
     }
+}
+
+fn slot(client: u32, tier: u8) -> usize {
+    client as usize * TIERS + usize::from(tier)
+}
+
+fn millis(at: Nanos) -> u32 {
+    u32::try_from(at.0 / 1_000_000).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -166,7 +181,7 @@ mod tests {
         assert_eq!(held(3, 1_500), 0);
         assert!((970..1_000).contains(&held(4, 1_500)), "all but some probes");
         assert_eq!(held(4, 4_000), 0);
-        population.push_back(1, 4, Nanos::SECOND, Nanos::from_secs(8));
+        population.push_back(1, 4, Nanos::from_secs(9));
         assert!(population.holds_back(1, 4, Nanos::from_secs(8), &mut chance));
         assert!(!population.holds_back(1, 3, Nanos::from_secs(8), &mut chance));
     }

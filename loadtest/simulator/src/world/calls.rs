@@ -114,7 +114,7 @@ impl World<'_> {
                     _ => None,
                 };
                 if let Some(pause) = attempt.come_back.or(told) {
-                    self.population.push_back(attempt.client, attempt.tier, now, pause);
+                    self.population.push_back(attempt.client, attempt.tier, now + pause);
                 }
                 self.failed(attempt.call, Failed::Told(attempt.pushback), CallEnd::Refused);
             }

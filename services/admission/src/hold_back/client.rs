@@ -12,13 +12,10 @@ use crate::hold_back::HoldBack;
 pub struct HeldBack {
     /// The tier up to which calls go out, and until when.
     advice: Option<(Tier, Duration)>,
-    /// Before this no call of the tier goes out, in milliseconds of the client's clock. 32 bits, because a simulation has millions of these; after
-    /// 49 days nothing is held for a pause any more.
-    not_before: [u32; Tier::COUNT],
-    /// The next probe, in the same unit.
-    no_probe_before: u32,
     /// A probe is out.
     probing: bool,
+    /// The next one.
+    no_probe_before: Duration,
 }
 
 /// What to do with a call.
@@ -48,49 +45,24 @@ impl HeldBack {
         if std::mem::take(&mut self.probing)
             && let Some((_, until)) = self.advice
         {
-            self.no_probe_before = millis(until);
+            self.no_probe_before = until;
         }
     }
 
-    /// Takes up what came with the answer of a call that was served: without advice all is open, what was closed for a pause too.
-    pub fn served(&mut self, now: Duration, advice: Option<HoldBack>, rng: &mut impl Rng) {
-        self.told(now, advice, rng);
-        if advice.is_none() {
-            self.not_before = [0; Tier::COUNT];
-        }
-    }
-
-    /// A call of this tier was refused, and may be tried again in `pause`. Where nothing was advised about others, so may they: the server
-    /// counts who comes back, not what for, and does not listen to who comes too early. To be called after the advice was taken up.
-    pub fn refused(&mut self, now: Duration, tier: Tier, pause: Duration) {
-        if !self.advice.is_some_and(|(open, until)| tier > open && now < until) {
-            self.not_before[tier as usize] = millis(now.saturating_add(pause));
-        }
-    }
-
-    /// Exempt calls are never held for advice.
+    /// Exempt calls are never held.
     pub fn ask(&mut self, now: Duration, tier: Tier, rng: &mut impl Rng) -> Advice {
-        let not_before = self.not_before[tier as usize];
-        if millis(now) < not_before {
-            // Nobody probes before he was told to come.
-            return Advice::Hold { until: Duration::from_millis(not_before.into()) };
-        }
         match self.advice {
             Some((open, until)) if tier > open && now < until => {
-                let probes = millis(now) >= self.no_probe_before && rng.random_bool(PROBES);
+                let probes = now >= self.no_probe_before && rng.random_bool(PROBES);
                 if !probes {
                     return Advice::Hold { until };
                 }
-                (self.no_probe_before, self.probing) = (millis(until), true);
+                (self.probing, self.no_probe_before) = (true, until);
                 Advice::Send
             }
             _ => Advice::Send,
         }
     }
-}
-
-fn millis(time: Duration) -> u32 {
-    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -137,32 +109,6 @@ mod tests {
         assert_eq!(probes(&mut held, NOW + Duration::from_millis(4_100), &mut rng), 0);
         held.told(NOW + Duration::from_secs(7), advice, &mut rng);
         assert_eq!(probes(&mut held, NOW + Duration::from_secs(8), &mut rng), 1);
-    }
-
-    #[test]
-    fn who_was_refused_comes_back_with_nothing_of_that_tier_before_he_was_told_to() {
-        let mut rng = SmallRng::seed_from_u64(1);
-        let mut held = HeldBack::default();
-        let until = NOW + Duration::from_secs(7);
-        held.refused(NOW, Tier::Send, Duration::from_secs(7));
-        held.told(NOW, None, &mut rng);
-        for n in 0..1_000 {
-            let now = NOW + Duration::from_millis(7 * n);
-            assert_eq!(held.ask(now, Tier::Send, &mut rng), Advice::Hold { until });
-        }
-        assert_eq!(held.ask(until, Tier::Send, &mut rng), Advice::Send);
-        assert_eq!(held.ask(NOW, Tier::Ack, &mut rng), Advice::Send);
-        held.served(NOW, None, &mut rng);
-        assert_eq!(held.ask(NOW, Tier::Send, &mut rng), Advice::Send, "all is open again");
-        // What is said about all calls goes before what is said about one.
-        let ttl = Duration::from_secs(1);
-        held.told(NOW, Some(HoldBack { open: Tier::Ack, ttl }), &mut rng);
-        held.refused(NOW, Tier::Send, Duration::from_secs(7));
-        assert_eq!(held.ask(NOW + 2 * ttl, Tier::Send, &mut rng), Advice::Send);
-        // After 49 days.
-        let late = Duration::from_millis(u32::MAX.into());
-        held.refused(late, Tier::Send, Duration::from_secs(7));
-        assert_eq!(held.ask(late, Tier::Send, &mut rng), Advice::Send);
     }
 
     #[test]
