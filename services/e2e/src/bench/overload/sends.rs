@@ -82,31 +82,55 @@ pub(crate) const STORE: Names = Names {
     cooperating: "goodput at 10 x, cooperating, store-bound",
 };
 
-const TIMES: [(f64, f64); 3] = [(2.0, 0.95), (4.0, 0.88), (10.0, 0.75)];
+/// Of the capacity, to look for the peak.
+const BELOW: [f64; 3] = [0.85, 1.0, 1.15];
+/// The load, how much of the peak is to be left of it, and whether clients listen.
+const ABOVE: [(f64, f64, bool); 4] =
+    [(2.0, 0.95, false), (4.0, 0.88, false), (10.0, 0.75, false), (10.0, 0.90, true)];
+
+/// All steps are made so often, and of each the turn with the median ratio counts: the embedded store tidies up for a second now and
+/// then, which takes a third of the process, and other machines of the same host take some of this one.
+const TURNS: usize = 3;
+
+/// The peak, and what is left of it at each of [`ABOVE`].
+type Turn = (f64, [f64; ABOVE.len()]);
 
 pub(crate) async fn rows(options: &Options, world: &World, names: &Names) -> Result<Vec<Row>> {
     let crowd = world.crowd.clone();
     let capacity = closed::capacity(options, "sends", move |n| crowd.send(n)).await?;
-    let mut below = Vec::new();
-    for share in [0.7, 0.85, 1.0, 1.15] {
-        below.push(step(world, capacity * share, false).await?);
-    }
-    let peak = below.iter().map(|step| step.goodput).fold(0.0, f64::max);
     let refused_cpu_us = refused_cpu_us(world, capacity).await?;
-    let served_cpu_us =
-        below.iter().map(|step| step.served_cpu_us(refused_cpu_us)).fold(f64::INFINITY, f64::min);
+    let mut served_cpu_us = f64::INFINITY;
+    let mut turns: Vec<Turn> = Vec::new();
+    for _ in 0..TURNS {
+        let mut peak = 0.0_f64;
+        for share in BELOW {
+            let step = step(world, capacity * share, false).await?;
+            peak = peak.max(step.goodput);
+            served_cpu_us = served_cpu_us.min(step.served_cpu_us(refused_cpu_us));
+        }
+        let mut left = [0.0; ABOVE.len()];
+        for (left, (times, _, cooperating)) in left.iter_mut().zip(ABOVE) {
+            *left = step(world, capacity * times, cooperating).await?.goodput;
+        }
+        turns.push((peak, left));
+    }
     ensure!(
         served_cpu_us.is_finite() && served_cpu_us > 0.0,
         "nothing was served that a refusal could be compared with"
     );
     let mut rows = vec![Row::ratio(names.refusal, refused_cpu_us, "us", served_cpu_us, Target::AtMost(0.05))];
-    for ((times, target), name) in TIMES.into_iter().zip(names.goodput) {
-        let step = step(world, capacity * times, false).await?;
-        rows.push(Row::ratio(name, step.goodput, "1/s", peak, Target::AtLeast(target)));
+    let [twice, four_times, ten_times] = names.goodput;
+    for (n, name) in [twice, four_times, ten_times, names.cooperating].into_iter().enumerate() {
+        let (left, peak) = median(turns.iter().map(|(peak, left)| (left[n], *peak)).collect());
+        rows.push(Row::ratio(name, left, "1/s", peak, Target::AtLeast(ABOVE[n].1)));
     }
-    let step = step(world, capacity * 10.0, true).await?;
-    rows.push(Row::ratio(names.cooperating, step.goodput, "1/s", peak, Target::AtLeast(0.90)));
     Ok(rows)
+}
+
+/// By the ratio of the two.
+fn median(mut pairs: Vec<(f64, f64)>) -> (f64, f64) {
+    pairs.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
+    pairs[pairs.len() / 2]
 }
 
 /// Processor time of all of the service for a send that it refuses, when it refuses each: what a refusal costs is
