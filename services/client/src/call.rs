@@ -105,9 +105,10 @@ impl Client {
             }
             let (error, told) = match attempt(request).await {
                 Ok(response) => {
-                    place.answered();
                     self.cooperation.succeeded();
                     self.cooperation.learn(response.metadata());
+                    // After what was told with it: it wakes whoever waits for room.
+                    place.answered();
                     if let Some(identity) = identity {
                         identity.learn(response.metadata());
                     }
