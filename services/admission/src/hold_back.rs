@@ -1,7 +1,7 @@
 //! What cooperating clients hold back by themselves, so that it costs the server nothing.
 //!
 //! While a server is in overload it tells with every answer, in [`HEADER`], up to which tier this caller would be admitted,
-//! and for how long to believe it. A client that listens does not send what would be refused; [`client`] is its half.
+//! and for how long to believe it; and with every refusal, whatever refused the call. A client that listens does not send what would be refused; [`client`] is its half.
 //!
 //! The advice gives away how loaded the server is, and nothing else: it is not signed, because a client that lies to
 //! itself is only refused.

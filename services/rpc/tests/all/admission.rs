@@ -140,6 +140,24 @@ async fn the_connection_of_who_does_not_listen_is_not_read_for_a_while() {
 }
 
 #[tokio::test]
+async fn who_comes_back_when_his_advice_is_over_is_answered_though_the_same_call_was_to_wait() {
+    let (handler, tasks) = (Handler::default(), Tasks::new());
+    let hop = Hop::public(admission(AdmissionConfig::default()), AllOf(Tier::Lookup));
+    let channel = tcp(&handler, &hop, &tasks).await;
+    hop.admission().steer(Steering::Set(4));
+    hop.tick(&Signals::default());
+    for _ in 0..5 {
+        let asked = Instant::now();
+        let refused = ask(&channel, fetch("hello")).await.unwrap_err();
+        assert!(asked.elapsed() < Duration::from_millis(150), "{:?}", asked.elapsed());
+        let pause = Refusal::from_status(&refused).unwrap().retry_after.unwrap();
+        assert!(pause >= Duration::from_secs(5), "{pause:?}");
+        assert_eq!(refused.metadata().get(HOLD_BACK_HEADER).unwrap(), "open=3;ttl=500");
+        tokio::time::sleep(Duration::from_millis(510)).await;
+    }
+}
+
+#[tokio::test]
 async fn the_rest_of_a_call_that_was_let_in_is_heard_in_a_silence_of_its_caller() {
     let (handler, tasks) = (Handler::default(), Tasks::new());
     let hop = Hop::public(admission(AdmissionConfig::default()), AllOf(Tier::Send));
