@@ -59,6 +59,7 @@ pub(super) struct Cluster {
     pub(super) keyspaces: Keyspaces,
     pub(super) flavour: Flavour,
     pub(super) metrics: Metrics,
+    pub(super) rows_per_insert_max: usize,
     profiles: Profiles,
     /// The driver has no admission control, and databases answer overload late.
     in_flight: Arc<Semaphore>,
@@ -106,6 +107,7 @@ impl Cluster {
             keyspaces: config.keyspaces(),
             flavour: if is_scylla { Flavour::Scylla } else { Flavour::Cassandra },
             metrics: Metrics::new()?,
+            rows_per_insert_max: config.rows_per_insert_max.get().into(),
             profiles,
             in_flight: Arc::new(Semaphore::new(in_flight_max)),
             in_flight_max,
@@ -154,7 +156,7 @@ impl Cluster {
         self.session.execute_single_page(statement, values, state).await.map_err(failure::unavailable)
     }
 
-    /// An empty batch of plain idempotent writes to one partition. All or none of them are applied.
+    /// An empty batch of plain idempotent writes. To one partition, all or none of them are applied.
     pub(super) fn batch(&self) -> Batch {
         let mut batch = Batch::new(BatchType::Unlogged);
         batch.set_is_idempotent(true);

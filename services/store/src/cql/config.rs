@@ -27,6 +27,10 @@ pub struct Config {
     /// Requests under way at a time, for each node that was in the cluster at the start. The next ones wait for a
     /// place as long as a request may take, and then fail.
     pub requests_in_flight_per_node_max: NonZeroUsize,
+    /// Messages that go to the database in one request, when many are due for partitions with the same replicas. More
+    /// than 10 make Cassandra warn in its log (`unlogged_batch_across_partitions_warn_threshold`). At most 64; 1: each goes by
+    /// itself.
+    pub rows_per_insert_max: NonZeroU8,
     /// To each host; ScyllaDB needs at least one for each shard and gets as many as that.
     pub connections_per_host: NonZeroUsize,
 }
@@ -51,10 +55,14 @@ pub enum ConfigError {
     NoContactPoints,
     #[error("keyspace_prefix must be 1 to 39 of a-z, 0-9 and _, and begin with a letter; {0:?} is not")]
     KeyspacePrefix(String),
+    #[error("rows_per_insert_max is {0}; set it to 1 to {ROWS_PER_INSERT_MAX}")]
+    RowsPerInsert(u8),
     #[error("{key} is set, so {needs} must be set too")]
     Incomplete { key: &'static str, needs: &'static str },
 }
 
+/// Of a request that blocks a thread of the node while it is taken apart.
+const ROWS_PER_INSERT_MAX: u8 = 64;
 /// CQL allows 48 bytes in the name of a keyspace; the longest of our endings is `_identity`.
 const PREFIX_LEN_MAX: usize = 48 - "_identity".len();
 
@@ -70,6 +78,7 @@ impl Default for Config {
             tls: None,
             replication_factor: const { NonZeroU8::new(3).expect("is not zero") },
             requests_in_flight_per_node_max: const { NonZeroUsize::new(256).expect("is not zero") },
+            rows_per_insert_max: const { NonZeroU8::new(8).expect("is not zero") },
             // One is a bottleneck in the driver and in the node, whose event loops each serve whole connections.
             connections_per_host: const { NonZeroUsize::new(2).expect("is not zero") },
         }
@@ -92,6 +101,9 @@ impl Config {
             || !prefix.chars().all(is_allowed)
         {
             return Err(ConfigError::KeyspacePrefix(prefix.clone()));
+        }
+        if self.rows_per_insert_max.get() > ROWS_PER_INSERT_MAX {
+            return Err(ConfigError::RowsPerInsert(self.rows_per_insert_max.get()));
         }
         let tls = self.tls.as_ref();
         let certificate = tls.is_some_and(|tls| tls.certificate.is_some());
@@ -144,6 +156,13 @@ mod tests {
         }
         let longest = Config { keyspace_prefix: "a".repeat(39), ..Config::default() };
         assert_eq!(longest.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_request_for_everything_is_refused() {
+        let rows = |rows| Config { rows_per_insert_max: NonZeroU8::new(rows).unwrap(), ..Config::default() };
+        assert_eq!((rows(1).check(), rows(64).check()), (Ok(()), Ok(())));
+        assert_eq!(rows(65).check(), Err(ConfigError::RowsPerInsert(65)));
     }
 
     #[test]

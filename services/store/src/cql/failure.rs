@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use scylla::errors::{
-    ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError, MetadataError,
-    NewSessionError, PrepareError,
+    ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError, ExecutionError,
+    MetadataError, NewSessionError, PrepareError, RequestAttemptError,
 };
 
 use super::config::Config;
@@ -18,6 +18,15 @@ pub(super) struct Busy;
 /// Nothing was written, or it is not known whether it was.
 pub(super) fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
     StoreError::Unavailable(Arc::new(error))
+}
+
+/// The database read the request and will not do it, whoever asks.
+pub(super) fn is_refused(error: &StoreError) -> bool {
+    let StoreError::Unavailable(source) = error else { return false };
+    matches!(
+        source.downcast_ref(),
+        Some(ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Invalid, _)))
+    )
 }
 
 /// A row is not what the schema says: damage, or a bug.
@@ -50,13 +59,31 @@ const fn is_about_credentials(error: &ConnectionSetupRequestErrorKind) -> bool {
 
 pub(super) fn prepare(cql: &str, error: PrepareError) -> OpenError {
     match error {
-        PrepareError::AllAttemptsFailed {
-            first_attempt: scylla::errors::RequestAttemptError::DbError(..),
-        } => OpenError::Statement { cql: cql.to_owned(), source: Box::new(error) },
+        PrepareError::AllAttemptsFailed { first_attempt: RequestAttemptError::DbError(..) } => {
+            OpenError::Statement { cql: cql.to_owned(), source: Box::new(error) }
+        }
         error => OpenError::NoAnswer { source: Box::new(error) },
     }
 }
 
 pub(super) fn no_answer(error: impl std::error::Error + Send + Sync + 'static) -> OpenError {
     OpenError::NoAnswer { source: Box::new(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_database_will_never_do_is_refused() {
+        let answer = |error| {
+            let message = "Batch too large".to_owned();
+            unavailable(ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, message)))
+        };
+        assert!(is_refused(&answer(DbError::Invalid)));
+        assert!(!is_refused(&answer(DbError::Overloaded)));
+        assert!(!is_refused(&unavailable(ExecutionError::EmptyPlan)));
+        assert!(!is_refused(&unavailable(Busy)));
+        assert!(!is_refused(&corrupt("message", "no id")));
+    }
 }

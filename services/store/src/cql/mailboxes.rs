@@ -6,7 +6,9 @@
 //!
 //! How much a mailbox holds cannot be counted by plain writes; [`usage`] estimates it.
 
+mod inserts;
 mod row_id;
+mod together;
 mod usage;
 mod weeks;
 
@@ -27,6 +29,7 @@ use super::failure::corrupt;
 use super::metrics::Operation;
 use crate::mailboxes::{Capacity, Page, PageLimit, Put, RETENTION, StoredMessage, Usage};
 use crate::{Mailboxes, OpenError, StoreError};
+use inserts::Inserts;
 use row_id::{from_row, to_row};
 use usage::{Room, Usages};
 use weeks::{AHEAD, week, weeks};
@@ -46,12 +49,12 @@ pub(super) struct CqlMailboxes {
     cluster: Arc<Cluster>,
     clock: Arc<dyn Clock>,
     statements: Statements,
+    inserts: Inserts,
     usages: Usages,
 }
 
 #[derive(Debug)]
 struct Statements {
-    put: PreparedStatement,
     exists: PreparedStatement,
     page: PreparedStatement,
     delete: PreparedStatement,
@@ -71,7 +74,6 @@ impl Statements {
         let of_message = "WHERE mbx = ? AND bucket = ? AND id = ?";
         let later = "WHERE mbx = ? AND bucket = ? AND id > ?";
         Ok(Self {
-            put: write(insert(keyspace)).await?,
             exists: read(format!("SELECT id FROM {messages} {of_message}")).await?,
             page: read(format!("SELECT id, guid, env FROM {messages} {later}")).await?,
             delete: write(format!("DELETE FROM {messages} USING TIMESTAMP ? {of_message}")).await?,
@@ -91,15 +93,13 @@ impl Statements {
 impl CqlMailboxes {
     pub(super) async fn prepare(cluster: &Arc<Cluster>, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let statements = Statements::prepare(cluster).await?;
-        Ok(Self { cluster: Arc::clone(cluster), clock, statements, usages: Usages::new() })
+        let insert = cluster.prepare(Profile::Write, &insert(&cluster.keyspaces.mailbox), true).await?;
+        let inserts = Inserts::new(cluster, insert);
+        Ok(Self { cluster: Arc::clone(cluster), clock, statements, inserts, usages: Usages::new() })
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         self.read_settled(MailboxId::from_bytes([0; 16])).await.map(drop)
-    }
-
-    async fn write(&self, mailbox: MailboxId, message: &StoredMessage) -> Result<(), StoreError> {
-        self.cluster.execute(&self.statements.put, row(mailbox, message)).await.map(drop)
     }
 
     async fn exists(&self, mailbox: MailboxId, id: MessageId) -> Result<bool, StoreError> {
@@ -152,7 +152,7 @@ impl CqlMailboxes {
         });
         match room.await? {
             Room::Reserved(place) => {
-                self.write(mailbox, &message).await?;
+                self.inserts.insert(mailbox, message).await?;
                 Ok(Put::Stored(place.usage()))
             }
             // What is stored already is no news. What was deleted already is refused, and was delivered.

@@ -135,6 +135,7 @@ pub(super) struct Metrics {
     operations: [Series; OPERATIONS.len()],
     families: (IntCounterVec, HistogramVec),
     pub(super) writes: Writes,
+    pub(super) rows_per_insert: Histogram,
 }
 
 impl Metrics {
@@ -160,13 +161,21 @@ impl Metrics {
             operations: OPERATIONS.map(|(_, name)| series(name)),
             families: (operations, seconds),
             writes: Writes::default(),
+            rows_per_insert: Histogram::with_opts(
+                HistogramOpts::new(
+                    "spillway_store_insert_rows",
+                    "Messages that one request to the database stores.",
+                )
+                .buckets(vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]),
+            )?,
         })
     }
 
     pub(super) fn register(&self, registry: &Registry) -> prometheus::Result<()> {
         let (operations, seconds) = &self.families;
         registry.register(Box::new(operations.clone()))?;
-        registry.register(Box::new(seconds.clone()))
+        registry.register(Box::new(seconds.clone()))?;
+        registry.register(Box::new(self.rows_per_insert.clone()))
     }
 
     /// Counts and times one operation.

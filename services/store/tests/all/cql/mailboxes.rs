@@ -1,6 +1,7 @@
 //! What only this store can get wrong: weeks, order within a tick, several workers.
 
-use std::num::NonZeroUsize;
+use std::collections::HashMap;
+use std::num::{NonZeroU8, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ pub(super) async fn all(config: &Config, store: &Store) {
         workers_exceed_a_capacity_by_little(config, mailbox).await;
     }
     one_place_serves_many(config).await;
+    let requests = requests_for_many_messages(config, 8).await;
+    assert!(requests < MANY, "{requests} requests for {MANY} messages at once");
+    assert_eq!(requests_for_many_messages(config, 1).await, MANY);
 }
 
 fn message(id: MessageId) -> StoredMessage {
@@ -137,6 +141,38 @@ async fn workers_exceed_a_capacity_by_little(config: &Config, mailbox: MailboxId
     // A share of 64 is 2.
     assert!((64..=64 + WORKERS * (2 + 1)).contains(&stored), "{stored}");
     assert_eq!(read_all(&workers[0], mailbox, SystemClock.now()).await.len(), stored);
+}
+
+const MANY: u64 = 400;
+
+/// Messages of all sizes for many mailboxes, stored at once by one worker, and read.
+async fn requests_for_many_messages(config: &Config, rows_per_insert_max: u8) -> u64 {
+    let config =
+        Config { rows_per_insert_max: NonZeroU8::new(rows_per_insert_max).unwrap(), ..config.clone() };
+    let registry = Registry::new();
+    let (store, _handle) = cql::open(&config, &registry, Arc::new(SystemClock)).await.unwrap();
+    let ids = MessageIdGenerator::new(Arc::new(SystemClock));
+    let mailboxes: Vec<_> = (0..40).map(|_| MailboxId::minted(SystemClock.now(), rand::random())).collect();
+    let mut sent: HashMap<_, Vec<_>> = HashMap::new();
+    let mut writers = JoinSet::new();
+    for number in 0..MANY as usize {
+        let mailbox = mailboxes[number % mailboxes.len()];
+        // Up to 7.6 kB: more than goes into a request with others.
+        let envelope = Bytes::from(vec![number as u8; number * 19]);
+        let message = StoredMessage { envelope, ..message(ids.mint()) };
+        sent.entry(mailbox).or_default().push(message.clone());
+        let store = store.clone();
+        writers.spawn(async move { put(&store, mailbox, &message).await });
+    }
+    writers.join_all().await;
+    for (mailbox, messages) in sent {
+        assert_eq!(read_all(&store, mailbox, SystemClock.now()).await, messages);
+    }
+    let families = registry.gather();
+    let inserts = families.iter().find(|family| family.name() == "spillway_store_insert_rows").unwrap();
+    let rows = inserts.get_metric()[0].get_histogram();
+    assert_eq!(rows.get_sample_sum(), MANY as f64);
+    rows.get_sample_count()
 }
 
 async fn one_place_serves_many(config: &Config) {
