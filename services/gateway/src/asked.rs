@@ -10,21 +10,21 @@
 //! are full before; then it is forgotten sooner, and costs a permit again. So a crowd can make others pay, and nobody can
 //! make room for himself.
 
+mod filter;
+
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use fastbloom::AtomicBloomFilter;
 use spillway_types::AccountId;
 use tokio::time::Instant;
 
 use crate::config::DiscoverConfig;
+use filter::Filter;
 
-/// Of each of the two when it is full.
-const FALSE_POSITIVES: f64 = 0.005;
-/// The first one has room for so many; 90 kB.
+/// The first one has room for so many; 98 kB.
 const ROOM_MIN: usize = 1 << 16;
 /// By which one is larger than the one that was full too early.
 const GROWTH: usize = 4;
@@ -46,7 +46,7 @@ struct Generations {
 
 #[derive(Debug)]
 struct Generation {
-    bits: AtomicBloomFilter,
+    keys: Filter,
     room: usize,
     held: AtomicUsize,
     began: Instant,
@@ -85,16 +85,14 @@ impl Asked {
             generations = self.next();
         }
         for hash in &question.0 {
-            // Also what only the one before has: who goes on asking goes on being remembered.
-            if generations.present.bits.contains_hash(*hash) {
-                continue;
-            }
             if generations.present.is_full() {
                 generations = self.next();
             }
+            // Also what only the one before has: who goes on asking goes on being remembered.
             let present = &generations.present;
-            present.bits.insert_hash(*hash);
-            present.held.fetch_add(1, Ordering::Relaxed);
+            if present.keys.insert(*hash) {
+                present.held.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -117,22 +115,20 @@ impl Asked {
     #[cfg(test)]
     fn bytes(&self) -> usize {
         let generations = self.generations.load();
-        let before = generations.before.as_ref().map_or(0, |before| before.bits.num_bits());
-        (generations.present.bits.num_bits() + before) / 8
+        let before = generations.before.as_ref().map_or(0, |before| before.keys.bytes());
+        generations.present.keys.bytes() + before
     }
 }
 
 impl Generations {
     fn have(&self, hash: u64) -> bool {
-        self.present.bits.contains_hash(hash)
-            || self.before.as_ref().is_some_and(|before| before.bits.contains_hash(hash))
+        self.present.keys.has(hash) || self.before.as_ref().is_some_and(|before| before.keys.has(hash))
     }
 }
 
 impl Generation {
     fn new(room: usize) -> Self {
-        let bits = AtomicBloomFilter::with_false_pos(FALSE_POSITIVES).expected_items(room);
-        Self { bits, room, held: AtomicUsize::new(0), began: Instant::now() }
+        Self { keys: Filter::with_room_for(room), room, held: AtomicUsize::new(0), began: Instant::now() }
     }
 
     fn is_full(&self) -> bool {

@@ -21,7 +21,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiscoverConfig {
-    /// The most pairs of account and number remembered in one `remembered_for`, at 1.4 bytes each, and as many of the one
+    /// The most pairs of account and number remembered in one `remembered_for`, at 1.5 bytes each, and as many of the one
     /// before. When there are more, they are forgotten sooner and cost a permit again.
     pub remembered_max: usize,
     /// The least time for which they are remembered, if there is room.
@@ -62,7 +62,7 @@ impl Default for AttestationConfig {
 
 impl Default for DiscoverConfig {
     fn default() -> Self {
-        // Address books of 30,000 people; at most 44 MB.
+        // Address books of 30,000 people; at most 48 MB.
         Self { remembered_max: 16_000_000, remembered_for: Duration::from_secs(24 * 3_600) }
     }
 }

@@ -1,5 +1,6 @@
 //! How messages get into the table: those with the same replicas together, when many are due.
 
+use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,7 +114,8 @@ impl Statements {
             Err(error) if failure::is_refused(&error) => {
                 if !self.refused.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
-                        %error,
+                        // The database's own words.
+                        reason = error.source().map(tracing::field::display),
                         rows = rows.len(),
                         "the database refuses several messages in a request; they go one by one until the next start. \
                         Allow larger batches there, or set rows_per_insert_max = 1"
