@@ -5,6 +5,7 @@ mod cohorts;
 mod compare;
 mod folders;
 pub(crate) mod load;
+mod merge;
 mod peers;
 mod profiles;
 mod search;
@@ -20,8 +21,9 @@ use spillway_types::random_bytes;
 
 pub use asked::{AskedError, AskedOptions};
 pub use compare::CompareOptions;
-pub use folders::{Continued, MergeOptions, ResumeError, ResumeOptions};
+pub use folders::{Continued, ResumeError, ResumeOptions};
 pub use load::{BaseRate, Clip, LoadOptions, PlanOptions, ReplayOptions, Within};
+pub use merge::{MergeError, MergeOptions};
 pub use peers::PeersOptions;
 pub use search::{SearchOptions, Steady};
 pub use workers::{LostWorker, WorkerOptions, WorkersOptions};
@@ -270,7 +272,7 @@ pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> slo::ExitCod
     };
     match arguments.command {
         Some(Command::Report { folder }) => folders::report(folder),
-        Some(Command::Merge(options)) => folders::merge(&options),
+        Some(Command::Merge(options)) => merge::merge(&options),
         Some(Command::Resume(options)) => resume(&options).await,
         Some(Command::Compare(options)) => compare::compare(&options),
         Some(Command::Peers(options)) => Box::pin(peers::peers(&options)).await,

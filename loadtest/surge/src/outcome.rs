@@ -1,6 +1,10 @@
 //! What follows from the figures of a run, the same for one that ends, one that was killed, and several that were merged.
 
+mod cohorts;
+
 use std::collections::BTreeMap;
+
+pub(crate) use cohorts::{Acting, cohorts};
 
 use crate::cohorts::Cohort;
 use crate::faults::Recovery;

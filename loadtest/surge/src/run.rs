@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use crate::admin::{Admin, AdminError};
 use crate::carrier::Carrier;
 use crate::cli::AskedError;
-use crate::cli::RunOptions;
+use crate::cli::{Continued, RunOptions};
 use crate::codes::{CodeStream, CodesError, Phones};
 use crate::cohorts::{Crowd, MembersError, Shares};
 use crate::curve::{HourlyError, Replay, signal_2021};
@@ -56,6 +56,7 @@ use crate::workers::{Part, Tie, WorkersError};
 use crate::workload::{Habits, Stage, World, is_reachable};
 use people::Everybody;
 
+pub(crate) use conclusion::ALL_POLITE;
 pub(crate) use gates::{observe_sessions, of_sessions};
 pub use harm::Alone;
 pub(crate) use part::play as play_part;
@@ -122,6 +123,11 @@ pub enum RunError {
         #[source]
         source: PeerError,
     },
+    #[error(
+        "the part that was played had other cohorts ({before}) than what --cohorts, or the file with gates, says now ({now}): figures of a cohort would be \
+         of different people. Say the first ones again, or begin anew"
+    )]
+    OtherCohorts { before: String, now: String },
     #[error("--harm compares a run with one without the rude, and nobody is rude: name some with --cohorts")]
     Harmless,
     #[error(transparent)]
@@ -246,7 +252,11 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
         return Err(WorkersError::NotShared("a trial of a search").into());
     }
     let asked = options.asked.read()?;
-    shares(options, &asked).members(options.existing, options.seed())?;
+    let of_run = shares(options, &asked);
+    of_run.members(options.existing, options.seed())?;
+    if let Some(continued) = &options.continued {
+        same_as_before(continued, &of_run)?;
+    }
     let started = options.continued.as_ref().map_or_else(|| SystemClock.now(), |continued| continued.started);
     if options.profile.plays_provider() && !options.target.is_empty() {
         return Err(RunError::OwnServerNeeded);
@@ -260,7 +270,7 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
         offer::behaviour(options)?;
     } else {
         let offer = Offer::of(options, SignUps::without_probe(options))?;
-        offer.needs(options).check(&Machine::here()).map_err(OfferError::from)?;
+        offer.needs(options, &of_run, Part::WHOLE).check(&Machine::here()).map_err(OfferError::from)?;
     }
     let peer = match peer {
         Some(address) => Some((connected(&address, options, started).await?, address)),
@@ -340,8 +350,19 @@ async fn check_shared_target(options: &RunOptions) -> Result<(), RunError> {
 }
 
 /// Who does not behave: the command line comes before the file.
-fn shares(options: &RunOptions, asked: &GateFile) -> Shares {
+pub(crate) fn shares(options: &RunOptions, asked: &GateFile) -> Shares {
     options.cohorts.clone().or_else(|| asked.cohorts.clone()).unwrap_or_default()
+}
+
+/// A run goes on with the people that it began with.
+fn same_as_before(continued: &Continued, now: &Shares) -> Result<(), RunError> {
+    let before = continued.cohorts.as_ref().map(|cohorts| cohorts.shares.clone());
+    let same = match &before {
+        Some(text) => text.parse::<Shares>().is_ok_and(|before| before.are_those_of(now)),
+        None => !now.has_rude(),
+    };
+    let before = before.unwrap_or_else(|| Shares::default().text().to_owned());
+    if same { Ok(()) } else { Err(RunError::OtherCohorts { before, now: now.text().to_owned() }) }
 }
 
 async fn play_provider(phones: &Phones, tasks: &mut JoinSet<()>) -> Result<Carrier, RunError> {
@@ -384,7 +405,8 @@ impl Run {
             });
         }
         let shares = shares(&options, &asked);
-        let crowd = Crowd::new(shares.members(options.existing, seed)?, options.silent);
+        let here = tie.as_ref().map_or(Part::WHOLE, |tie| tie.part).users(options.existing);
+        let crowd = Crowd::new(shares.members(options.existing, seed)?, &here, options.silent);
         // Two runs against one service have other numbers, so that they do not meet. All else is the same.
         let meets = options.silent && !options.target.is_empty();
         let people = if meets { seed.wrapping_add(OTHER_NUMBERS) } else { seed };
@@ -533,7 +555,8 @@ impl Run {
         let offer = Offer::of(&self.options, sign_ups)?;
         // Where several play, each looks at its own part.
         if self.options.workers.count().is_none() {
-            let needs = offer.needs_of(&self.options, self.tie.as_ref().map_or(Part::WHOLE, |tie| tie.part));
+            let part = self.tie.as_ref().map_or(Part::WHOLE, |tie| tie.part);
+            let needs = offer.needs(&self.options, &self.shares, part);
             needs.check(&Machine::here()).map_err(OfferError::from)?;
         }
         let comers = offer.load.curve(Op::SignUp).cloned().unwrap_or_default();

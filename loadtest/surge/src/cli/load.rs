@@ -12,8 +12,9 @@ use super::RunOptions;
 use crate::language::duration;
 use crate::load::{Load, Op};
 use crate::offer::{Offer, OfferError, SignUps};
-use crate::plan::{Machine, draw, svg};
+use crate::plan::{Machine, cohorts, draw, svg};
 use crate::profile::Profile;
+use crate::run;
 use crate::run_folder::RunFolderError;
 use crate::schedule::Arrivals;
 use crate::slo::ExitCode;
@@ -199,10 +200,12 @@ pub(crate) fn print(
     picture: Option<&std::path::Path>,
     out: &mut impl Write,
 ) -> Result<(), OfferError> {
+    let shares = run::shares(options, &options.asked.read()?);
+    shares.members(options.existing, options.seed())?;
     let sign_ups = SignUps::without_probe(options);
     let offer = Offer::of(options, sign_ups)?;
     let parts = Part::split(&vec![1; options.workers.count().unwrap_or(1) as usize]);
-    let needs = offer.needs_of(options, parts[0]);
+    let needs = offer.needs(options, &shares, parts[0]);
     let title = offer.title(options);
     let mut text = format!("{title}\n\n{}", draw(&offer.load));
     for word in offer.load.behaviour.words() {
@@ -215,8 +218,12 @@ pub(crate) fn print(
             crate::offer::ASSUMED_PEAK_PER_S
         ));
     }
+    text.push_str(&cohorts(&shares, options.existing, &offer.load));
+    if options.harm {
+        text.push_str("\nWith --harm it is played twice, first with the rude silent.\n");
+    }
     if let Some(count) = options.workers.count() {
-        text.push_str(&shares(&parts, &offer.load, options.existing));
+        text.push_str(&of_workers(&parts, &offer.load, options.existing));
         text.push_str(&format!("\nWhat one of {count} equal workers needs:\n{needs}\n"));
     } else {
         text.push_str(&format!("\nWhat it needs:\n{needs}\n"));
@@ -235,7 +242,7 @@ pub(crate) fn print(
 }
 
 /// Who of several equal machines plays what. Where they are not, shares follow their processors.
-fn shares(parts: &[Part], load: &Load, existing: u32) -> String {
+fn of_workers(parts: &[Part], load: &Load, existing: u32) -> String {
     let arrivals = load.total();
     let highest: f64 = load.curves().map(|(_, curve)| curve.peak_per_s()).sum();
     let line = |(number, part): (usize, &Part)| {
@@ -259,7 +266,7 @@ mod tests {
     #[test]
     fn a_plan_for_several_says_who_plays_what() {
         let load = Load::one(Op::Send, crate::curve::Curve::constant(60.0, Duration::from_secs(10)).unwrap());
-        let text = shares(&Part::split(&[1, 1, 1]), &load, 100);
+        let text = of_workers(&Part::split(&[1, 1, 1]), &load, 100);
         let second = "worker 2: 1/3 of the load, about 200 arrivals, at most 20 a second; people 33 to 65\n";
         assert!(text.contains(second), "{text}");
         assert_eq!(text.lines().filter(|line| line.contains("worker ")).count(), 3);

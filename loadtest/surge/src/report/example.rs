@@ -50,6 +50,7 @@ pub(crate) fn manifest() -> Manifest {
         versions: summary.versions,
         own_server_pid: None,
         silent: false,
+        cohorts: None,
         workers: Vec::new(),
         worker: None,
         merged_from: Vec::new(),

@@ -13,8 +13,8 @@ use crate::faults::recoveries;
 use crate::gates::Rule;
 use crate::harm::{Harm, Seen};
 use crate::load::Op;
-use crate::manifest::Manifest;
-use crate::outcome::{self, Outcome};
+use crate::manifest::{CohortsAsked, Manifest};
+use crate::outcome::{self, Acting, Outcome};
 use crate::outputs::{cohorts, markdown};
 use crate::peer::redacted;
 use crate::profile::{PUMPED_PREFIX, Profile};
@@ -80,7 +80,7 @@ pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, 
     let ending = Ending { interrupted: measured.interrupted, aborted: measured.aborted, asked };
     let judgement = judge(&gates, &observed, ending);
     let phases = phases(run, plan);
-    let cohorts = cohorts(run, plan, &all);
+    let cohorts = cohorts(run, plan, &all, &measured.rows);
     let Measured { stats, rows, length, events, .. } = measured;
     let finished = stats.totals(SIGN_UP).ok;
     let room = room.map(|room| summary_of(&room, plan, finished, &rows));
@@ -121,36 +121,22 @@ fn harm(run: &Run, existing: &Existing, operations: &BTreeMap<String, OperationS
 }
 
 /// Of those that have members, if anybody is rude.
-fn cohorts(run: &Run, plan: &Plan, all: &Figured<'_>) -> Vec<CohortSummary> {
+fn cohorts(run: &Run, plan: &Plan, all: &Figured<'_>, rows: &[Row]) -> Vec<CohortSummary> {
+    let Some(asked) = cohorts_asked(run) else { return Vec::new() };
+    let acting = Acting { people: &asked.people, load_s: plan.load.duration().as_secs_f64() };
+    let figures = |cohort: Cohort| all.of_phases(cohort.operation(), |phase| phase != BEFORE);
+    outcome::cohorts(&acting, rows.iter(), &BTreeMap::new(), figures)
+}
+
+/// Of those who live here. `None` when everybody is polite.
+fn cohorts_asked(run: &Run) -> Option<CohortsAsked> {
     let crowd = &run.world.crowd;
-    if !crowd.has_rude() {
-        return Vec::new();
-    }
-    let mut withheld: BTreeMap<Cohort, u64> = BTreeMap::new();
-    for (receiver, messages) in run.world.ledger.withheld() {
-        *withheld.entry(crowd.of(receiver)).or_default() += messages;
-    }
-    let seconds = plan.load.duration().as_secs_f64();
-    let cohort = |cohort: Cohort| {
-        let people = crowd.members().count(cohort);
-        let figures = all.of_phases(cohort.operation(), |phase| phase != BEFORE);
-        let tally = crowd.tally(cohort);
-        (people > 0).then(|| CohortSummary {
-            name: cohort.name().to_owned(),
-            operation: cohort.operation().0.to_owned(),
-            people,
-            first_attempts: tally.first_attempts(),
-            attempts: tally.attempts(),
-            amplification: tally.amplification(),
-            ok: figures.ok,
-            refused: figures.refused,
-            failed: figures.failed,
-            goodput_per_s: (seconds > 0.0).then(|| figures.ok as f64 / seconds),
-            p99_ms: figures.response.quantile_ms(0.99),
-            withheld: withheld.get(&cohort).copied().unwrap_or(0),
-        })
-    };
-    Cohort::ALL.into_iter().filter_map(cohort).collect()
+    let own = run.own_users();
+    let here = |cohort: &Cohort| crowd.members().count_in(own.clone(), *cohort);
+    let people = Cohort::ALL.into_iter().map(|cohort| (cohort.name().to_owned(), here(&cohort)));
+    let shares = run.shares.text().to_owned();
+    let people = people.filter(|(_, people)| *people > 0).collect();
+    crowd.has_rude().then(|| CohortsAsked { shares, existing: run.options.existing, people })
 }
 
 /// `None` when nobody came to a waiting room.
@@ -380,6 +366,7 @@ pub(super) fn manifest(run: &Run, plan: &Plan) -> Manifest {
         versions: versions(run),
         own_server_pid: run.target.pids.first().copied().filter(|_| run.options.target.is_empty()),
         silent: run.options.silent,
+        cohorts: cohorts_asked(run),
         workers: Vec::new(),
         worker: run.tie.as_ref().map(|tie| tie.summary.clone()),
         merged_from: Vec::new(),
@@ -485,11 +472,14 @@ fn configuration(run: &Run, plan: &Plan) -> BTreeMap<String, String> {
     .collect()
 }
 
+/// What a run says of its cohorts when it has none but one.
+pub(crate) const ALL_POLITE: &str = "everybody is polite";
+
 /// Who of the existing users behaves how.
 fn people_who(run: &Run) -> String {
     let crowd = &run.world.crowd;
     match (crowd.has_rude(), crowd.is_silent()) {
-        (false, _) => "everybody is polite".to_owned(),
+        (false, _) => ALL_POLITE.to_owned(),
         (true, false) => run.shares.text().to_owned(),
         (true, true) => format!("{}, of which only the polite do anything", run.shares.text()),
     }

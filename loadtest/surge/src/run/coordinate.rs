@@ -478,7 +478,10 @@ impl Coordinator {
         folder.write_recording(&own, self.run.started)?;
         let nobody_is_left = self.staff.here().next().is_none();
         let missing = nobody_is_left || self.staff.here().any(|worker| worker.done.is_none());
-        let whole = Whole { counts: self.staff.counts(), interrupted: self.run.is_interrupted(), aborted };
+        let withheld = self.staff.withheld(&self.run.world.crowd);
+        let (counts, interrupted) = (self.staff.counts(), self.run.is_interrupted());
+        let alone = self.run.options.alone.clone();
+        let whole = Whole { counts, interrupted, aborted, withheld, alone };
         let mut summary = retold::summary(&manifest, &own, &Ended::Whole(whole)).map_err(|error| {
             RunFolderError::Gate { path: folder.path().to_owned(), error: Box::new(error) }
         })?;

@@ -8,7 +8,7 @@ use crate::slo::Verdict;
 use crate::summary::Summary;
 
 /// What a run is compared with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Alone {
     pub folder: String,
     pub seen: Seen,

@@ -1,5 +1,6 @@
 //! The coordinator's side of the conversation: who the workers are, what they were told, and what they said.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
@@ -16,6 +17,7 @@ use super::wire::{
     Time, VERSION, Welcome,
 };
 use super::{Crossing, Crossings, Heard, Link, Part, Progressed, WorkersError};
+use crate::cohorts::{Cohort, Crowd};
 use crate::ledger::{Conversation, OwnPart};
 use crate::recording::{Interval, Recording, parse_lines};
 use crate::stats::Latency;
@@ -334,6 +336,15 @@ impl Staff {
             counts.add(&own);
         }
         counts
+    }
+
+    /// What cohorts did not take of messages that went from one worker's people to another's.
+    pub(crate) fn withheld(&self, crowd: &Crowd) -> BTreeMap<Cohort, u64> {
+        let mut withheld = BTreeMap::new();
+        for (receiver, messages) in self.crossings.withheld() {
+            *withheld.entry(crowd.of(receiver)).or_default() += messages;
+        }
+        withheld
     }
 
     /// One of the two lived in a worker that is gone.
