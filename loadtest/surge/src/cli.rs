@@ -13,6 +13,7 @@ mod trace;
 mod workers;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use spillway_types::random_bytes;
 pub use asked::{AskedError, AskedOptions};
 pub use compare::CompareOptions;
 pub use folders::{Continued, ResumeError, ResumeOptions};
-pub use load::{BaseRate, Clip, LoadOptions, PlanOptions, ReplayOptions, Within};
+pub use load::{BaseRate, Clip, LoadOptions, OnOverflow, PlanOptions, ReplayOptions, Within};
 pub use merge::{MergeError, MergeOptions};
 pub use peers::PeersOptions;
 pub use search::{SearchOptions, Steady};
@@ -190,6 +191,9 @@ pub struct RunOptions {
     pub workers: WorkersOptions,
     #[command(flatten)]
     pub asked: AskedOptions,
+    /// Tell Prometheus how the run stands, at http://HOST:PORT/metrics while it goes on
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics: Option<SocketAddr>,
     /// Show nothing while the run goes on
     #[arg(long)]
     pub quiet: bool,

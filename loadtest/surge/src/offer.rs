@@ -180,7 +180,11 @@ impl Offer {
         let is_here = |address: &String| crate::target::check_loopback(address, false).is_ok();
         let surroundings = Surroundings {
             people,
-            content_bytes: habits.content_bytes,
+            content_bytes: options
+                .load
+                .bytes
+                .as_ref()
+                .map_or(habits.content_bytes, |sizes| sizes.mean().round() as usize),
             linger: habits.linger,
             admit_per_s: options
                 .admit()

@@ -22,6 +22,9 @@ pub struct Row {
     /// Where people had to come through the waiting room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room: Option<RoomRow>,
+    /// Arrivals that were left out because too many were under way (`--on-overflow shed`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped: u64,
     /// Where somebody is rude: what was asked for in this second, by cohort.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub cohorts: BTreeMap<String, CohortRow>,
@@ -126,7 +129,7 @@ pub struct OperationRow {
 
 impl OperationRow {
     /// Later percentiles stand for both: what is late is a handful, and the histograms have all of it.
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.offered += other.offered;
         self.ok += other.ok;
         self.refused += other.refused;
@@ -171,6 +174,7 @@ impl Row {
         for (cohort, asked) in later.cohorts {
             self.cohorts.entry(cohort).or_default().add(asked);
         }
+        self.dropped += later.dropped;
         if !later.phase.is_empty() {
             self.phase = later.phase;
         }

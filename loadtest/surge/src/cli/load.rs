@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::RunOptions;
 use crate::language::duration;
-use crate::load::{Load, Op};
+use crate::load::{Load, Op, Sizes};
 use crate::offer::{Offer, OfferError, SignUps};
 use crate::plan::{Machine, cohorts, draw, svg};
 use crate::profile::Profile;
@@ -36,6 +36,16 @@ pub struct LoadOptions {
     /// Play these operations of the load and leave out the others, such as send,reconnect
     #[arg(long, value_name = "OPERATION,…", value_delimiter = ',', value_parser = operation)]
     pub only: Vec<Op>,
+    /// How large messages are: 512, lognormal(median=300, p99=4000), or a CSV file with a column `bytes`, from which sizes are drawn. Default: 512, or
+    /// what a trace says
+    #[arg(long, value_name = "SIZES")]
+    pub bytes: Option<Sizes>,
+    /// Most arrivals of the load that are under way at a time. Default: as many as there are, because nobody who comes waits for others to be served
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_in_flight: Option<u32>,
+    /// What becomes of an arrival beyond --max-in-flight
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
+    pub on_overflow: OnOverflow,
     /// Replay this trace instead of a profile: counts, events or multiples by time, as CSV, also with gzip or zstd
     #[arg(long, value_name = "FILE", conflicts_with = "profile")]
     pub trace: Option<PathBuf>,
@@ -103,6 +113,15 @@ pub enum Within {
     Poisson,
     /// Evenly: every window holds the curve's integral, give or take one
     Uniform,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnOverflow {
+    /// It goes out when there is room, in its turn; the wait counts as lag of the generator, and in the response time
+    #[default]
+    Queue,
+    /// It is left out and counted; a run that left anything out is INVALID
+    Shed,
 }
 
 /// What a plan is told.

@@ -58,6 +58,8 @@ pub(super) struct Recorder {
     events: Vec<Event>,
     /// What was acknowledged and delivered before the run was continued.
     earlier: (u64, u64),
+    /// Arrivals that were left out since it was last looked.
+    left_out: u64,
     /// What cohorts had asked for when it was last looked.
     asked: BTreeMap<Cohort, CohortRow>,
 }
@@ -77,8 +79,7 @@ impl Recorder {
         let mut ticks = interval_at(Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let planned = calm + plan.load.duration();
-        let whole = plan.replay.curve.after(calm);
-        let curve = (0..CURVE_POINTS).map(|point| whole.rate_at(planned * point / CURVE_POINTS)).collect();
+        let curve = curve_of(plan, planned, run.options.calm);
         let mut recorder = Self {
             stats,
             timeline: Timeline::default(),
@@ -100,6 +101,7 @@ impl Recorder {
             aborted: false,
             events: Vec::new(),
             earlier: (0, 0),
+            left_out: 0,
             asked: BTreeMap::new(),
         };
         let from = recorder.now_s();
@@ -136,6 +138,11 @@ impl Recorder {
     pub(super) fn event(&mut self, event: Event) {
         self.journal.event(event.clone());
         self.events.push(event);
+    }
+
+    /// Counts arrivals that did not go out, because too many were under way.
+    pub(super) fn leave_out(&mut self, arrivals: u64) {
+        self.left_out += arrivals;
     }
 
     /// Resolves a few times a second. Cancel-safe.
@@ -288,6 +295,7 @@ impl Recorder {
             planned_sign_ups: run.of_own(planned_sign_ups),
             codes: run.world.phones.arrived() - self.codes_before,
             room,
+            dropped: std::mem::take(&mut self.left_out),
             cohorts: self.newly_asked(run),
             acked: self.earlier.0 + counts.acked,
             delivered: self.earlier.1 + counts.delivered,
@@ -363,6 +371,8 @@ impl Recorder {
             curve: self.curve.clone(),
             offered_per_s: of(SIGN_UP.0).map_or(0.0, |row: &OperationRow| row.offered as f64),
             completed_per_s: of(SIGN_UP.0).map_or(0.0, |row| row.ok as f64),
+            sends_offered_per_s: of(EXISTING_SEND.0).map_or(0.0, |row| row.offered as f64),
+            sends_per_s: of(EXISTING_SEND.0).map_or(0.0, |row| row.ok as f64),
             room: self.room(run),
             codes: run.world.phones.arrived() - self.codes_before,
             code_cost: self.code_cost,
@@ -397,6 +407,12 @@ fn withheld(run: &Run) -> BTreeMap<String, CohortRow> {
 
 fn in_flight(totals: &Totals) -> u64 {
     totals.offered.saturating_sub(totals.ok + totals.refused + totals.failed + totals.waiting)
+}
+
+/// The rate of sign-ups over the whole run, for the panel.
+pub(super) fn curve_of(plan: &Plan, planned: Duration, calm_s: u64) -> Vec<f64> {
+    let whole = plan.replay.curve.after(Duration::from_secs(calm_s));
+    (0..CURVE_POINTS).map(|point| whole.rate_at(planned * point / CURVE_POINTS)).collect()
 }
 
 /// The last one that has begun.

@@ -1,0 +1,104 @@
+//! What is looked at before anything runs.
+
+use std::time::Duration;
+
+use super::RunError;
+use crate::cli::{Continued, RunOptions};
+use crate::cohorts::Shares;
+use crate::faults::Fault;
+use crate::gates::GateFile;
+use crate::offer::{Offer, SignUps};
+use crate::peer::Address;
+use crate::target::check_loopback;
+use crate::workers::WorkersError;
+use crate::workload::is_reachable;
+
+/// Whether it may be a target, and is there. Whether a peer, whose address this returns, is there is found out when it is connected to.
+pub(super) async fn check_target(options: &RunOptions) -> Result<Option<Address>, RunError> {
+    for address in options.target.iter().chain(&options.admin) {
+        let address = if address.contains("://") { address.clone() } else { format!("http://{address}") };
+        check_loopback(&address, options.i_own_this_target)?;
+    }
+    if let Some(peer) = Address::of(&options.target)? {
+        return Ok(Some(peer));
+    }
+    for address in &options.target {
+        if !is_reachable(address).await {
+            return Err(RunError::Unreachable(address.clone()));
+        }
+    }
+    for address in &options.codes {
+        check_loopback(address, options.i_own_this_target)?;
+    }
+    Ok(None)
+}
+
+/// The same where several workers play: they are introduced to each other by accounts of Spillway.
+pub(super) async fn check_shared_target(options: &RunOptions) -> Result<(), RunError> {
+    match check_target(options).await? {
+        Some(_) => Err(WorkersError::NotShared("a load against a system to compare with").into()),
+        None => Ok(()),
+    }
+}
+
+/// Who does not behave: the command line comes before the file.
+pub(crate) fn shares(options: &RunOptions, asked: &GateFile) -> Shares {
+    options.cohorts.clone().or_else(|| asked.cohorts.clone()).unwrap_or_default()
+}
+
+/// A run goes on with the people that it began with.
+pub(super) fn same_as_before(continued: &Continued, now: &Shares) -> Result<(), RunError> {
+    let before = continued.cohorts.as_ref().map(|cohorts| cohorts.shares.clone());
+    let same = match &before {
+        Some(text) => text.parse::<Shares>().is_ok_and(|before| before.are_those_of(now)),
+        None => !now.has_rude(),
+    };
+    let before = before.unwrap_or_else(|| Shares::default().text().to_owned());
+    if same { Ok(()) } else { Err(RunError::OtherCohorts { before, now: now.text().to_owned() }) }
+}
+
+/// Says what is probably a mistake, and none that a run could not go on with.
+pub(super) fn warn_of(options: &RunOptions, asked: &GateFile) {
+    for warning in faults_too_late(options, &asked.faults).iter().filter(|_| !options.quiet) {
+        eprintln!("warning: {warning}");
+    }
+}
+
+/// What there is to say of faults that come when there is no load that could feel them.
+fn faults_too_late(options: &RunOptions, faults: &[Fault]) -> Vec<String> {
+    // What is wrong with the load is said elsewhere.
+    let Ok(offer) = Offer::of(options, SignUps::without_probe(options)) else { return Vec::new() };
+    let ends = Duration::from_secs(options.calm) + offer.load.duration();
+    let late = faults.iter().filter(|fault| fault.at >= ends);
+    late.map(|fault| {
+        format!(
+            "the fault `{}` is for {} s after the start, and the load is over after {} s: nothing will come of it",
+            fault.label,
+            fault.at.as_secs_f64(),
+            ends.as_secs_f64()
+        )
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: RunOptions,
+    }
+
+    #[test]
+    fn a_fault_that_nobody_will_feel_is_told_of() {
+        let options = Line::try_parse_from(["surge", "--profile", "send(20s@5)", "--calm", "5"]).unwrap().run;
+        let at = |at: &str| faults_too_late(&options, &[Fault::new(at, "true", None).unwrap()]);
+        assert_eq!(at("24s"), Vec::<String>::new());
+        let said = at("25s").concat();
+        assert!(said.contains("`true` is for 25 s") && said.contains("over after 25 s"), "{said}");
+    }
+}
