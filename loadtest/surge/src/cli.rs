@@ -159,16 +159,16 @@ pub struct RunOptions {
     pub people: u32,
     /// Seconds into which the load is compressed, at the same rates. Default: 60 for profiles of hours and days, and as long as
     /// they are for others
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=86_400))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=86_400), allow_negative_numbers = true)]
     pub seconds: Option<u64>,
     /// Seconds of ordinary life before it
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600), allow_negative_numbers = true)]
     pub calm: u64,
     /// Replay the figures as they were reported, with their cliff after 17 January, instead of reconciled ones
     #[arg(long)]
     pub as_reported: bool,
     /// People who are there before the surge, all online
-    #[arg(long, value_name = "PEOPLE", default_value_t = 300, value_parser = clap::value_parser!(u32).range(2..=20_000))]
+    #[arg(long, value_name = "PEOPLE", default_value_t = 300, value_parser = clap::value_parser!(u32).range(2..=20_000), allow_negative_numbers = true)]
     pub existing: u32,
     /// Messages that they send per second, all together
     #[arg(long, value_name = "PER_SECOND", default_value_t = 100.0, value_parser = positive, allow_negative_numbers = true)]

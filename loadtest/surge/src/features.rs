@@ -34,9 +34,9 @@ fn each_feature_has_its_test_by_number() {
             let source = source.as_ref().unwrap_or_else(|| panic!("{number}: {name} is in no file"));
             let at =
                 source.find(&format!("fn {name}(")).unwrap_or_else(|| panic!("{number}: no test {name}"));
-            let before = &source[..at];
+            let (before, _) = source.split_at(at);
             let marked = before.rfind("#[test]").max(before.rfind("#[tokio::test"));
-            let between = marked.map(|from| &before[from..]).unwrap_or_default();
+            let between = marked.map(|from| before.split_at(from).1).unwrap_or_default();
             // Only attributes and words stand between the mark and the function.
             assert!(marked.is_some() && !between.contains("fn "), "{number}: {name} is no test");
             tests += 1;

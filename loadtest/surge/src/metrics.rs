@@ -20,6 +20,8 @@ use crate::stats::{Latency, Operation, Stats, Totals};
 use crate::workload::World;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+type LatencyOf = fn(&Totals) -> &Latency;
+
 /// Upper bounds of buckets, in milliseconds: round figures from a quick answer to one that nobody waits for.
 const BOUNDS_MS: [u64; 16] =
     [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000];
@@ -75,7 +77,7 @@ fn page(stats: &Stats, counts: &Counts) -> String {
             put(&mut text, format_args!("surge_operations_ended_total{{{labels}}} {count}"));
         }
     }
-    let kinds: [(&str, &str, fn(&Totals) -> &Latency); 3] = [
+    let kinds: [(&str, &str, LatencyOf); 3] = [
         ("surge_response_seconds", "From the planned start to the end, without refusals.", |totals| {
             &totals.response
         }),

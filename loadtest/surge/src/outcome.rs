@@ -56,10 +56,10 @@ impl Outcome<'_> {
     }
 }
 
-/// One that did not end is longer than any number.
+/// One that did not end is longer than any number, and one that never happened is none.
 fn slowest_ms(recoveries: &[Recovery]) -> Option<f64> {
     let of = |recovery: &Recovery| recovery.recovered_after_s.map_or(f64::INFINITY, |s| s * 1_000.0);
-    recoveries.iter().map(of).reduce(f64::max)
+    recoveries.iter().filter(|recovery| !recovery.never_happened()).map(of).reduce(f64::max)
 }
 
 pub(crate) fn generator(valid: bool, lag_p99_ms: Option<f64>, rows: &[Row]) -> Generator {

@@ -31,7 +31,7 @@ pub enum Ended {
     /// It did not: there is no summary.
     Killed,
     /// Each of those that were merged did.
-    Whole(Whole),
+    Whole(Box<Whole>),
 }
 
 /// How runs ended that took place beside each other.
@@ -146,7 +146,8 @@ fn cohorts(manifest: &Manifest, recording: &Recording, ended: &Ended) -> Vec<Coh
 
 /// `None` when this run is not compared.
 fn harm(ended: &Ended, existing: &Existing, operations: &BTreeMap<String, OperationSummary>) -> Option<Harm> {
-    let Ended::Whole(Whole { alone: Some(alone), .. }) = ended else { return None };
+    let Ended::Whole(whole) = ended else { return None };
+    let alone = whole.alone.as_ref()?;
     let together = harm::Seen::of(existing, operations);
     Some(Harm::between(alone.folder.clone(), alone.seen.clone(), together))
 }

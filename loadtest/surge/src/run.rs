@@ -55,7 +55,7 @@ use crate::workers::{Part, Tie, WorkersError};
 use crate::workload::World;
 use begin::Beginning;
 pub(crate) use check::shares;
-use check::{check_shared_target, check_target, same_as_before, warn_of};
+use check::{check_faults, check_shared_target, check_target, same_as_before, warn_of};
 pub use error::RunError;
 use people::Everybody;
 pub(crate) use plan::Plan;
@@ -148,6 +148,7 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
     if let Some(continued) = &options.continued {
         same_as_before(continued, &of_run)?;
     }
+    check_faults(options, &asked.faults)?;
     warn_of(options, &asked);
     let started = options.continued.as_ref().map_or_else(|| SystemClock.now(), |continued| continued.started);
     if options.profile.plays_provider() && !options.target.is_empty() {

@@ -38,7 +38,7 @@ pub struct LoadOptions {
     pub only: Vec<Op>,
     /// How large messages are: 512, lognormal(median=300, p99=4000), or a CSV file with a column `bytes`, from which sizes are drawn. Default: 512, or
     /// what a trace says
-    #[arg(long, value_name = "SIZES")]
+    #[arg(long, value_name = "SIZES", allow_negative_numbers = true)]
     pub bytes: Option<Sizes>,
     /// Most arrivals of the load that are under way at a time. Default: as many as there are, because nobody who comes waits for others to be served
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]

@@ -169,7 +169,7 @@ impl Sum {
         folder.write_manifest(&manifest)?;
         folder.write_recording(&recording, Timestamp::from_millis(manifest.started_ms))?;
         let how = match ended {
-            true => Ended::Whole(Whole { counts, withheld, ..Whole::default() }),
+            true => Ended::Whole(Box::new(Whole { counts, withheld, ..Whole::default() })),
             false => Ended::Killed,
         };
         let gate = |error| RunFolderError::Gate { path: folder.path().to_owned(), error: Box::new(error) };

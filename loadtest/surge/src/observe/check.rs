@@ -94,7 +94,7 @@ mod tests {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut asked = [0; 1_024];
-                stream.read(&mut asked).await.unwrap();
+                assert!(stream.read(&mut asked).await.unwrap() > 0);
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
         });

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
 use super::RunError;
 use crate::cli::{Continued, RunOptions};
+use crate::codes::{CodeStream, Phones};
 use crate::cohorts::Shares;
 use crate::faults::Fault;
 use crate::gates::GateFile;
@@ -12,6 +16,9 @@ use crate::peer::Address;
 use crate::target::check_loopback;
 use crate::workers::WorkersError;
 use crate::workload::is_reachable;
+
+/// For a connection to an admin port.
+const ADMIN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Whether it may be a target, and is there. Whether a peer, whose address this returns, is there is found out when it is connected to.
 pub(super) async fn check_target(options: &RunOptions) -> Result<Option<Address>, RunError> {
@@ -27,8 +34,19 @@ pub(super) async fn check_target(options: &RunOptions) -> Result<Option<Address>
             return Err(RunError::Unreachable(address.clone()));
         }
     }
+    if options.target.is_empty() {
+        return Ok(None);
+    }
     for address in &options.codes {
         check_loopback(address, options.i_own_this_target)?;
+        // Before there is a folder: nothing has run.
+        CodeStream::open(address, Phones::default()).await?;
+    }
+    for address in &options.admin {
+        let plain = address.strip_prefix("http://").unwrap_or(address);
+        if !matches!(timeout(ADMIN_WITHIN, TcpStream::connect(plain)).await, Ok(Ok(_))) {
+            return Err(RunError::Unreachable(address.clone()));
+        }
     }
     Ok(None)
 }
@@ -55,6 +73,15 @@ pub(super) fn same_as_before(continued: &Continued, now: &Shares) -> Result<(), 
     };
     let before = before.unwrap_or_else(|| Shares::default().text().to_owned());
     if same { Ok(()) } else { Err(RunError::OtherCohorts { before, now: now.text().to_owned() }) }
+}
+
+/// A fault that is to hit a process must know which.
+pub(super) fn check_faults(options: &RunOptions, faults: &[Fault]) -> Result<(), RunError> {
+    let is_known = options.target.is_empty() || !options.server_pid.is_empty();
+    match faults.iter().find(|fault| !is_known && fault.needs_pids()) {
+        Some(fault) => Err(RunError::FaultWithoutPid(fault.label.clone())),
+        None => Ok(()),
+    }
 }
 
 /// Says what is probably a mistake, and none that a run could not go on with.
@@ -91,6 +118,23 @@ mod tests {
     struct Line {
         #[command(flatten)]
         run: RunOptions,
+    }
+
+    #[test]
+    fn a_fault_that_is_to_hit_a_process_must_know_which() {
+        let with = |more: &[&str]| {
+            let options = Line::try_parse_from([&["surge"], more].concat()).unwrap().run;
+            let kill = |command: &str| [Fault::new("3s", command, None).unwrap()];
+            (
+                check_faults(&options, &kill("kill -9 $SURGE_SERVER_PID")),
+                check_faults(&options, &kill("true")),
+            )
+        };
+        let (kills, does_nothing) = with(&["--target", "http://127.0.0.1:1"]);
+        assert!(kills.unwrap_err().to_string().contains("--server-pid") && does_nothing.is_ok());
+        assert!(
+            with(&[]).0.is_ok() && with(&["--target", "http://127.0.0.1:1", "--server-pid", "1"]).0.is_ok()
+        );
     }
 
     #[test]

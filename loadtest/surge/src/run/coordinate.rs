@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{Beginning, Run, RunError, conclusion, folder_name, harm, own_server, room};
-use super::{check_shared_target, shares, stop, warn_of, what_is_played};
+use super::{check_faults, check_shared_target, shares, stop, warn_of, what_is_played};
 use crate::cli::RunOptions;
 use crate::codes::Phones;
 use crate::observe::Observer;
@@ -27,7 +27,7 @@ use crate::workers::{Link, LocalWorkers, Login, OwnNats, Staff, WorkersError, ch
 /// The least time between the word and the start, so that everybody has heard it and opened what has to be open.
 const START_AHEAD: Duration = Duration::from_secs(3);
 /// For a server that was named.
-const SERVER_WITHIN: Duration = Duration::from_secs(5);
+const SERVER_WITHIN: Duration = Duration::from_secs(4);
 
 /// Runs with `count` workers and writes the run folder. The options have a seed.
 ///
@@ -39,6 +39,7 @@ pub(super) async fn measure(options: &RunOptions, count: u32) -> Result<(Summary
     let shares = shares(options, &asked);
     shares.members(options.existing, options.seed())?;
     check_shared(options, count)?;
+    check_faults(options, &asked.faults)?;
     warn_of(options, &asked);
     check_shared_target(options).await?;
     Observer::check(&options.server_pid, &options.asked.observe).await?;

@@ -80,6 +80,10 @@ pub enum RunError {
     },
     #[error(transparent)]
     Observe(#[from] ObserveError),
+    #[error(
+        "the fault `{0}` asks for SURGE_SERVER_PID, and nobody knows the processes of the target: name them with --server-pid $(pgrep -x spillway)"
+    )]
+    FaultWithoutPid(String),
     #[error("cannot make answers late")]
     Late(#[source] io::Error),
     #[error("the operating system gives no more threads")]

@@ -91,6 +91,10 @@ mod tests {
         let judgement = judge(&default_gates(), &figures, Ending::default());
         assert_eq!(headline(&judgement, 0), "2 messages arrived more than once.");
         figures.set(figure::LEDGER_DUPLICATED, Some(0.0)).set(figure::GENERATOR_LAG_P99_MS, Some(0.0));
+        let judgement =
+            judge(&default_gates(), figures.set(figure::GENERATOR_DROPPED, Some(3.0)), Ending::default());
+        assert!(headline(&judgement, 0).starts_with("Part of the load was left out"));
+        figures.set(figure::GENERATOR_DROPPED, Some(0.0));
         assert_eq!(
             headline(&judge(&default_gates(), &figures, Ending::default()), 0),
             "Nothing was measured to show that existing users' sends succeeded during the surge."

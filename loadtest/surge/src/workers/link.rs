@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Message, Subscriber};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -105,6 +106,11 @@ impl Link {
     /// Without a password.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Whether the server is there, as far as is known. The library looks for it again and again while it is not.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
     }
 
     fn subject(&self, tail: &str) -> String {

@@ -43,6 +43,8 @@ pub(crate) struct Staff {
     existing: u32,
     newcomers_from: u32,
     control: watch::Sender<Control>,
+    /// Until then nobody is expected, because the server was gone.
+    back_by: Instant,
     /// When it was last looked who is silent.
     looked: Instant,
     messages: StreamMap<&'static str, Subscriber>,
@@ -85,6 +87,7 @@ impl Staff {
             existing,
             newcomers_from,
             control,
+            back_by: Instant::now(),
             looked: Instant::now(),
             messages,
             _tasks: tasks,
@@ -93,6 +96,11 @@ impl Staff {
 
     pub(crate) fn address(&self) -> &str {
         self.link.address()
+    }
+
+    /// Whether anybody can be heard at all.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.link.is_connected()
     }
 
     pub(crate) fn is_complete(&self) -> bool {

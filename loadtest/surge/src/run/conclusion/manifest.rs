@@ -77,7 +77,7 @@ pub(super) fn cohorts_asked(run: &Run) -> Option<CohortsAsked> {
     let people = Cohort::ALL.into_iter().map(|cohort| (cohort.name().to_owned(), here(&cohort)));
     let shares = run.shares.text().to_owned();
     let people = people.filter(|(_, people)| *people > 0).collect();
-    crowd.has_rude().then(|| CohortsAsked { shares, existing: run.options.existing, people })
+    crowd.has_rude().then_some(CohortsAsked { shares, existing: run.options.existing, people })
 }
 
 pub(super) fn profile_name(run: &Run) -> String {

@@ -32,9 +32,10 @@ impl Coordinator {
         let (counts, interrupted) = (self.staff.counts(), self.run.is_interrupted());
         let alone = self.run.options.alone.clone();
         let whole = Whole { counts, interrupted, aborted, withheld, alone };
-        let mut summary = retold::summary(&manifest, &own, &Ended::Whole(whole)).map_err(|error| {
-            RunFolderError::Gate { path: folder.path().to_owned(), error: Box::new(error) }
-        })?;
+        let mut summary =
+            retold::summary(&manifest, &own, &Ended::Whole(Box::new(whole))).map_err(|error| {
+                RunFolderError::Gate { path: folder.path().to_owned(), error: Box::new(error) }
+            })?;
         let missing = missing.then(|| "A worker did not tell how its part ended.".to_owned());
         let is_cut = |worker: &&Worker| worker.done.as_ref().is_some_and(|done| done.interrupted);
         let cut = self.staff.here().find(is_cut).map(|worker| {

@@ -20,6 +20,8 @@ use crate::workers::wire::Step;
 
 /// What workers may take at the end to write their folders and to say that they have.
 const DONE_WITHIN: Duration = Duration::from_secs(45);
+/// How long after the load a server that is gone is waited for.
+const ALONE_MAX: Duration = Duration::from_secs(30);
 
 impl Coordinator {
     /// Listens until all workers are done, or lost.
@@ -37,6 +39,7 @@ impl Coordinator {
             step_since: begins + calm + plan.load.duration(),
             aborted: false,
             failed: None,
+            alone_since: None,
             live: Live::default(),
         };
         let mut faults = begin_faults(&self.run, begins, Duration::ZERO, folder);
@@ -52,6 +55,7 @@ impl Coordinator {
                 }
                 _ = looks.tick() => {
                     self.sample(&mut watching);
+                    self.look_for_the_server(&mut watching);
                     self.look_for_silence(&mut watching);
                     watching.judge(&self.staff);
                     self.step(&mut watching);
@@ -69,11 +73,47 @@ impl Coordinator {
                 }
             }
             let is_late = self.staff.step() == Step::Over && watching.step_since.elapsed() > DONE_WITHIN;
-            if is_late || self.staff.here().next().is_none() {
+            if is_late || self.staff.here().next().is_none() || self.is_alone_for_good(&mut watching, stopped)
+            {
                 break;
             }
         }
         watching
+    }
+
+    /// Says when the server between this and the workers goes, and when it is back.
+    fn look_for_the_server(&mut self, watching: &mut Watching) {
+        let (second, address) = (self.second(watching), self.staff.address().to_owned());
+        match (self.staff.is_connected(), watching.alone_since) {
+            (false, None) => {
+                watching.alone_since = Some(second);
+                self.run.say(&format!(
+                    "{second} s: the NATS server at {address} is gone. The workers play on, and keep what they would have said"
+                ));
+            }
+            (true, Some(since)) => {
+                watching.alone_since = None;
+                self.run.say(&format!("{second} s: the NATS server is back, after {} s", second - since));
+            }
+            _ => {}
+        }
+    }
+
+    /// Nobody will be heard any more: the load is over, or was to be ended and nobody can be told.
+    fn is_alone_for_good(&self, watching: &mut Watching, stopped: bool) -> bool {
+        let Some(since) = watching.alone_since else { return false };
+        let patience = if stopped { Duration::ZERO } else { watching.planned + ALONE_MAX };
+        let gives_up = Instant::now().saturating_duration_since(watching.started) >= patience;
+        if gives_up {
+            watching.failed.get_or_insert_with(|| {
+                format!(
+                    "The NATS server at {} was gone from second {since} on. The workers have played on and kept their folders: `surge merge` with these \
+                     makes the run of them.",
+                    self.staff.address()
+                )
+            });
+        }
+        gives_up
     }
 
     /// No more arrivals.

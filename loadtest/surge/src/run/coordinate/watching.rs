@@ -32,6 +32,8 @@ pub(super) struct Watching {
     pub(super) aborted: bool,
     /// The word about a worker that ended the run.
     pub(super) failed: Option<String>,
+    /// Second from which on the server between this and the workers was gone.
+    pub(super) alone_since: Option<u64>,
     pub(super) live: Live,
 }
 

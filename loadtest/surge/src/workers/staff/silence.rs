@@ -12,6 +12,8 @@ use crate::workers::wire::Inheritance;
 const HELD_UP: Duration = Duration::from_millis(750);
 /// While nothing is offered, a worker that is held up for a moment does no harm.
 const SILENT_BEFORE_START: Duration = Duration::from_secs(15);
+/// When the server is back, everybody has that long to find it.
+const BACK_WITHIN: Duration = Duration::from_secs(10);
 /// What is on its way while a worker takes over.
 const TAKE_OVER_AFTER_S: u64 = 2;
 
@@ -55,7 +57,11 @@ impl Staff {
 
     fn forgive_own_silence(&mut self) {
         let now = Instant::now();
-        if now - self.looked > HELD_UP {
+        if !self.link.is_connected() {
+            self.back_by = now + BACK_WITHIN;
+        }
+        // Nobody can be heard without the server between them.
+        if now - self.looked > HELD_UP || now < self.back_by {
             self.workers.iter_mut().for_each(|worker| worker.last_word = now);
         }
         self.looked = now;
