@@ -53,7 +53,7 @@ use crate::summary::Summary;
 use crate::target::Target;
 use crate::workers::{Part, Tie, WorkersError};
 use crate::workload::World;
-use begin::Beginning;
+use begin::{Beginning, interrupts};
 pub(crate) use check::shares;
 use check::{check_faults, check_shared_target, check_target, same_as_before, warn_of};
 pub use error::RunError;
@@ -166,6 +166,7 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
         let offer = Offer::of(options, SignUps::without_probe(options))?;
         offer.needs(options, &of_run, Part::WHOLE).check(&Machine::here()).map_err(OfferError::from)?;
     }
+    let interrupts = interrupts()?;
     let peer = match peer {
         Some(address) => Some((connected(&address, options, started).await?, address)),
         None => None,
@@ -177,7 +178,8 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
     if let Some((peer, address)) = peer {
         let target = Target { pids: options.server_pid.clone(), ..Target::of_peer(&address) };
         let (phones, tasks) = (Phones::default(), JoinSet::new());
-        let beginning = Beginning { started, target, carrier: None, phones, tasks, asked, tie: None };
+        let beginning =
+            Beginning { started, target, carrier: None, phones, tasks, asked, tie: None, interrupts };
         let run = Run::new(options.clone(), beginning).await?;
         let summary = Box::pin(Run { peer: Some(peer), ..run }.go(&folder)).await?;
         return Ok((summary, folder));
@@ -197,7 +199,7 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
         let (pids, admin) = (options.server_pid.clone(), options.admin.clone());
         Target { public: options.target.join(","), codes: options.codes.clone(), admin, pids }
     };
-    let beginning = Beginning { started, target, carrier, phones, tasks, asked, tie: None };
+    let beginning = Beginning { started, target, carrier, phones, tasks, asked, tie: None, interrupts };
     let run = Run::new(options.clone(), beginning).await?;
     let summary = run.go(&folder).await?;
     if let Some(server) = own_server {

@@ -5,8 +5,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use rustix::process::{Pid, kill_process};
 use spillway_client::{ClientConfig, Meter};
 use spillway_types::Timestamp;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -44,11 +46,12 @@ pub(super) struct Beginning {
     pub(super) tasks: JoinSet<()>,
     pub(super) asked: GateFile,
     pub(super) tie: Option<Tie>,
+    pub(super) interrupts: Signal,
 }
 
 impl Run {
     pub(super) async fn new(options: RunOptions, beginning: Beginning) -> Result<Self, RunError> {
-        let Beginning { started, target, carrier, phones, mut tasks, asked, tie } = beginning;
+        let Beginning { started, target, carrier, phones, mut tasks, asked, tie, interrupts } = beginning;
         let seed = options.seed();
         let behaviour = offer::behaviour(&options)?;
         let mut address = target.public.clone();
@@ -115,7 +118,8 @@ impl Run {
         }
         let observer = Observer::new(&target.pids, &options.asked.observe);
         tasks.spawn(observer.clone().watch());
-        let interrupted = interruptions(&mut tasks)?;
+        let own_server = if options.target.is_empty() { target.pids.clone() } else { Vec::new() };
+        let interrupted = interruptions(&mut tasks, interrupts, own_server);
         let progress = Progress::stderr(options.quiet);
         let GateFile { defaults: default_gates, rules, faults, cohorts: _ } = asked;
         Ok(Self {
@@ -150,16 +154,29 @@ fn habits(profile: &Profile) -> Habits {
     }
 }
 
-/// The first Ctrl-C ends the run early with a report; the second ends the process.
-fn interruptions(tasks: &mut JoinSet<()>) -> Result<watch::Receiver<bool>, RunError> {
-    let mut signals = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
-        .map_err(RunError::Signal)?;
+/// From here on Ctrl-C does not end this process by itself. To be called before a service is started, which would be left behind.
+pub(super) fn interrupts() -> Result<Signal, RunError> {
+    signal(SignalKind::interrupt()).map_err(RunError::Signal)
+}
+
+/// The first Ctrl-C ends the run early with a report; the second ends the process, and the service that was started for the run.
+fn interruptions(
+    tasks: &mut JoinSet<()>,
+    mut interrupts: Signal,
+    own_server: Vec<u32>,
+) -> watch::Receiver<bool> {
     let (sender, interrupted) = watch::channel(false);
     tasks.spawn(async move {
-        signals.recv().await;
+        interrupts.recv().await;
         sender.send_replace(true);
-        signals.recv().await;
+        interrupts.recv().await;
+        for pid in own_server {
+            // It may have ended by itself.
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                kill_process(pid, rustix::process::Signal::KILL).ok();
+            }
+        }
         std::process::exit(i32::from(u8::from(ExitCode::Interrupted)));
     });
-    Ok(interrupted)
+    interrupted
 }

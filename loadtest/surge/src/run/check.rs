@@ -45,7 +45,7 @@ pub(super) async fn check_target(options: &RunOptions) -> Result<Option<Address>
     for address in &options.admin {
         let plain = address.strip_prefix("http://").unwrap_or(address);
         if !matches!(timeout(ADMIN_WITHIN, TcpStream::connect(plain)).await, Ok(Ok(_))) {
-            return Err(RunError::Unreachable(address.clone()));
+            return Err(RunError::NoAdmin(address.clone()));
         }
     }
     Ok(None)

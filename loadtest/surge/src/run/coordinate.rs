@@ -12,7 +12,7 @@ use spillway_types::{Clock, SystemClock};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Beginning, Run, RunError, conclusion, folder_name, harm, own_server, room};
+use super::{Beginning, Run, RunError, conclusion, folder_name, harm, interrupts, own_server, room};
 use super::{check_faults, check_shared_target, shares, stop, warn_of, what_is_played};
 use crate::cli::RunOptions;
 use crate::codes::Phones;
@@ -59,6 +59,7 @@ pub(super) async fn measure(options: &RunOptions, count: u32) -> Result<(Summary
     };
     let started = SystemClock.now();
     let folder = RunFolder::create(&options.out, started, &folder_name(options))?;
+    let interrupts = interrupts()?;
     let mut own_nats = None;
     let (link, login) = match named {
         Some(named) => named,
@@ -91,6 +92,7 @@ pub(super) async fn measure(options: &RunOptions, count: u32) -> Result<(Summary
         tasks: JoinSet::new(),
         asked,
         tie: None,
+        interrupts,
     };
     let run = Run::new(options.clone(), beginning).await?;
     let staff = Staff::new(link, count as usize, options.existing, run.world.newcomers_from).await?;

@@ -19,8 +19,12 @@ use crate::workers::WorkersError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error("nobody answers at {0}; is the service running?")]
+    #[error("no Spillway answers at {0}; is it running, and is that its public address?")]
     Unreachable(String),
+    #[error("nobody answers at the admin port {0}: is it `admin.listen` of the service?")]
+    NoAdmin(String),
+    #[error("interrupted before the load began: nothing was measured")]
+    Interrupted,
     #[error(transparent)]
     Target(#[from] TargetError),
     #[error(transparent)]
@@ -95,7 +99,10 @@ pub enum RunError {
 impl RunError {
     pub const fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Unreachable(_) | Self::Codes(_) | Self::NoPeer { .. } => ExitCode::Unreachable,
+            Self::Interrupted => ExitCode::Interrupted,
+            Self::Unreachable(_) | Self::NoAdmin(_) | Self::Codes(_) | Self::NoPeer { .. } => {
+                ExitCode::Unreachable
+            }
             Self::Workers(error) => error.exit_code(),
             _ => ExitCode::Usage,
         }

@@ -6,7 +6,7 @@ use spillway_types::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-use super::{Beginning, Run, RunError, arrivals, conclusion, people};
+use super::{Beginning, Run, RunError, arrivals, conclusion, interrupts, people};
 use crate::cli::RunOptions;
 use crate::codes::Phones;
 use crate::gates::{Check, GateFile};
@@ -44,6 +44,7 @@ pub(crate) async fn play(
         // A part of the people proves nothing about all of them, so nothing is judged but that nothing is lost.
         asked: GateFile { defaults: false, ..GateFile::default() },
         tie: Some(tie),
+        interrupts: interrupts()?,
     };
     let mut run = Run::new(options, beginning).await?;
     let lives = people::sign_up(&mut run).await?;

@@ -30,10 +30,15 @@ async fn answers(address: &str) -> bool {
     let Ok(channel) = endpoint.connect().await else { return false };
     match StatusClient::new(channel).get(GetStatusRequest {}).await {
         Ok(_) => true,
-        // Who refuses it, or does not know it yet, is there.
+        // Who refuses it is there. Who does not know it speaks gRPC, and is another service or another port.
         Err(status) => !matches!(
             status.code(),
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal
+            Code::Unavailable
+                | Code::DeadlineExceeded
+                | Code::Cancelled
+                | Code::Unknown
+                | Code::Internal
+                | Code::Unimplemented
         ),
     }
 }
