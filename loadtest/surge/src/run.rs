@@ -288,12 +288,19 @@ impl Run {
         };
         room::let_go(&self).await;
         self.clear().await;
-        let measured = measured?;
+        let mut measured = measured?;
+        let unwritten = measured.unwritten.take();
         let (summary, rows) = conclusion::conclude(&self, &plan, measured);
         // The panel is done: a terminal that went away no longer matters.
         self.progress.finish().ok();
-        folder.write(&summary, &rows)?;
-        Ok(summary)
+        match unwritten.map_or_else(|| folder.write(&summary, &rows), Err) {
+            Ok(()) => Ok(summary),
+            Err(source) => {
+                // What the folder cannot keep is at least shown.
+                conclusion::print(&summary, folder);
+                Err(RunError::Unwritten { code: summary.exit_code, source })
+            }
+        }
     }
 
     /// Takes away what the run made at a peer. Part of it stays where that does not succeed, and is named after the run.

@@ -22,7 +22,7 @@ use crate::journal::Journal;
 use crate::load::Work;
 use crate::pacer::Pacer;
 use crate::room::{Room, SecondInRoom, Visit};
-use crate::run_folder::RunFolder;
+use crate::run_folder::{RunFolder, RunFolderError};
 use crate::stats::Stats;
 use crate::timeline::Row;
 use crate::workers::{Inheritance, Tie};
@@ -43,6 +43,8 @@ pub(super) struct Measured {
     pub(super) aborted: bool,
     pub(super) watches: Vec<Watch>,
     pub(super) events: Vec<Event>,
+    /// Why the folder does not have all of it.
+    pub(super) unwritten: Option<RunFolderError>,
 }
 
 /// Offers what the plan says, from a moment on, whatever becomes of it.
@@ -86,9 +88,21 @@ pub(super) async fn replay<S: Somebody>(
     let length = started.elapsed();
     let codes = run.world.phones.arrived() - codes_before;
     let visits = run.world.room().ended();
-    let Finished { rows, room, watches, events, aborted } = recorder.finish(run, &visits)?;
+    let Finished { rows, room, watches, events, aborted, unwritten } = recorder.finish(run, &visits);
     let interrupted = run.is_interrupted();
-    Ok(Measured { stats, rows, visits, room, codes, length, interrupted, aborted, watches, events })
+    Ok(Measured {
+        stats,
+        rows,
+        visits,
+        room,
+        codes,
+        length,
+        interrupted,
+        aborted,
+        watches,
+        events,
+        unwritten,
+    })
 }
 
 /// When a load is played.

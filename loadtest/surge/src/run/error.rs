@@ -25,6 +25,13 @@ pub enum RunError {
     NoAdmin(String),
     #[error("interrupted before the load began: nothing was measured")]
     Interrupted,
+    #[error("the run is over, and its folder does not have all of it")]
+    Unwritten {
+        /// What came of the run.
+        code: ExitCode,
+        #[source]
+        source: RunFolderError,
+    },
     #[error(transparent)]
     Target(#[from] TargetError),
     #[error(transparent)]
@@ -100,11 +107,34 @@ impl RunError {
     pub const fn exit_code(&self) -> ExitCode {
         match self {
             Self::Interrupted => ExitCode::Interrupted,
+            // Whoever waits for the report must not take the run for a good one.
+            Self::Unwritten { code: ExitCode::Pass, .. } => ExitCode::Usage,
+            Self::Unwritten { code, .. } => *code,
             Self::Unreachable(_) | Self::NoAdmin(_) | Self::Codes(_) | Self::NoPeer { .. } => {
                 ExitCode::Unreachable
             }
             Self::Workers(error) => error.exit_code(),
             _ => ExitCode::Usage,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_cannot_be_kept_is_no_good_run_and_keeps_what_was_worse() {
+        let unwritten = |code| {
+            let source = RunFolderError::Write {
+                path: "report.html".into(),
+                source: io::ErrorKind::StorageFull.into(),
+            };
+            RunError::Unwritten { code, source }.exit_code()
+        };
+        assert_eq!(unwritten(ExitCode::Pass), ExitCode::Usage);
+        assert_eq!(unwritten(ExitCode::Integrity), ExitCode::Integrity);
+        assert_eq!(RunError::Interrupted.exit_code(), ExitCode::Interrupted);
+        assert_eq!(RunError::NoAdmin(String::new()).exit_code(), ExitCode::Unreachable);
     }
 }

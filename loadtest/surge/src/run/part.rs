@@ -59,7 +59,11 @@ pub(crate) async fn play(
     let begins = session.begins().await?;
     // What people do to come online is not of the run.
     sleep_until(begins.checked_sub(AT_THE_LINE).unwrap_or(begins)).await;
-    let measured = arrivals::replay(&mut run, &plan, &people, folder, begins).await?;
+    let mut measured = arrivals::replay(&mut run, &plan, &people, folder, begins).await?;
+    // Ticks that were told are those that were written.
+    if let Some(unwritten) = measured.unwritten.take() {
+        return Err(unwritten.into());
+    }
     let (summary, rows) = conclusion::conclude(&run, &plan, measured);
     folder.write_outputs(&summary, &rows)?;
     Ok(summary)

@@ -32,6 +32,8 @@ pub(super) struct Finished {
     pub(super) watches: Vec<Watch>,
     pub(super) events: Vec<Event>,
     pub(super) aborted: bool,
+    /// Why the folder does not have all of it.
+    pub(super) unwritten: Option<RunFolderError>,
 }
 
 pub(super) struct Recorder {
@@ -243,7 +245,7 @@ impl Recorder {
     }
 
     /// Everything, with what `visits` to the room were like.
-    pub(super) fn finish(mut self, run: &Run, visits: &[Visit]) -> Result<Finished, RunFolderError> {
+    pub(super) fn finish(mut self, run: &Run, visits: &[Visit]) -> Finished {
         let now = self.now_s();
         let collected = self.stats.collect_all();
         self.keep(run, collected, self.collected_second..now + 1, withheld(run));
@@ -265,14 +267,16 @@ impl Recorder {
             }
             self.journal.seconds(late, BTreeMap::new());
         }
-        self.journal.finish()?;
-        Ok(Finished {
+        // A disk that is full takes nothing away from what was seen.
+        let unwritten = self.journal.finish().err();
+        Finished {
             rows: self.timeline.into_rows(),
             room,
             watches: self.watches,
             events: self.events,
             aborted: self.aborted,
-        })
+            unwritten,
+        }
     }
 
     /// What is known of a second beside its operations, at its end.
