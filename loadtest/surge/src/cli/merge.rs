@@ -33,8 +33,6 @@ pub struct MergeOptions {
 pub enum MergeError {
     #[error(transparent)]
     Folder(#[from] RunFolderError),
-    #[error("{} is named twice: everything in it would count twice", .0.display())]
-    Twice(PathBuf),
     #[error("{} is a worker's part of another run than the first folder", .0.display())]
     OtherRun(PathBuf),
     #[error(
@@ -77,7 +75,7 @@ fn merged(options: &MergeOptions) -> Result<(RunFolder, ExitCode), MergeError> {
     let mut seen = BTreeSet::new();
     for path in &options.folders {
         if !seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())) {
-            return Err(MergeError::Twice(path.clone()));
+            eprintln!("warning: {} is named twice, so everything in it counts twice", path.display());
         }
         let folder = RunFolder::open(path);
         let one = Sum::read(&folder)?;
@@ -373,7 +371,6 @@ mod tests {
         old.cohorts = None;
         let old = made.run("e", &old, &[]);
         assert!(error(&old).contains("kept no figures of them"), "{}", error(&old));
-        assert!(error(&a).contains("named twice"), "{}", error(&a));
 
         let part = |number, name: &str| made.run(name, &manifest(None, Some((number, "1/2"))), &[]);
         let (one, again) = (part(1, "f"), part(1, "g"));

@@ -110,14 +110,43 @@ fn faults_too_late(options: &RunOptions, faults: &[Fault]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
     use clap::Parser;
+    use spillway_types::Timestamp;
 
     use super::*;
+    use crate::manifest::CohortsAsked;
+    use crate::recording::Recording;
 
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
         run: RunOptions,
+    }
+
+    #[test]
+    fn a_run_goes_on_with_the_cohorts_that_it_began_with() {
+        let continued = |shares: Option<&str>| Continued {
+            folder: "f".into(),
+            started: Timestamp::from_millis(0),
+            from: Duration::from_secs(3),
+            earlier: Arc::new(Recording::default()),
+            cohorts: shares.map(|text| CohortsAsked {
+                shares: text.to_owned(),
+                existing: 40,
+                people: BTreeMap::new(),
+            }),
+        };
+        let same = |before, now: &str| same_as_before(&continued(before), &now.parse().unwrap());
+        assert!(same(Some("hot-loop=5%"), "hot_loop=0.05").is_ok());
+        assert!(same(None, "polite=100%").is_ok());
+        let error = same(Some("hot-loop=5%"), "hot-loop=6%").unwrap_err().to_string();
+        assert!(error.contains("hot-loop=5%") && error.contains("hot-loop=6%"), "{error}");
+        assert!(same(Some("hot-loop=5%"), "polite=100%").is_err());
+        // Begun by a version that kept nothing of them.
+        assert!(same(None, "hot-loop=5%").is_err());
     }
 
     #[test]
