@@ -231,7 +231,7 @@ fn missing(workers: &[WorkerSummary]) -> Option<String> {
     })
 }
 
-/// As a [`Part`] is shown.
+/// As a [`Part`](crate::workers::Part) is shown.
 fn share(text: &str) -> Option<(u64, u64)> {
     let (slots, of) = text.split_once('/')?;
     Some((slots.parse().ok()?, of.parse().ok()?))

@@ -43,7 +43,7 @@ impl Staff {
         Ok(())
     }
 
-    /// Workers that play and have not been heard of for so long. To be asked every [`LOOK_EVERY`]: a coordinator that was held up itself has not heard
+    /// Workers that play and have not been heard of for so long. To be asked every [`LOOK_EVERY`](super::LOOK_EVERY): a coordinator that was held up itself has not heard
     /// anybody meanwhile, and does not take that for silence.
     pub(crate) fn silent(&mut self, for_at_least: Duration) -> Vec<u32> {
         self.forgive_own_silence();
