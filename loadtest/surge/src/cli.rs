@@ -5,6 +5,7 @@ mod cohorts;
 mod compare;
 mod folders;
 pub(crate) mod load;
+mod merge;
 mod peers;
 mod profiles;
 mod search;
@@ -12,6 +13,7 @@ mod trace;
 mod workers;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,8 +22,9 @@ use spillway_types::random_bytes;
 
 pub use asked::{AskedError, AskedOptions};
 pub use compare::CompareOptions;
-pub use folders::{Continued, MergeOptions, ResumeError, ResumeOptions};
-pub use load::{BaseRate, Clip, LoadOptions, PlanOptions, ReplayOptions, Within};
+pub use folders::{Continued, ResumeError, ResumeOptions};
+pub use load::{BaseRate, Clip, LoadOptions, OnOverflow, PlanOptions, ReplayOptions, Within};
+pub use merge::{MergeError, MergeOptions};
 pub use peers::PeersOptions;
 pub use search::{SearchOptions, Steady};
 pub use workers::{LostWorker, WorkerOptions, WorkersOptions};
@@ -156,16 +159,16 @@ pub struct RunOptions {
     pub people: u32,
     /// Seconds into which the load is compressed, at the same rates. Default: 60 for profiles of hours and days, and as long as
     /// they are for others
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=86_400))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=86_400), allow_negative_numbers = true)]
     pub seconds: Option<u64>,
     /// Seconds of ordinary life before it
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600), allow_negative_numbers = true)]
     pub calm: u64,
     /// Replay the figures as they were reported, with their cliff after 17 January, instead of reconciled ones
     #[arg(long)]
     pub as_reported: bool,
     /// People who are there before the surge, all online
-    #[arg(long, value_name = "PEOPLE", default_value_t = 300, value_parser = clap::value_parser!(u32).range(2..=20_000))]
+    #[arg(long, value_name = "PEOPLE", default_value_t = 300, value_parser = clap::value_parser!(u32).range(2..=20_000), allow_negative_numbers = true)]
     pub existing: u32,
     /// Messages that they send per second, all together
     #[arg(long, value_name = "PER_SECOND", default_value_t = 100.0, value_parser = positive, allow_negative_numbers = true)]
@@ -188,6 +191,9 @@ pub struct RunOptions {
     pub workers: WorkersOptions,
     #[command(flatten)]
     pub asked: AskedOptions,
+    /// Tell Prometheus how the run stands, at http://HOST:PORT/metrics while it goes on
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics: Option<SocketAddr>,
     /// Show nothing while the run goes on
     #[arg(long)]
     pub quiet: bool,
@@ -270,7 +276,7 @@ pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> slo::ExitCod
     };
     match arguments.command {
         Some(Command::Report { folder }) => folders::report(folder),
-        Some(Command::Merge(options)) => folders::merge(&options),
+        Some(Command::Merge(options)) => merge::merge(&options),
         Some(Command::Resume(options)) => resume(&options).await,
         Some(Command::Compare(options)) => compare::compare(&options),
         Some(Command::Peers(options)) => Box::pin(peers::peers(&options)).await,

@@ -8,8 +8,12 @@ use std::time::Duration;
 use spillway_api::v1;
 use spillway_api::v1::sandbox_codes_client::SandboxCodesClient;
 use tokio::sync::oneshot;
-use tonic::transport::{Channel, Endpoint};
+use tokio::time::timeout;
+use tonic::transport::Endpoint;
 use tonic::{Status, Streaming};
+
+/// The time a person is willing to wait for an error.
+const OPENS_WITHIN: Duration = Duration::from_millis(4_500);
 
 #[derive(Debug, thiserror::Error)]
 pub enum CodesError {
@@ -119,20 +123,19 @@ impl CodeStream {
     /// When nobody serves codes at that address.
     pub async fn open(address: &str, phones: Phones) -> Result<Self, CodesError> {
         let unreachable = |source| CodesError::Unreachable { address: address.to_owned(), source };
-        let endpoint =
-            Endpoint::from_shared(address.to_owned()).map_err(|error| unreachable(error.into()))?;
-        let channel: Channel = endpoint
-            .connect_timeout(Duration::from_secs(5))
-            .tcp_nodelay(true)
-            .connect()
-            .await
-            .map_err(|error| unreachable(error.into()))?;
-        let codes = SandboxCodesClient::new(channel)
-            .watch(v1::WatchCodesRequest {})
-            .await
-            .map_err(|status| unreachable(status.into()))?
-            .into_inner();
-        Ok(Self { phones, codes })
+        match timeout(OPENS_WITHIN, Self::opened(address)).await {
+            Ok(Ok(codes)) => Ok(Self { phones, codes }),
+            Ok(Err(source)) => Err(unreachable(source)),
+            Err(late) => Err(unreachable(late.into())),
+        }
+    }
+
+    async fn opened(
+        address: &str,
+    ) -> Result<Streaming<v1::SandboxCode>, Box<dyn std::error::Error + Send + Sync>> {
+        let channel = Endpoint::from_shared(address.to_owned())?.tcp_nodelay(true).connect().await?;
+        let watched = SandboxCodesClient::new(channel).watch(v1::WatchCodesRequest {}).await?;
+        Ok(watched.into_inner())
     }
 
     /// Feeds the phones until the stream ends.

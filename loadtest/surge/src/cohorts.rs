@@ -16,6 +16,7 @@ mod ceiling;
 mod connect_and_idle;
 mod contact_scraper;
 mod crowd;
+mod extra;
 mod fixed_1s;
 mod half_open;
 mod hot_loop;
@@ -37,6 +38,7 @@ mod writing;
 mod wrong_otp;
 
 pub use crowd::Crowd;
+pub(crate) use extra::{closed_per_s, connections};
 pub(crate) use rude_life::live;
 pub use shares::{Members, MembersError, Shares, SharesError};
 pub use tally::Tally;

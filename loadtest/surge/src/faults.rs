@@ -13,6 +13,8 @@ use tokio::time::timeout;
 
 /// A command that runs longer is left alone, and its end is not known.
 const COMMAND_MAX: Duration = Duration::from_secs(600);
+/// Where a command finds the processes under load.
+const PIDS: &str = "SURGE_SERVER_PID";
 /// Of what a command says, so much is kept.
 const SAID_MAX: usize = 200;
 
@@ -49,6 +51,11 @@ impl Fault {
         }
         let label = label.unwrap_or_else(|| shortened(command));
         Ok(Self { at, command: command.to_owned(), label })
+    }
+
+    /// Whether the command wants to be told of the processes under load.
+    pub fn needs_pids(&self) -> bool {
+        self.command.contains(PIDS)
     }
 
     /// Reads `30s run "kill -9 1234"`. The quotation marks may be left out.
@@ -102,7 +109,7 @@ pub async fn run(fault: &Fault, surroundings: &Surroundings) -> String {
     let pids: Vec<_> = surroundings.pids.iter().map(u32::to_string).collect();
     let child = Command::new("sh")
         .args(["-c", &fault.command])
-        .env("SURGE_SERVER_PID", pids.join(" "))
+        .env(PIDS, pids.join(" "))
         .env("SURGE_TARGET", &surroundings.target)
         .env("SURGE_RUN_FOLDER", &surroundings.folder)
         .stdin(Stdio::null())
@@ -127,7 +134,8 @@ pub async fn run(fault: &Fault, surroundings: &Surroundings) -> String {
         Ok(Ok(status)) if status.success() => "done".to_owned(),
         Ok(Ok(status)) => {
             let said = String::from_utf8_lossy(&said);
-            format!("{status}: {}", said.trim())
+            // In one line, as everything that is said of a run.
+            format!("{status}: {}", said.split_whitespace().collect::<Vec<_>>().join(" "))
         }
     }
 }
@@ -158,7 +166,7 @@ mod tests {
             of("test \"$SURGE_SERVER_PID $SURGE_TARGET $SURGE_RUN_FOLDER\" = '12 34 http://t f'").await,
             "done"
         );
-        let failed = of("echo no such process >&2; exit 3").await;
+        let failed = of("echo no such >&2; echo process >&2; exit 3").await;
         assert!(failed.contains("3") && failed.ends_with("no such process"), "{failed}");
     }
 }

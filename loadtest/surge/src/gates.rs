@@ -37,7 +37,7 @@ const ALIASES: [(&str, &str); 5] = [
 ];
 
 /// Figures that are known only when a run is over.
-const FINAL: [(&str, Unit, &str); 14] = [
+const FINAL: [(&str, Unit, &str); 15] = [
     ("e2e.lost", Unit::Count, crate::slo::figure::LEDGER_LOST),
     ("e2e.duplicated", Unit::Count, crate::slo::figure::LEDGER_DUPLICATED),
     ("e2e.corrupted", Unit::Count, crate::slo::figure::LEDGER_CORRUPTED),
@@ -49,6 +49,7 @@ const FINAL: [(&str, Unit, &str); 14] = [
     ("harm.p99", Unit::Ms, crate::slo::figure::HARM_P99_MS),
     ("generator.lag.p99", Unit::Ms, crate::slo::figure::GENERATOR_LAG_P99_MS),
     ("generator.steal", Unit::Ratio, crate::slo::figure::GENERATOR_STEAL_RATIO),
+    ("generator.dropped", Unit::Count, crate::slo::figure::GENERATOR_DROPPED),
     ("server.cpu_per_op", Unit::Us, crate::slo::figure::SERVER_CPU_US_PER_OP),
     ("server.memory_per_session", Unit::Bytes, crate::slo::figure::SERVER_BYTES_PER_SESSION),
     ("fault.recovery", Unit::Ms, crate::slo::figure::FAULT_RECOVERY_MS),

@@ -22,6 +22,8 @@ pub mod compare;
 pub mod curve;
 pub mod events;
 pub mod faults;
+#[cfg(test)]
+mod features;
 pub mod gates;
 pub mod harm;
 pub mod journal;
@@ -29,6 +31,7 @@ pub mod language;
 pub mod ledger;
 pub mod load;
 pub mod manifest;
+mod metrics;
 pub mod observe;
 pub mod offer;
 mod outcome;

@@ -5,6 +5,7 @@
 
 mod behaviour;
 mod operation;
+mod sizes;
 mod work;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub use behaviour::{Behaviour, CodeDelay, IMPATIENT_TRIES, Slow};
 pub use operation::{FAN_OUT, Op};
+pub use sizes::{BYTES_MAX, Sizes};
 pub use work::Work;
 
 use crate::curve::{Curve, CurveError};

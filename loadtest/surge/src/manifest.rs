@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cohorts::{Members, Shares};
 use crate::faults::Fault;
 use crate::gates::{Check, ParseError, Rule};
+use crate::run::SURGE;
 use crate::summary::{Peak, PhaseSummary, Versions, WorkerSummary};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +40,9 @@ pub struct Manifest {
     /// It is the part of a comparison in which the rude do nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub silent: bool,
+    /// Who does not behave, where somebody does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cohorts: Option<CohortsAsked>,
     /// Who played it, where several did.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workers: Vec<WorkerSummary>,
@@ -49,7 +54,38 @@ pub struct Manifest {
     pub merged_from: Vec<String>,
 }
 
+/// Who of the existing users does not behave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CohortsAsked {
+    /// As `--cohorts` has them.
+    pub shares: String,
+    /// Of how many users these are shares, in all workers together. With the seed, who is who follows.
+    pub existing: u32,
+    /// Of those who live here, by cohort; the polite among them.
+    pub people: BTreeMap<String, u64>,
+}
+
+impl CohortsAsked {
+    /// Who is who. `None`: a later version wrote what this one does not know.
+    pub fn members(&self, seed: u64) -> Option<Members> {
+        self.shares.parse::<Shares>().ok()?.members(self.existing, seed).ok()
+    }
+
+    /// With those of another load tool.
+    pub fn add(&mut self, other: &Self) {
+        for (cohort, people) in &other.people {
+            *self.people.entry(cohort.clone()).or_default() += people;
+        }
+    }
+}
+
 impl Manifest {
+    /// Of the load, without the calm.
+    pub fn load_s(&self) -> f64 {
+        let calm = self.phases.iter().find(|phase| phase.name == SURGE).map_or(0.0, |phase| phase.from_s);
+        self.planned_s - calm
+    }
+
     /// # Errors
     ///
     /// When a later version wrote one that this one does not know.

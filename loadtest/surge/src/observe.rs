@@ -3,11 +3,13 @@
 //! Figures are cumulative where the kernel's are; the difference of two samples is the cost of the time between them.
 //! Only Linux has `/proc`; elsewhere every read fails and the run goes on without these figures.
 
+mod check;
 mod sources;
 
 use std::path::PathBuf;
 use std::{fs, io, process};
 
+pub use check::ObserveError;
 use serde::{Deserialize, Serialize};
 pub use sources::{Observed, Observer, Source, SourceError};
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use crate::cli::{BaseRate, ReplayOptions, RunOptions, SECONDS};
+use crate::cli::{AskedError, BaseRate, ReplayOptions, RunOptions, SECONDS};
+use crate::cohorts::{MembersError, Shares};
 use crate::curve::{Column, Curve, CurveError, HourlyError, signal_2021};
 use crate::language::{Expression, LoadError};
 use crate::load::{BaseRates, Behaviour, Load, Op};
-use crate::plan::{Needs, NotEnough, Surroundings};
+use crate::plan::{Needs, NotEnough, Rude, Surroundings};
 use crate::profile::{Brownout, Profile, pumping};
 use crate::run_folder::RunFolderError;
 use crate::trace::{Format, How, Scanned, TraceError, scan};
@@ -41,6 +42,10 @@ pub enum OfferError {
     NotEnough(#[from] NotEnough),
     #[error(transparent)]
     Folder(#[from] RunFolderError),
+    #[error(transparent)]
+    Asked(#[from] AskedError),
+    #[error(transparent)]
+    Members(#[from] MembersError),
 }
 
 /// Where the sign-ups of profiles, which are multiples, get their height from.
@@ -165,12 +170,8 @@ impl Offer {
         self.trace.as_ref().is_none_or(|trace| !trace.ops.contains_key(&Op::Send))
     }
 
-    pub(crate) fn needs(&self, options: &RunOptions) -> Needs {
-        self.needs_of(options, Part::WHOLE)
-    }
-
-    /// What one worker needs for its part.
-    pub(crate) fn needs_of(&self, options: &RunOptions, part: Part) -> Needs {
+    /// What is needed for all of it, or for one worker's part, where existing users are of these cohorts.
+    pub(crate) fn needs(&self, options: &RunOptions, shares: &Shares, part: Part) -> Needs {
         // A share of rates that were accepted is accepted.
         let load = self.load.times(part.share()).unwrap_or_else(|_| self.load.clone());
         let people = part.users(options.existing).len() as u32;
@@ -179,13 +180,18 @@ impl Offer {
         let is_here = |address: &String| crate::target::check_loopback(address, false).is_ok();
         let surroundings = Surroundings {
             people,
-            content_bytes: habits.content_bytes,
+            content_bytes: options
+                .load
+                .bytes
+                .as_ref()
+                .map_or(habits.content_bytes, |sizes| sizes.mean().round() as usize),
             linger: habits.linger,
             admit_per_s: options
                 .admit()
                 .map(|share| share * options.peak_rate.map_or(peak, |rate| rate * part.share())),
             own_server: options.target.is_empty(),
             loopback: options.target.iter().all(is_here),
+            rude: Rude::of(shares, options.existing, &load, part.share()),
         };
         Needs::of(&load, &surroundings)
     }

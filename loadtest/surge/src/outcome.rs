@@ -1,6 +1,10 @@
 //! What follows from the figures of a run, the same for one that ends, one that was killed, and several that were merged.
 
+mod cohorts;
+
 use std::collections::BTreeMap;
+
+pub(crate) use cohorts::{Acting, cohorts};
 
 use crate::cohorts::Cohort;
 use crate::faults::Recovery;
@@ -44,6 +48,7 @@ impl Outcome<'_> {
             .set(figure::CODES_PER_ACCOUNT, self.codes.per_account)
             .set(figure::GENERATOR_LAG_P99_MS, self.lag_p99_ms)
             .set(figure::GENERATOR_STEAL_RATIO, generator(true, self.lag_p99_ms, self.rows).steal_ratio)
+            .set(figure::GENERATOR_DROPPED, Some(generator(true, None, self.rows).dropped as f64))
             .set(figure::SERVER_CPU_US_PER_OP, self.server.cpu_us_per_op)
             .set(figure::SERVER_BYTES_PER_SESSION, self.server.bytes_per_session)
             .set(figure::FAULT_RECOVERY_MS, slowest_ms(self.recoveries));
@@ -51,10 +56,10 @@ impl Outcome<'_> {
     }
 }
 
-/// One that did not end is longer than any number.
+/// One that did not end is longer than any number, and one that never happened is none.
 fn slowest_ms(recoveries: &[Recovery]) -> Option<f64> {
     let of = |recovery: &Recovery| recovery.recovered_after_s.map_or(f64::INFINITY, |s| s * 1_000.0);
-    recoveries.iter().map(of).reduce(f64::max)
+    recoveries.iter().filter(|recovery| !recovery.never_happened()).map(of).reduce(f64::max)
 }
 
 pub(crate) fn generator(valid: bool, lag_p99_ms: Option<f64>, rows: &[Row]) -> Generator {
@@ -69,6 +74,7 @@ pub(crate) fn generator(valid: bool, lag_p99_ms: Option<f64>, rows: &[Row]) -> G
             .find_map(host)
             .zip(rows.iter().rev().find_map(host))
             .map(|(from, to)| to.steal_share_since(&from)),
+        dropped: rows.iter().map(|row| row.dropped).sum(),
     }
 }
 

@@ -32,6 +32,9 @@ pub struct Snapshot {
     pub curve: Vec<f64>,
     pub offered_per_s: f64,
     pub completed_per_s: f64,
+    /// Of existing users who are polite.
+    pub sends_offered_per_s: f64,
+    pub sends_per_s: f64,
     /// Where people come through a waiting room.
     pub room: Option<InRoom>,
     /// Codes that were sent, and what one costs.
@@ -231,7 +234,10 @@ mod tests {
         progress.show_in(&Snapshot::default(), 80, 5).unwrap();
         let text = String::from_utf8(out).unwrap();
         let (_, after) = text.split_once(&format!("\x1b[{lines}A\r\x1b[J")).unwrap();
-        assert!(after.lines().count() == 1 && after.contains("| sign-ups 0/s of 0/s"), "{after:?}");
+        assert!(
+            after.lines().count() == 1 && after.contains("| sign-ups 0/s of 0/s | sends 0/s of 0/s"),
+            "{after:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

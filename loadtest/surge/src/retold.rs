@@ -5,19 +5,23 @@
 
 use std::collections::BTreeMap;
 
+use crate::cohorts::Cohort;
 use crate::faults::recoveries;
 use crate::gates::{Kind, ParseError, Seen, Watch};
+use crate::harm::{self, Harm};
 use crate::ledger::Counts;
 use crate::manifest::Manifest;
-use crate::outcome::{self, Outcome};
+use crate::outcome::{self, Acting, Outcome};
 use crate::recording::Recording;
-use crate::run::{AFTER, BEFORE, SURGE, observe_sessions, of_sessions};
+use crate::run::{AFTER, Alone, BEFORE, SURGE, observe_sessions, of_sessions};
 use crate::slo::{
     Ending, ExitCode, Gate, GateResult, Observations, Verdict, default_gates, figure, headline, judge,
     least_gates,
 };
 use crate::stats::Latency;
-use crate::summary::{Codes, EXISTING_SEND, Existing, OperationSummary, SCHEMA_VERSION, SIGN_UP, Summary};
+use crate::summary::{
+    Codes, CohortSummary, EXISTING_SEND, Existing, OperationSummary, SCHEMA_VERSION, SIGN_UP, Summary,
+};
 use crate::timeline::Row;
 use crate::workload::{BACK, RECONNECT};
 
@@ -27,11 +31,11 @@ pub enum Ended {
     /// It did not: there is no summary.
     Killed,
     /// Each of those that were merged did.
-    Whole(Whole),
+    Whole(Box<Whole>),
 }
 
 /// How runs ended that took place beside each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Whole {
     /// Of all of them together.
     pub counts: Counts,
@@ -39,6 +43,10 @@ pub struct Whole {
     pub interrupted: bool,
     /// By a gate.
     pub aborted: bool,
+    /// What cohorts did not take of messages between people of several workers.
+    pub withheld: BTreeMap<Cohort, u64>,
+    /// The run that it is compared with.
+    pub alone: Option<Alone>,
 }
 
 /// # Errors
@@ -59,6 +67,7 @@ pub fn summary(manifest: &Manifest, recording: &Recording, ended: &Ended) -> Res
         Ended::Whole(whole) => (whole.interrupted, whole.aborted),
         Ended::Killed => (true, false),
     };
+    let harm = harm(ended, &existing, &operations);
     let codes_sent = rows.iter().map(|row| row.codes).max().unwrap_or(0);
     let accounts = operations.get(SIGN_UP.0).map_or(0, |operation| operation.ok);
     let codes = Codes::of(codes_sent, manifest.code_cost, accounts);
@@ -75,6 +84,7 @@ pub fn summary(manifest: &Manifest, recording: &Recording, ended: &Ended) -> Res
         recoveries: &recoveries,
     }
     .observations();
+    observed.set(figure::HARM_P99_MS, harm.as_ref().and_then(|harm| harm.p99_ms));
     let mut gates = gates(manifest, recording, &mut observed);
     // Who was killed has not proved anything yet; a gate is not missed because of that.
     gates.retain(|gate| !killed || observed.get(gate.figure).is_some());
@@ -110,9 +120,8 @@ pub fn summary(manifest: &Manifest, recording: &Recording, ended: &Ended) -> Res
         gates: judgement.gates,
         existing,
         ledger,
-        // Who did what is not in the rows, but for the operations of each cohort.
-        cohorts: Vec::new(),
-        harm: None,
+        cohorts: cohorts(manifest, recording, ended),
+        harm,
         workers: manifest.workers.clone(),
         room: None,
         codes,
@@ -124,6 +133,23 @@ pub fn summary(manifest: &Manifest, recording: &Recording, ended: &Ended) -> Res
         configuration: manifest.configuration.clone(),
         versions: manifest.versions.clone(),
     })
+}
+
+fn cohorts(manifest: &Manifest, recording: &Recording, ended: &Ended) -> Vec<CohortSummary> {
+    let Some(asked) = &manifest.cohorts else { return Vec::new() };
+    let nothing = BTreeMap::new();
+    let withheld = if let Ended::Whole(whole) = ended { &whole.withheld } else { &nothing };
+    let acting = Acting { people: &asked.people, load_s: manifest.load_s() };
+    let figures = |cohort: Cohort| recording.figures(cohort.operation().0, |row| row.phase != BEFORE);
+    outcome::cohorts(&acting, recording.rows(), withheld, figures)
+}
+
+/// `None` when this run is not compared.
+fn harm(ended: &Ended, existing: &Existing, operations: &BTreeMap<String, OperationSummary>) -> Option<Harm> {
+    let Ended::Whole(whole) = ended else { return None };
+    let alone = whole.alone.as_ref()?;
+    let together = harm::Seen::of(existing, operations);
+    Some(Harm::between(alone.folder.clone(), alone.seen.clone(), together))
 }
 
 fn existing(manifest: &Manifest, recording: &Recording) -> Existing {

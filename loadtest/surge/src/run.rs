@@ -2,60 +2,65 @@
 
 mod actors;
 mod arrivals;
+mod begin;
 mod brownout;
+mod check;
 mod conclusion;
 mod coordinate;
+mod error;
 mod gates;
 mod harm;
+mod inherited;
 mod late;
+mod overflow;
 mod own_server;
 mod part;
 mod people;
+mod plan;
+mod planned;
 mod probe;
 mod recorder;
 mod room;
+mod settle;
+mod start;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use spillway_client::{ClientConfig, Meter};
 use spillway_types::{Clock, SystemClock, Timestamp};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::admin::{Admin, AdminError};
+use crate::admin::Admin;
 use crate::carrier::Carrier;
-use crate::cli::AskedError;
 use crate::cli::RunOptions;
-use crate::codes::{CodeStream, CodesError, Phones};
-use crate::cohorts::{Crowd, MembersError, Shares};
-use crate::curve::{HourlyError, Replay, signal_2021};
+use crate::codes::Phones;
+use crate::cohorts::Shares;
 use crate::faults::Fault;
-use crate::gates::{GateFile, Rule};
-use crate::ledger::{Ledger, OwnPart};
-use crate::load::{Load, Op};
+use crate::gates::Rule;
 use crate::observe::Observer;
 use crate::offer::{self, Offer, OfferError, SignUps};
-use crate::peer::{self, Address, AddressError, NotPlayable, Peer, PeerError, Terms};
+use crate::peer::{self, Address, Peer, Terms};
 use crate::plan::Machine;
-use crate::population::Population;
-use crate::profile::{Brownout, Profile, pumping};
+use crate::profile::Profile;
 use crate::progress::Progress;
-use crate::room::Room;
-use crate::run_folder::{RunFolder, RunFolderError};
-use crate::server::{ServerError, ServerProcess};
+use crate::run_folder::RunFolder;
+use crate::server::ServerProcess;
 use crate::slo::ExitCode;
-use crate::stats::{Phase, Stats};
 use crate::summary::Summary;
-use crate::target::{Target, TargetError, check_loopback};
+use crate::target::Target;
 use crate::workers::{Part, Tie, WorkersError};
-use crate::workload::{Habits, Stage, World, is_reachable};
+use crate::workload::World;
+use begin::{Beginning, interrupts};
+pub(crate) use check::shares;
+use check::{check_faults, check_shared_target, check_target, same_as_before, warn_of};
+pub use error::RunError;
 use people::Everybody;
+pub(crate) use plan::Plan;
 
+pub(crate) use conclusion::ALL_POLITE;
 pub(crate) use gates::{observe_sessions, of_sessions};
 pub use harm::Alone;
 pub(crate) use part::play as play_part;
@@ -70,81 +75,10 @@ pub(crate) const SETTLING: &str = "settling";
 
 /// After answers were late, what is still on its way belongs to that time.
 const RECOVERING: Duration = Duration::from_secs(5);
-/// From the seed of a run to that of the people of the run that it is compared with.
-const OTHER_NUMBERS: u64 = 0x5EED;
 /// How long what is on its way at the end may take to arrive.
 const SETTLE_MAX: Duration = Duration::from_secs(15);
 /// After that nobody sends, and what was acknowledged at the last moment has so long to arrive.
 const QUIET_MAX: Duration = Duration::from_secs(10);
-
-/// Why a run did not take place.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    #[error("nobody answers at {0}; is the service running?")]
-    Unreachable(String),
-    #[error(transparent)]
-    Target(#[from] TargetError),
-    #[error(transparent)]
-    Folder(#[from] RunFolderError),
-    #[error(transparent)]
-    Server(#[from] ServerError),
-    #[error(transparent)]
-    Codes(#[from] CodesError),
-    #[error(transparent)]
-    Offer(#[from] OfferError),
-    #[error("the curve cannot be replayed")]
-    Curve(#[from] HourlyError),
-    #[error("the curve cannot be scaled")]
-    Scale(#[from] crate::curve::CurveError),
-    #[error("only {signed_up} of {wanted} existing users could sign up: {reasons}")]
-    People { signed_up: usize, wanted: u32, reasons: String },
-    #[error(
-        "nobody completed a sign-up during the probe: {reasons}. If the target has a waiting room that lets in few, name the peak with --peak-rate"
-    )]
-    Probe { reasons: String },
-    #[error(
-        "the load tool plays the provider of codes in this profile, so it must start the service itself: leave out --target"
-    )]
-    OwnServerNeeded,
-    #[error(transparent)]
-    Admin(#[from] AdminError),
-    #[error(transparent)]
-    Asked(#[from] AskedError),
-    #[error(transparent)]
-    Members(#[from] MembersError),
-    #[error(transparent)]
-    Peer(#[from] AddressError),
-    #[error(transparent)]
-    NotPlayable(#[from] NotPlayable),
-    #[error("{target} is of no use for this run")]
-    NoPeer {
-        target: String,
-        #[source]
-        source: PeerError,
-    },
-    #[error("--harm compares a run with one without the rude, and nobody is rude: name some with --cohorts")]
-    Harmless,
-    #[error(transparent)]
-    Workers(#[from] WorkersError),
-    #[error("cannot listen as a provider of codes")]
-    Carrier(#[source] io::Error),
-    #[error("cannot make answers late")]
-    Late(#[source] io::Error),
-    #[error("the operating system gives no more threads")]
-    Thread(#[source] io::Error),
-    #[error("cannot listen for Ctrl-C")]
-    Signal(#[source] io::Error),
-}
-
-impl RunError {
-    pub const fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Unreachable(_) | Self::Codes(_) | Self::NoPeer { .. } => ExitCode::Unreachable,
-            Self::Workers(error) => error.exit_code(),
-            _ => ExitCode::Usage,
-        }
-    }
-}
 
 /// What a run is made of, from its start to its end.
 pub(crate) struct Run {
@@ -178,43 +112,6 @@ pub(crate) struct Run {
     pub(crate) tie: Option<Tie>,
 }
 
-/// What a run begins with.
-struct Beginning {
-    started: Timestamp,
-    target: Target,
-    carrier: Option<Carrier>,
-    phones: Phones,
-    tasks: JoinSet<()>,
-    asked: GateFile,
-    tie: Option<Tie>,
-}
-
-/// What is replayed.
-pub(crate) struct Plan {
-    pub(crate) load: Load,
-    /// Existing users write as they always do, because what is played does not say how.
-    pub(crate) sends_in_background: bool,
-    /// Its sign-ups, with the hours that they were recorded in.
-    pub(crate) replay: Replay,
-    pub(crate) probed_per_s: Option<f64>,
-    /// Highest planned rate over one second.
-    pub(crate) peak_per_s: f64,
-    /// What the waiting room was ordered to let in.
-    pub(crate) admit_per_s: Option<f64>,
-    pub(crate) brownout: Option<Brownout>,
-}
-
-impl Plan {
-    /// The parts of the measured part, by planned time.
-    fn phases(&self, calm: Duration) -> Vec<Phase> {
-        let recovered = self.load.behaviour.slow.iter().map(|slow| calm + slow.to + RECOVERING).max();
-        let mut phases = vec![(BEFORE, Duration::ZERO), (SURGE, calm)];
-        phases.extend(recovered.map(|from| (AFTER, from)));
-        phases.push((SETTLING, calm + self.load.duration()));
-        phases.into_iter().map(|(name, from)| Phase { name, from }).collect()
-    }
-}
-
 /// Runs, writes the run folder, and says how it went.
 ///
 /// # Errors
@@ -228,8 +125,8 @@ pub async fn run(options: &RunOptions) -> Result<ExitCode, RunError> {
         return Ok(ExitCode::Pass);
     }
     let (summary, folder) = match (options.workers.count(), options.harm) {
-        (Some(workers), _) => Box::pin(coordinate::measure(options, workers)).await?,
-        (None, true) => harm::measure_both(options).await?,
+        (_, true) => Box::pin(harm::measure_both(options)).await?,
+        (Some(workers), false) => Box::pin(coordinate::measure(options, workers)).await?,
         (None, false) => measure(options).await?,
     };
     conclusion::print(&summary, &folder);
@@ -246,7 +143,13 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
         return Err(WorkersError::NotShared("a trial of a search").into());
     }
     let asked = options.asked.read()?;
-    shares(options, &asked).members(options.existing, options.seed())?;
+    let of_run = shares(options, &asked);
+    of_run.members(options.existing, options.seed())?;
+    if let Some(continued) = &options.continued {
+        same_as_before(continued, &of_run)?;
+    }
+    check_faults(options, &asked.faults)?;
+    warn_of(options, &asked);
     let started = options.continued.as_ref().map_or_else(|| SystemClock.now(), |continued| continued.started);
     if options.profile.plays_provider() && !options.target.is_empty() {
         return Err(RunError::OwnServerNeeded);
@@ -255,13 +158,15 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
     if let Some(peer) = &peer {
         peer::check(options, &asked, peer)?;
     }
+    Observer::check(&options.server_pid, &options.asked.observe).await?;
     // Refused before anything is started, as far as it can be known.
     if offer::is_to_be_probed(options)? {
         offer::behaviour(options)?;
     } else {
         let offer = Offer::of(options, SignUps::without_probe(options))?;
-        offer.needs(options).check(&Machine::here()).map_err(OfferError::from)?;
+        offer.needs(options, &of_run, Part::WHOLE).check(&Machine::here()).map_err(OfferError::from)?;
     }
+    let interrupts = interrupts()?;
     let peer = match peer {
         Some(address) => Some((connected(&address, options, started).await?, address)),
         None => None,
@@ -273,7 +178,8 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
     if let Some((peer, address)) = peer {
         let target = Target { pids: options.server_pid.clone(), ..Target::of_peer(&address) };
         let (phones, tasks) = (Phones::default(), JoinSet::new());
-        let beginning = Beginning { started, target, carrier: None, phones, tasks, asked, tie: None };
+        let beginning =
+            Beginning { started, target, carrier: None, phones, tasks, asked, tie: None, interrupts };
         let run = Run::new(options.clone(), beginning).await?;
         let summary = Box::pin(Run { peer: Some(peer), ..run }.go(&folder)).await?;
         return Ok((summary, folder));
@@ -293,7 +199,7 @@ pub async fn measure(options: &RunOptions) -> Result<(Summary, RunFolder), RunEr
         let (pids, admin) = (options.server_pid.clone(), options.admin.clone());
         Target { public: options.target.join(","), codes: options.codes.clone(), admin, pids }
     };
-    let beginning = Beginning { started, target, carrier, phones, tasks, asked, tie: None };
+    let beginning = Beginning { started, target, carrier, phones, tasks, asked, tie: None, interrupts };
     let run = Run::new(options.clone(), beginning).await?;
     let summary = run.go(&folder).await?;
     if let Some(server) = own_server {
@@ -309,39 +215,6 @@ async fn connected(
 ) -> Result<Arc<dyn Peer>, RunError> {
     let no_peer = |source| RunError::NoPeer { target: address.to_string(), source };
     peer::connect(address, id_of(options.seed(), started), &options.admin).await.map_err(no_peer)
-}
-
-/// Whether it may be a target, and is there. Whether a peer, whose address this returns, is there is found out when it is connected to.
-async fn check_target(options: &RunOptions) -> Result<Option<Address>, RunError> {
-    for address in options.target.iter().chain(&options.admin) {
-        let address = if address.contains("://") { address.clone() } else { format!("http://{address}") };
-        check_loopback(&address, options.i_own_this_target)?;
-    }
-    if let Some(peer) = Address::of(&options.target)? {
-        return Ok(Some(peer));
-    }
-    for address in &options.target {
-        if !is_reachable(address).await {
-            return Err(RunError::Unreachable(address.clone()));
-        }
-    }
-    for address in &options.codes {
-        check_loopback(address, options.i_own_this_target)?;
-    }
-    Ok(None)
-}
-
-/// The same where several workers play: they are introduced to each other by accounts of Spillway.
-async fn check_shared_target(options: &RunOptions) -> Result<(), RunError> {
-    match check_target(options).await? {
-        Some(_) => Err(WorkersError::NotShared("a load against a system to compare with").into()),
-        None => Ok(()),
-    }
-}
-
-/// Who does not behave: the command line comes before the file.
-fn shares(options: &RunOptions, asked: &GateFile) -> Shares {
-    options.cohorts.clone().or_else(|| asked.cohorts.clone()).unwrap_or_default()
 }
 
 async fn play_provider(phones: &Phones, tasks: &mut JoinSet<()>) -> Result<Carrier, RunError> {
@@ -363,89 +236,6 @@ async fn stop(server: ServerProcess) {
 }
 
 impl Run {
-    async fn new(options: RunOptions, beginning: Beginning) -> Result<Self, RunError> {
-        let Beginning { started, target, carrier, phones, mut tasks, asked, tie } = beginning;
-        let seed = options.seed();
-        let behaviour = offer::behaviour(&options)?;
-        let mut address = target.public.clone();
-        let lateness = (!behaviour.slow.is_empty()).then(late::Lateness::default);
-        if let Some(lateness) = &lateness {
-            address = late::put_in_front(&address, lateness, &mut tasks).await.map_err(RunError::Late)?;
-        }
-        let meter = Meter::default();
-        let admin = Admin::new(target.admin.iter().map(String::as_str))?;
-        tasks.spawn(admin.clone().watch());
-        for address in &target.codes {
-            let codes = CodeStream::open(address, phones.clone()).await?;
-            tasks.spawn(async move {
-                if let Err(error) = codes.run().await {
-                    tracing::warn!(error = %anyhow::Error::new(error), "no more codes will arrive from there");
-                }
-            });
-        }
-        let shares = shares(&options, &asked);
-        let crowd = Crowd::new(shares.members(options.existing, seed)?, options.silent);
-        // Two runs against one service have other numbers, so that they do not meet. All else is the same.
-        let meets = options.silent && !options.target.is_empty();
-        let people = if meets { seed.wrapping_add(OTHER_NUMBERS) } else { seed };
-        let newcomers_from = options.existing + probe::INDICES;
-        let mut ledger = Ledger::excepting(id_of(seed, started), crowd.exceptions());
-        if let Some(tie) = &tie {
-            ledger = ledger.of_part(OwnPart { part: tie.part, existing: options.existing, newcomers_from });
-        }
-        let world = World {
-            address,
-            client: ClientConfig { meter: Some(meter.clone()), ..ClientConfig::default() },
-            population: Population::new(people),
-            existing: options.existing,
-            habits: habits(&options.profile),
-            behaviour,
-            newcomers_from,
-            phones,
-            ledger,
-            crowd,
-            stats: ArcSwap::new(Stats::new(
-                Instant::now(),
-                vec![Phase { name: "setup", from: Duration::ZERO }],
-            )),
-            room: ArcSwap::new(Room::new(Instant::now())),
-            room_required: AtomicBool::new(false),
-            stage: watch::Sender::new(Stage::Running),
-            meter,
-            sent_again: AtomicU64::new(0),
-            asked_until_recovery: OnceLock::new(),
-            sending: AtomicUsize::new(0),
-            finishing: AtomicUsize::new(0),
-            clock: tie.as_ref().map(|tie| tie.clock).unwrap_or_default(),
-        };
-        let observer = Observer::new(&target.pids, &options.asked.observe);
-        tasks.spawn(observer.clone().watch());
-        let interrupted = interruptions(&mut tasks)?;
-        let (world, progress) = (Arc::new(world), Progress::stderr(options.quiet));
-        let GateFile { defaults: default_gates, rules, faults, cohorts: _ } = asked;
-        Ok(Self {
-            options,
-            seed,
-            started,
-            target,
-            admin,
-            carrier,
-            rules,
-            default_gates,
-            faults,
-            observer,
-            empty: None,
-            world,
-            shares,
-            peer: None,
-            lateness,
-            progress,
-            tasks,
-            interrupted,
-            tie,
-        })
-    }
-
     /// By which it is told from other runs.
     fn id(&self) -> u64 {
         id_of(self.seed, self.started)
@@ -498,12 +288,19 @@ impl Run {
         };
         room::let_go(&self).await;
         self.clear().await;
-        let measured = measured?;
+        let mut measured = measured?;
+        let unwritten = measured.unwritten.take();
         let (summary, rows) = conclusion::conclude(&self, &plan, measured);
         // The panel is done: a terminal that went away no longer matters.
         self.progress.finish().ok();
-        folder.write(&summary, &rows)?;
-        Ok(summary)
+        match unwritten.map_or_else(|| folder.write(&summary, &rows), Err) {
+            Ok(()) => Ok(summary),
+            Err(source) => {
+                // What the folder cannot keep is at least shown.
+                conclusion::print(&summary, folder);
+                Err(RunError::Unwritten { code: summary.exit_code, source })
+            }
+        }
     }
 
     /// Takes away what the run made at a peer. Part of it stays where that does not succeed, and is named after the run.
@@ -518,62 +315,6 @@ impl Run {
                 anyhow::Error::new(error)
             );
         }
-    }
-
-    async fn plan(&mut self) -> Result<Plan, RunError> {
-        let length = self.options.surge();
-        let probed_per_s = match offer::is_to_be_probed(&self.options)? {
-            true => Some(probe::capacity(self).await?),
-            false => None,
-        };
-        let sign_ups = match probed_per_s {
-            Some(probed) => SignUps::Peak(probed * self.options.peak_share()),
-            None => SignUps::without_probe(&self.options),
-        };
-        let offer = Offer::of(&self.options, sign_ups)?;
-        // Where several play, each looks at its own part.
-        if self.options.workers.count().is_none() {
-            let needs = offer.needs_of(&self.options, self.tie.as_ref().map_or(Part::WHOLE, |tie| tie.part));
-            needs.check(&Machine::here()).map_err(OfferError::from)?;
-        }
-        let comers = offer.load.curve(Op::SignUp).cloned().unwrap_or_default();
-        let highest_second = comers.highest_mean_per_s(Duration::from_secs(1));
-        let (replay, peak_per_s, brownout) = match (&self.options.profile, sign_ups) {
-            _ if self.options.steady.is_some()
-                || self.options.load.trace.is_some()
-                || !self.options.load.plays(Op::SignUp) =>
-            {
-                (Replay::of(comers), highest_second, None)
-            }
-            // As it was told, to the last digit.
-            (Profile::Signal2021, SignUps::Peak(peak)) => {
-                (scaled(self.options.column(), length, peak)?, peak, None)
-            }
-            (Profile::Signal2021, _) => {
-                (scaled(self.options.column(), length, highest_second)?, highest_second, None)
-            }
-            (Profile::ProviderBrownout, SignUps::Peak(full_per_s) | SignUps::Base(full_per_s)) => {
-                let brownout = Brownout::new(full_per_s, length);
-                (Replay::of(comers), highest_second, Some(brownout))
-            }
-            (Profile::Pumping, _) => {
-                let replay = pumping(length)?;
-                let peak_per_s = replay.curve.peak_per_s();
-                (replay, peak_per_s, None)
-            }
-            _ => (Replay::of(comers), highest_second, None),
-        };
-        let admit_per_s = self.options.admit().map(|share| share * peak_per_s);
-        let sends_in_background = offer.sends_in_background();
-        Ok(Plan {
-            load: offer.load,
-            sends_in_background,
-            replay,
-            probed_per_s,
-            peak_per_s,
-            admit_per_s,
-            brownout,
-        })
     }
 
     /// What the service has at this moment, where both can be seen.
@@ -615,34 +356,4 @@ fn folder_name(options: &RunOptions) -> String {
         Some(name) => format!("trace-{}", name.replace(|c: char| !c.is_ascii_alphanumeric(), "-")),
         None => options.profile.folder_name(),
     }
-}
-
-fn habits(profile: &Profile) -> Habits {
-    match profile {
-        // As often as the settings of the profile allow a second code: see `own_server`.
-        Profile::ProviderBrownout => Habits { resend_after: Duration::from_secs(10), ..Habits::default() },
-        _ => Habits::default(),
-    }
-}
-
-/// January scaled so that its highest second has the wanted rate. An hour of January is shorter than a second of the
-/// replay, so the highest hour's rate is above it.
-fn scaled(column: crate::curve::Column, length: Duration, peak_per_s: f64) -> Result<Replay, RunError> {
-    let unscaled = signal_2021(column).replay(length, 1.0)?;
-    let highest_second = unscaled.curve.highest_mean_per_s(Duration::from_secs(1));
-    Ok(signal_2021(column).replay(length, peak_per_s / highest_second)?)
-}
-
-/// The first Ctrl-C ends the run early with a report; the second ends the process.
-fn interruptions(tasks: &mut JoinSet<()>) -> Result<watch::Receiver<bool>, RunError> {
-    let mut signals = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
-        .map_err(RunError::Signal)?;
-    let (sender, interrupted) = watch::channel(false);
-    tasks.spawn(async move {
-        signals.recv().await;
-        sender.send_replace(true);
-        signals.recv().await;
-        std::process::exit(i32::from(u8::from(ExitCode::Interrupted)));
-    });
-    Ok(interrupted)
 }

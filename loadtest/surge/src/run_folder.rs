@@ -57,8 +57,6 @@ pub enum RunFolderError {
     Interval { path: PathBuf, line: usize },
     #[error("{}, line {line}, is not a word of a worker about a message", path.display())]
     Crossing { path: PathBuf, line: usize },
-    #[error("{} is a worker's part of another run than the first folder", path.display())]
-    OtherRun { path: PathBuf },
     #[error(
         "the run in {} was played by several workers, and its coordinator was ended before it had written what it heard: `surge merge` with the \
          workers' folders tells all of it", path.display()

@@ -164,6 +164,8 @@ fn command(options: &ServerOptions) -> Command {
         .args(&options.arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        // Ctrl-C is for whoever started it, who ends it in time.
+        .process_group(0)
         .kill_on_drop(true);
     command
 }

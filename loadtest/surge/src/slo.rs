@@ -27,6 +27,8 @@ pub mod figure {
     pub const SIGN_UP_SUCCESS_RATIO: &str = "sign_up.success_ratio";
     pub const GENERATOR_LAG_P99_MS: &str = "generator.lag_p99_ms";
     pub const GENERATOR_STEAL_RATIO: &str = "generator.steal_ratio";
+    /// Arrivals that were left out because too many were under way.
+    pub const GENERATOR_DROPPED: &str = "generator.dropped";
     pub const SERVER_CPU_US_PER_OP: &str = "server.cpu_us_per_op";
     pub const SERVER_BYTES_PER_SESSION: &str = "server.bytes_per_session";
     /// From the first fault that did harm until sends were again as before; the longest of them.
@@ -267,6 +269,13 @@ pub fn default_gates() -> Vec<Gate> {
             Fixed(5.0),
             "the load was sent when it was planned",
         ),
+        gate(
+            figure::GENERATOR_DROPPED,
+            Generator,
+            Equal,
+            Fixed(0.0),
+            "every arrival that was planned was sent",
+        ),
     ]
 }
 
@@ -296,6 +305,10 @@ fn advice(figure: &str) -> Option<String> {
         figure::GENERATOR_LAG_P99_MS => {
             "The load tool itself came too late. Run it on a machine of its own (--target), lower the rate (--peak, --sends), or end \
              what else runs on this machine"
+        }
+        figure::GENERATOR_DROPPED => {
+            "So many were under way that the rest was left out, as --on-overflow shed says: raise --max-in-flight, or leave it out, and the \
+             service is asked everything"
         }
         figure::EXISTING_SUCCESS_RATIO => {
             "The report says for what reasons. QUOTA: each person wrote more often than the service lets one, so let more of them write \
@@ -482,7 +495,8 @@ impl Gate {
             pass,
             means: self.means.to_owned(),
             unit: None,
-            advice: (!pass).then(|| advice(self.figure)).flatten(),
+            // Of what was not measured, nobody knows what to do.
+            advice: (!pass && observed.is_some()).then(|| advice(self.figure)).flatten(),
         }
     }
 }
@@ -501,7 +515,8 @@ mod tests {
             .set(figure::EXISTING_P99_MS, Some(60.0))
             .set(figure::EXISTING_P99_BEFORE_MS, Some(5.0))
             .set(figure::SIGN_UP_SUCCESS_RATIO, Some(1.0))
-            .set(figure::GENERATOR_LAG_P99_MS, Some(0.8));
+            .set(figure::GENERATOR_LAG_P99_MS, Some(0.8))
+            .set(figure::GENERATOR_DROPPED, Some(0.0));
         figures
     }
 
@@ -521,6 +536,7 @@ mod tests {
         assert_eq!(exit(&[], false), ExitCode::Pass);
         assert_eq!(exit(&[slow], false), ExitCode::ObjectiveMissed);
         assert_eq!(exit(&[slow, late], false), ExitCode::GeneratorOverloaded);
+        assert_eq!(exit(&[slow, (figure::GENERATOR_DROPPED, 1.0)], false), ExitCode::GeneratorOverloaded);
         assert_eq!(exit(&[slow, late, lost], false), ExitCode::Integrity);
         assert_eq!(exit(&[slow, late, lost], true), ExitCode::Interrupted);
         assert_eq!(exit(&[(figure::LEDGER_DUPLICATED, 1.0)], false), ExitCode::Integrity);
@@ -577,7 +593,7 @@ mod tests {
     #[test]
     fn what_was_not_observed_does_not_pass() {
         let judgement = judge(&default_gates(), &Observations::default(), Ending::default());
-        assert!(judgement.gates.iter().all(|gate| !gate.pass));
+        assert!(judgement.gates.iter().all(|gate| !gate.pass && gate.advice.is_none()));
         let mut figures = good();
         figures.0.remove(figure::EXISTING_P99_BEFORE_MS);
         let judgement = judge(&default_gates(), &figures, Ending::default());

@@ -229,6 +229,9 @@ pub struct Generator {
     pub cpu_us: Option<u64>,
     /// Share of processor time that the hypervisor gave to somebody else.
     pub steal_ratio: Option<f64>,
+    /// Arrivals that it left out, as it was told to when too many are under way.
+    #[serde(default)]
+    pub dropped: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -22,6 +22,12 @@ pub struct Row {
     /// Where people had to come through the waiting room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room: Option<RoomRow>,
+    /// Arrivals that were left out because too many were under way (`--on-overflow shed`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped: u64,
+    /// Where somebody is rude: what was asked for in this second, by cohort.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cohorts: BTreeMap<String, CohortRow>,
     /// Codes that had been sent by the end of this second.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub codes: u64,
@@ -58,6 +64,30 @@ pub struct RoomRow {
     /// Nobody is let in, so that existing users are served.
     #[serde(default)]
     pub frozen: bool,
+}
+
+/// What a cohort asked for in one second. Differences, so that seconds, and load tools beside each other, add up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CohortRow {
+    /// Things that were wanted.
+    pub wanted: u64,
+    /// How often they were asked for.
+    pub attempts: u64,
+    /// In the last second only: messages that were acknowledged for its members and that they did not take.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub withheld: u64,
+}
+
+impl CohortRow {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.wanted += other.wanted;
+        self.attempts += other.attempts;
+        self.withheld += other.withheld;
+    }
+
+    pub(crate) fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl RoomRow {
@@ -99,7 +129,7 @@ pub struct OperationRow {
 
 impl OperationRow {
     /// Later percentiles stand for both: what is late is a handful, and the histograms have all of it.
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.offered += other.offered;
         self.ok += other.ok;
         self.refused += other.refused;
@@ -136,11 +166,15 @@ impl From<&Second> for OperationRow {
 }
 
 impl Row {
-    /// Adds what was written of the same second later. Operations add up; of everything else the newer word counts.
+    /// Adds what was written of the same second later. Operations and cohorts add up; of everything else the newer word counts.
     pub fn add(&mut self, later: Row) {
         for (operation, figures) in later.operations {
             self.operations.entry(operation).or_default().add(figures);
         }
+        for (cohort, asked) in later.cohorts {
+            self.cohorts.entry(cohort).or_default().add(asked);
+        }
+        self.dropped += later.dropped;
         if !later.phase.is_empty() {
             self.phase = later.phase;
         }

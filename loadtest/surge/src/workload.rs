@@ -10,6 +10,7 @@ mod manner;
 mod newcomer;
 pub(crate) mod outcome;
 mod pumper;
+mod reachable;
 mod receive;
 mod sending;
 mod somebody;
@@ -30,6 +31,7 @@ pub(crate) use existing::ORDERS_MAX;
 pub use existing::{ExistingUser, Life, Order, away, sign_up_existing};
 pub use newcomer::{Newcomer, sign_up};
 pub use pumper::pump;
+pub use reachable::is_reachable;
 pub(crate) use receive::{REOPENS_WITHIN, SEEN_MAX};
 pub(crate) use sending::{Entered, Letter, Posted, enter, post, send};
 pub use somebody::{Contact, Somebody};
@@ -230,10 +232,4 @@ fn told_to_wait(error: &CallError) -> Option<Duration> {
         CallError::Refused(refusal) if refusal.reason == Reason::Overload => refusal.retry_after,
         CallError::Refused(_) | CallError::Transport(_) => None,
     }
-}
-
-/// Whether anybody accepts connections at an address, within the time a person is willing to wait for an error.
-pub async fn is_reachable(address: &str) -> bool {
-    let config = ClientConfig { connect_timeout: Duration::from_secs(4), ..ClientConfig::default() };
-    spillway_client::Client::connect(address, config).await.is_ok()
 }

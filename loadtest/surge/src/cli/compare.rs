@@ -27,7 +27,7 @@ pub struct CompareOptions {
     /// Per cent of comparisons in which nothing is found that is not there
     #[arg(long, value_name = "PER_CENT", default_value_t = 95.0)]
     pub confidence: f64,
-    /// End with status 3 when B is worse
+    /// End with status 3 when B is worse, or a figure of --figure was not measured on both sides
     #[arg(long)]
     pub fail_on_regression: bool,
     /// Print JSON
@@ -57,8 +57,15 @@ pub(super) fn compare(options: &CompareOptions) -> ExitCode {
     match differences(options) {
         Ok(found) => {
             print(options, &found);
-            let worse = found.differences.iter().any(|difference| difference.finding == Finding::Worse);
-            if worse && options.fail_on_regression { ExitCode::ObjectiveMissed } else { ExitCode::Pass }
+            let has = |finding| found.differences.iter().any(|difference| difference.finding == finding);
+            // Who named a figure wants to know of it: what was not measured proves nothing.
+            let is_blind = !options.figures.is_empty() && has(Finding::NotMeasured);
+            let is_regression = has(Finding::Worse) || is_blind;
+            if is_regression && options.fail_on_regression {
+                ExitCode::ObjectiveMissed
+            } else {
+                ExitCode::Pass
+            }
         }
         Err(error) => failed(error),
     }
@@ -188,4 +195,73 @@ pub(super) fn line(difference: &Difference) -> String {
         change(difference.change),
         format!("{} … {}", change(difference.low), change(difference.high)),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use spillway_types::Timestamp;
+
+    use super::*;
+    use crate::journal::Journal;
+    use crate::report::example;
+    use crate::stats::Second;
+    use crate::summary::EXISTING_SEND;
+    use crate::timeline::Row;
+
+    const SEED: u64 = 7;
+
+    /// Three runs of sixteen seconds, of which each answer takes `percent` of what it takes elsewhere.
+    fn runs(root: &Path, name: &str, percent: u64) -> String {
+        for run in 0..3_u64 {
+            let started = Timestamp::from_millis(1_610_722_800_000 + run * 100_000);
+            let folder = RunFolder::create(&root.join(name), started, "steady").unwrap();
+            folder.write_manifest(&example::manifest()).unwrap();
+            let journal = Journal::open(folder.path(), started).unwrap();
+            for at in 0..16_u64 {
+                let mut second = Second { offered: 60, ok: 60, ..Second::default() };
+                for n in 0..60_u64 {
+                    let noise = (at * 7_919 + n * 104_729 + run * 31 + SEED) % 40;
+                    second.response.record(Duration::from_micros((1_000 + noise * 10) * percent / 100));
+                }
+                let mut row = Row { second: at, phase: "surge".to_owned(), ..Row::default() };
+                row.operations.insert(EXISTING_SEND.0.to_owned(), (&second).into());
+                journal.seconds(vec![row], BTreeMap::from([((at, EXISTING_SEND), second)]));
+            }
+            journal.finish().unwrap();
+        }
+        root.join(name).display().to_string()
+    }
+
+    #[test]
+    fn a_regression_fails_where_it_is_asked_to_and_so_does_what_nobody_measured() {
+        println!("seed {SEED}");
+        let root = tempfile::tempdir().unwrap();
+        let (a, same, slower) =
+            (runs(root.path(), "a", 100), runs(root.path(), "same", 100), runs(root.path(), "slower", 160));
+        let code = |a: &str, b: &str, figures: &[&str], fail_on_regression| {
+            compare(&CompareOptions {
+                a: a.to_owned(),
+                b: b.to_owned(),
+                figures: figures.iter().map(|figure| (*figure).to_owned()).collect(),
+                noise: 5.0,
+                confidence: 95.0,
+                fail_on_regression,
+                json: false,
+                seed: SEED,
+            })
+        };
+        assert_eq!(code(&a, &slower, &[], true), ExitCode::ObjectiveMissed);
+        assert_eq!(code(&a, &slower, &[], false), ExitCode::Pass, "it was only asked to say so");
+        assert_eq!(code(&slower, &a, &[], true), ExitCode::Pass, "better is no regression");
+        assert_eq!(code(&a, &same, &[], true), ExitCode::Pass);
+        assert_eq!(code(&a, &same, &["signup.response.p99"], true), ExitCode::ObjectiveMissed);
+        assert_eq!(code(&a, &same, &["signup.response.p99"], false), ExitCode::Pass);
+        let each = format!("{a}/20210115T150000Z-steady,{a}/20210115T150140Z-steady");
+        assert_eq!(code(&each, &slower, &["send.response.p99"], true), ExitCode::ObjectiveMissed);
+        assert_eq!(code(&a, "/nowhere", &[], true), ExitCode::Usage);
+        assert_eq!(code(&a, &same, &["send.respons.p99"], true), ExitCode::Usage);
+    }
 }

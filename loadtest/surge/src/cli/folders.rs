@@ -1,32 +1,18 @@
-//! Commands about runs that are over: report, merge, resume.
+//! Commands about a run that is over: report, resume.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use spillway_types::{Clock, SystemClock, Timestamp};
+use spillway_types::Timestamp;
 
-use crate::ledger::Counts;
-use crate::manifest::Manifest;
+use crate::manifest::{CohortsAsked, Manifest};
 use crate::recording::Recording;
-use crate::retold::{self, Ended, Whole};
 use crate::run::STEADY;
 use crate::run_folder::{RunFolder, RunFolderError};
 use crate::slo::ExitCode;
-use crate::summary::WorkerSummary;
 use crate::utc;
-use crate::workers::{Crossings, lag_of, offered_of};
-
-#[derive(Clone, Debug, Args)]
-pub struct MergeOptions {
-    /// Folders of runs that took place beside each other, from one second on
-    #[arg(required = true, num_args = 2.., value_name = "FOLDER")]
-    pub folders: Vec<PathBuf>,
-    /// Where the folder of the merged run goes
-    #[arg(long, value_name = "FOLDER", default_value = "target/surge")]
-    pub out: PathBuf,
-}
 
 #[derive(Clone, Debug, Args)]
 pub struct ResumeOptions {
@@ -43,6 +29,8 @@ pub struct Continued {
     /// The end of its last complete second.
     pub from: Duration,
     pub earlier: Arc<Recording>,
+    /// Who did not behave in it.
+    pub cohorts: Option<CohortsAsked>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -89,74 +77,6 @@ pub(super) fn report(folder: PathBuf) -> ExitCode {
     }
 }
 
-pub(super) fn merge(options: &MergeOptions) -> ExitCode {
-    match merged(options) {
-        Ok((folder, code)) => {
-            println!("{}", folder.report().display());
-            code
-        }
-        Err(error) => failed(error),
-    }
-}
-
-fn merged(options: &MergeOptions) -> Result<(RunFolder, ExitCode), RunFolderError> {
-    let folders: Vec<_> = options.folders.iter().map(RunFolder::open).collect();
-    let mut whole: Option<(Manifest, Recording)> = None;
-    let (mut counts, mut ended, mut worst) = (Counts::default(), true, ExitCode::Pass);
-    let mut crossings = Crossings::default();
-    for folder in &folders {
-        let (mut manifest, recording) = (folder.manifest()?, folder.recording()?);
-        folder.crossings()?.into_iter().for_each(|crossing| crossings.add(crossing));
-        if let Some(worker) = manifest.worker.take() {
-            let (offered, lag_p99_ms) = (offered_of(&recording), lag_of(&recording));
-            let folder = folder.path().display().to_string();
-            manifest.workers.push(WorkerSummary { offered, lag_p99_ms, folder, ..worker });
-        }
-        if folder.has_ended() {
-            let (summary, _) = folder.read()?;
-            counts.add(&summary.ledger);
-            if summary.exit_code == ExitCode::Interrupted {
-                worst = ExitCode::Partial;
-            }
-        } else {
-            eprintln!("warning: the run in {} did not come to its end", folder.path().display());
-            ended = false;
-        }
-        whole = Some(match whole {
-            None => (manifest, recording),
-            Some((mut first, mut all)) => {
-                if !first.workers.is_empty() && first.started_ms != manifest.started_ms {
-                    return Err(RunFolderError::OtherRun { path: folder.path().to_owned() });
-                }
-                first.workers.extend(manifest.workers);
-                first.existing_users += manifest.existing_users;
-                first.peak.planned_sign_ups_per_s += manifest.peak.planned_sign_ups_per_s;
-                all.merge(&recording);
-                (first, all)
-            }
-        });
-    }
-    let Some((mut manifest, recording)) = whole else {
-        return Err(RunFolderError::NoRun { path: options.out.clone() });
-    };
-    manifest.merged_from = folders.iter().map(|folder| folder.path().display().to_string()).collect();
-    manifest.configuration.insert("merged_from".to_owned(), manifest.merged_from.join(", "));
-    // What two of them saw of one message; runs that did not know of each other have none.
-    counts.add(&crossings.counts(|_| false));
-    manifest.workers.sort_by_key(|worker| worker.number);
-    // A part is judged by little. All of them are the run.
-    manifest.default_gates |= !manifest.workers.is_empty();
-    let folder = RunFolder::create(&options.out, SystemClock.now(), &format!("{}-merged", manifest.profile))?;
-    folder.write_manifest(&manifest)?;
-    folder.write_recording(&recording, Timestamp::from_millis(manifest.started_ms))?;
-    let how = if ended { Ended::Whole(Whole { counts, ..Whole::default() }) } else { Ended::Killed };
-    let summary = retold::summary(&manifest, &recording, &how)
-        .map_err(|error| RunFolderError::Gate { path: folder.path().to_owned(), error: Box::new(error) })?;
-    folder.write_outputs(&summary, &recording.into_rows())?;
-    let code = if ended { worst } else { ExitCode::Partial };
-    Ok((folder, code))
-}
-
 /// What is left of a run, and how its command line goes on.
 pub(super) fn continued(folder: &Path) -> Result<(Manifest, Continued), ResumeError> {
     let run = RunFolder::open(folder);
@@ -187,6 +107,7 @@ pub(super) fn continued(folder: &Path) -> Result<(Manifest, Continued), ResumeEr
         started: Timestamp::from_millis(manifest.started_ms),
         from: Duration::from_secs(from),
         earlier: Arc::new(earlier),
+        cohorts: manifest.cohorts.clone(),
     };
     println!(
         "continuing the run of {} at second {from} of {:.0}, with seed {}\n\

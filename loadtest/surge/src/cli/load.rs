@@ -10,10 +10,11 @@ use clap::Args;
 
 use super::RunOptions;
 use crate::language::duration;
-use crate::load::{Load, Op};
+use crate::load::{Load, Op, Sizes};
 use crate::offer::{Offer, OfferError, SignUps};
-use crate::plan::{Machine, draw, svg};
+use crate::plan::{Machine, cohorts, draw, svg};
 use crate::profile::Profile;
+use crate::run;
 use crate::run_folder::RunFolderError;
 use crate::schedule::Arrivals;
 use crate::slo::ExitCode;
@@ -35,6 +36,16 @@ pub struct LoadOptions {
     /// Play these operations of the load and leave out the others, such as send,reconnect
     #[arg(long, value_name = "OPERATION,…", value_delimiter = ',', value_parser = operation)]
     pub only: Vec<Op>,
+    /// How large messages are: 512, lognormal(median=300, p99=4000), or a CSV file with a column `bytes`, from which sizes are drawn. Default: 512, or
+    /// what a trace says
+    #[arg(long, value_name = "SIZES", allow_negative_numbers = true)]
+    pub bytes: Option<Sizes>,
+    /// Most arrivals of the load that are under way at a time. Default: as many as there are, because nobody who comes waits for others to be served
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_in_flight: Option<u32>,
+    /// What becomes of an arrival beyond --max-in-flight
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
+    pub on_overflow: OnOverflow,
     /// Replay this trace instead of a profile: counts, events or multiples by time, as CSV, also with gzip or zstd
     #[arg(long, value_name = "FILE", conflicts_with = "profile")]
     pub trace: Option<PathBuf>,
@@ -102,6 +113,15 @@ pub enum Within {
     Poisson,
     /// Evenly: every window holds the curve's integral, give or take one
     Uniform,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnOverflow {
+    /// It goes out when there is room, in its turn; the wait counts as lag of the generator, and in the response time
+    #[default]
+    Queue,
+    /// It is left out and counted; a run that left anything out is INVALID
+    Shed,
 }
 
 /// What a plan is told.
@@ -199,10 +219,12 @@ pub(crate) fn print(
     picture: Option<&std::path::Path>,
     out: &mut impl Write,
 ) -> Result<(), OfferError> {
+    let shares = run::shares(options, &options.asked.read()?);
+    shares.members(options.existing, options.seed())?;
     let sign_ups = SignUps::without_probe(options);
     let offer = Offer::of(options, sign_ups)?;
     let parts = Part::split(&vec![1; options.workers.count().unwrap_or(1) as usize]);
-    let needs = offer.needs_of(options, parts[0]);
+    let needs = offer.needs(options, &shares, parts[0]);
     let title = offer.title(options);
     let mut text = format!("{title}\n\n{}", draw(&offer.load));
     for word in offer.load.behaviour.words() {
@@ -215,8 +237,12 @@ pub(crate) fn print(
             crate::offer::ASSUMED_PEAK_PER_S
         ));
     }
+    text.push_str(&cohorts(&shares, options.existing, &offer.load));
+    if options.harm {
+        text.push_str("\nWith --harm it is played twice, first with the rude silent.\n");
+    }
     if let Some(count) = options.workers.count() {
-        text.push_str(&shares(&parts, &offer.load, options.existing));
+        text.push_str(&of_workers(&parts, &offer.load, options.existing));
         text.push_str(&format!("\nWhat one of {count} equal workers needs:\n{needs}\n"));
     } else {
         text.push_str(&format!("\nWhat it needs:\n{needs}\n"));
@@ -235,7 +261,7 @@ pub(crate) fn print(
 }
 
 /// Who of several equal machines plays what. Where they are not, shares follow their processors.
-fn shares(parts: &[Part], load: &Load, existing: u32) -> String {
+fn of_workers(parts: &[Part], load: &Load, existing: u32) -> String {
     let arrivals = load.total();
     let highest: f64 = load.curves().map(|(_, curve)| curve.peak_per_s()).sum();
     let line = |(number, part): (usize, &Part)| {
@@ -259,7 +285,7 @@ mod tests {
     #[test]
     fn a_plan_for_several_says_who_plays_what() {
         let load = Load::one(Op::Send, crate::curve::Curve::constant(60.0, Duration::from_secs(10)).unwrap());
-        let text = shares(&Part::split(&[1, 1, 1]), &load, 100);
+        let text = of_workers(&Part::split(&[1, 1, 1]), &load, 100);
         let second = "worker 2: 1/3 of the load, about 200 arrivals, at most 20 a second; people 33 to 65\n";
         assert!(text.contains(second), "{text}");
         assert_eq!(text.lines().filter(|line| line.contains("worker ")).count(), 3);

@@ -10,15 +10,16 @@ use clap::{Args, ValueEnum};
 #[group(skip)]
 pub struct WorkersOptions {
     /// Have that many workers play it, which are started as `surge worker`, on any machine (loadtest/surge/docs/workers.md)
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=256), conflicts_with_all = ["harm", "local_workers"])]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=256), conflicts_with = "local_workers")]
     pub workers: Option<u32>,
     /// The same with that many worker processes on this machine, which are started for the run
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=64), conflicts_with = "harm")]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub local_workers: Option<u32>,
-    /// NATS server over which workers are told what to do. Never the bus of the service under test. Without it, local workers get one of their own
+    /// NATS server over which workers are told what to do. Never the bus of the service under test. Without it, local workers get one of their own. The
+    /// password of a user in it (nats://USER@HOST:PORT) may be in NATS_PASSWORD instead of here, a token in NATS_TOKEN
     #[arg(long, value_name = "nats://HOST:PORT,…", value_delimiter = ',')]
     pub nats: Vec<String>,
-    /// Credentials for it, as nsc writes them
+    /// Credentials for it, as nsc writes them; also in NATS_CREDS
     #[arg(long, value_name = "FILE", requires = "nats")]
     pub nats_creds: Option<PathBuf>,
     /// Name by which workers find the run. Default: drawn, and shown
@@ -67,10 +68,11 @@ pub enum LostWorker {
 /// What a worker is told.
 #[derive(Clone, Debug, Args)]
 pub struct WorkerOptions {
-    /// NATS server over which the coordinator is heard
+    /// NATS server over which the coordinator is heard. The password of a user in it (nats://USER@HOST:PORT) may be in NATS_PASSWORD instead of here,
+    /// a token in NATS_TOKEN
     #[arg(long, value_name = "nats://HOST:PORT,…", value_delimiter = ',', required = true)]
     pub nats: Vec<String>,
-    /// Credentials for it, as nsc writes them
+    /// Credentials for it, as nsc writes them; also in NATS_CREDS
     #[arg(long, value_name = "FILE")]
     pub nats_creds: Option<PathBuf>,
     /// Name of the run, as the coordinator has it

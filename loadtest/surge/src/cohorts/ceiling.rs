@@ -14,6 +14,20 @@ use super::{
 /// A loop in one process must leave room for those whose answers are measured.
 const PER_S_MAX: f64 = 2_000.0;
 
+/// Most a second of a whole cohort.
+pub(crate) fn rate_max(cohort: Cohort) -> f64 {
+    match cohort {
+        Cohort::HotLoop => hot_loop::PER_S_MAX,
+        Cohort::Oversize => oversize::PER_S_MAX,
+        Cohort::ConnectAndIdle => connect_and_idle::PER_S_MAX,
+        Cohort::RstStreamFlood => rst_stream_flood::PER_S_MAX,
+        Cohort::MultiLogin => multi_login::PER_S_MAX,
+        Cohort::WrongOtp => wrong_otp::PER_S_MAX,
+        Cohort::ContactScraper => contact_scraper::PER_S_MAX,
+        _ => PER_S_MAX,
+    }
+}
+
 /// A rate that a whole cohort keeps to. Who comes when it is used up waits for a turn; turns are not saved up.
 #[derive(Debug)]
 pub(crate) struct Ceiling {
@@ -22,17 +36,9 @@ pub(crate) struct Ceiling {
 }
 
 impl Ceiling {
-    pub(super) fn of(cohort: Cohort) -> Self {
-        Self::per_s(match cohort {
-            Cohort::HotLoop => hot_loop::PER_S_MAX,
-            Cohort::Oversize => oversize::PER_S_MAX,
-            Cohort::ConnectAndIdle => connect_and_idle::PER_S_MAX,
-            Cohort::RstStreamFlood => rst_stream_flood::PER_S_MAX,
-            Cohort::MultiLogin => multi_login::PER_S_MAX,
-            Cohort::WrongOtp => wrong_otp::PER_S_MAX,
-            Cohort::ContactScraper => contact_scraper::PER_S_MAX,
-            _ => PER_S_MAX,
-        })
+    /// Of those members who live here: `share` of the whole cohort.
+    pub(super) fn of(cohort: Cohort, share: f64) -> Self {
+        Self::per_s(rate_max(cohort) * share)
     }
 
     pub(super) fn per_s(rate: f64) -> Self {

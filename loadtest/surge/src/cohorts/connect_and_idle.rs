@@ -28,7 +28,8 @@ pub(super) const ABOUT: About = About {
 
 /// New connections, of the whole cohort.
 pub(super) const PER_S_MAX: f64 = 50.0;
-const CONNECTIONS: usize = 4;
+/// Of one member.
+pub(super) const CONNECTIONS: usize = 4;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The client's preface and an empty SETTINGS frame (RFC 9113, section 3.4): all that makes a connection of HTTP/2 one.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";

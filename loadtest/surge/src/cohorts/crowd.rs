@@ -1,6 +1,7 @@
 //! Who is who in a run, and since when they are themselves.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use tokio::sync::{Semaphore, watch};
@@ -28,18 +29,23 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// With `silent`, those who are not polite do nothing: for the run that the other one is compared with.
-    pub fn new(members: Members, silent: bool) -> Self {
+    /// With `silent`, those who are not polite do nothing: for the run that the other one is compared with. `here` are those who live in this
+    /// worker, which has their share of what the whole cohort may ask.
+    pub fn new(members: Members, here: &Range<u32>, silent: bool) -> Self {
+        let share = |cohort: Cohort| {
+            let (own, all) = (members.count_in(here.clone(), cohort), members.count(cohort));
+            if own == 0 { 1.0 } else { own as f64 / all as f64 }
+        };
         let tallies = Cohort::ALL.map(|cohort| (cohort, Tally::default())).into();
-        let ceilings = Cohort::ALL.map(|cohort| (cohort, Ceiling::of(cohort))).into();
-        let waiting = Semaphore::new(WAITING_MAX);
+        let ceilings = Cohort::ALL.map(|cohort| (cohort, Ceiling::of(cohort, share(cohort)))).into();
+        let waiting = Semaphore::new((WAITING_MAX as f64 * share(Cohort::NoDeadline)).ceil() as usize);
         let (surge, begun) = (OnceLock::new(), watch::Sender::new(false));
         Self { members, silent, surge, begun, tallies, ceilings, waiting }
     }
 
     /// Everybody, polite.
     pub fn polite(people: u32) -> Self {
-        Self::new(Members::polite(people), false)
+        Self::new(Members::polite(people), &(0..people), false)
     }
 
     pub fn members(&self) -> &Members {
@@ -142,7 +148,7 @@ mod tests {
     fn crowd(silent: bool) -> Crowd {
         let shares: super::super::Shares =
             "never-acks=25%,impatient=25%,contact-scraper=25%".parse().unwrap();
-        Crowd::new(shares.members(40, 7).unwrap(), silent)
+        Crowd::new(shares.members(40, 7).unwrap(), &(0..40), silent)
     }
 
     #[test]
@@ -156,6 +162,26 @@ mod tests {
         let calm = surge - std::time::Duration::from_millis(1);
         assert_eq!((count(&loud, calm), count(&silent, calm)), (10, 10));
         assert_eq!((count(&loud, surge), count(&silent, surge)), (30, 10), "and who scrapes does not write");
+    }
+
+    /// Two workers ask no more of the service than one does.
+    #[tokio::test(start_paused = true)]
+    async fn what_a_cohort_may_ask_is_shared_by_where_its_members_live() {
+        let shares: super::super::Shares = "rst-stream-flood=20%".parse().unwrap();
+        let members = shares.members(40, 7).unwrap();
+        let mut per_s = 0.0;
+        for here in [0..13, 13..40] {
+            let own = members.count_in(here.clone(), Cohort::RstStreamFlood);
+            assert!(own > 0, "this seed has some in each");
+            let crowd = Crowd::new(members.clone(), &here, false);
+            let began = Instant::now();
+            for _ in 0..=100 {
+                crowd.turn(Cohort::RstStreamFlood).await;
+            }
+            per_s += 100.0 / began.elapsed().as_secs_f64();
+        }
+        // A paused clock goes in milliseconds.
+        assert!((per_s - 1_000.0).abs() < 30.0, "{per_s}");
     }
 
     #[test]

@@ -38,7 +38,9 @@ pub(super) const ABOUT: About = About {
 
 const ALIVE: Duration = Duration::from_secs(5);
 const GONE: Duration = Duration::from_secs(15);
-const DEAD_MAX: usize = 16;
+/// From one connection to the next.
+pub(super) const EVERY: Duration = Duration::from_secs(ALIVE.as_secs() + GONE.as_secs());
+pub(super) const DEAD_MAX: usize = 16;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) async fn live(mut life: Life, world: &Arc<World>) {

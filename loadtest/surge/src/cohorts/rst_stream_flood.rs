@@ -49,6 +49,10 @@ async fn flood(world: &Arc<World>, client: &Client) -> bool {
     let mut streams = JoinSet::new();
     for _ in 0..AT_ONCE {
         world.crowd.turn(Cohort::RstStreamFlood).await;
+        // The handful may have begun before the end.
+        if world.is_closing() {
+            break;
+        }
         world.crowd.tally(Cohort::RstStreamFlood).attempt(0);
         let (client, timer) = (client.clone(), world.stats().start(ABOUT.operation, Instant::now()));
         streams.spawn(async move {

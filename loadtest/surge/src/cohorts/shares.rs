@@ -1,6 +1,7 @@
 //! How many of the people are in which cohort, and who.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::str::FromStr;
 
 use rand::SeedableRng;
@@ -127,6 +128,12 @@ impl Shares {
         self.of.keys().any(|cohort| !cohort.is_polite())
     }
 
+    /// Whether both are the same, however they were written.
+    pub fn are_those_of(&self, other: &Self) -> bool {
+        self.of.len() == other.of.len()
+            && self.of.iter().zip(&other.of).all(|(a, b)| a.0 == b.0 && (a.1 - b.1).abs() < NEAR)
+    }
+
     /// How many of `people` are in each cohort: within one of its share, and all of them together.
     ///
     /// By largest remainder: everybody's share is rounded down, and those who are left go where most was cut off.
@@ -187,6 +194,11 @@ impl Members {
     pub fn count(&self, cohort: Cohort) -> u64 {
         self.of.iter().filter(|of| **of == cohort).count() as u64
     }
+
+    /// Among these people: where several workers play, each has its own.
+    pub fn count_in(&self, people: Range<u32>, cohort: Cohort) -> u64 {
+        people.filter(|index| *index < self.of.len() as u32 && self.of(*index) == cohort).count() as u64
+    }
 }
 
 #[cfg(test)]
@@ -194,6 +206,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::workers::Part;
 
     fn shares(text: &str) -> Shares {
         text.parse().unwrap()
@@ -209,6 +222,9 @@ mod tests {
         assert_eq!(written.of, shares("hot-loop=5%,never-acks=5%").of);
         assert_eq!(written.counts(300)[&Cohort::HotLoop], 15);
         assert_eq!(written.counts(300)[&Cohort::Polite], 270);
+        assert!(written.are_those_of(&shares("never-acks=5%,hot-loop=5%")));
+        assert!(!written.are_those_of(&shares("never-acks=5%,hot-loop=6%")));
+        assert!(!written.are_those_of(&shares("never-acks=5%")));
         assert!(written.has_rude() && !Shares::default().has_rude() && !shares("polite=100%").has_rude());
     }
 
@@ -274,6 +290,10 @@ mod tests {
                     for cohort in Cohort::ALL {
                         let counted = counts.get(&cohort).copied().unwrap_or(0);
                         prop_assert_eq!(members.count(cohort), u64::from(counted));
+                        // However many play it, nobody is missing and nobody is there twice.
+                        let parts = Part::split(&[2, 1, 4]);
+                        let here = |part: &Part| members.count_in(part.users(people), cohort);
+                        prop_assert_eq!(parts.iter().map(here).sum::<u64>(), u64::from(counted));
                     }
                     prop_assert_eq!(members.iter().count(), people as usize);
                 }

@@ -32,8 +32,14 @@ pub struct Recovery {
 }
 
 impl Recovery {
+    /// Nobody felt it, and the command failed: whether the service would have recovered from it is not known.
+    pub fn never_happened(&self) -> bool {
+        self.recovered_after_s == Some(0.0) && !matches!(self.outcome.as_str(), "done" | "")
+    }
+
     pub fn in_words(&self) -> String {
         let felt = match self.recovered_after_s {
+            Some(0.0) if self.never_happened() => "its command failed, so it shows nothing".to_owned(),
             Some(0.0) => "nobody felt it".to_owned(),
             Some(after) => format!("sends were as before after {after:.1} s"),
             None => "sends were not as before until the end of the run".to_owned(),
@@ -180,5 +186,22 @@ mod tests {
         let seen = recoveries(&[fault(2.0), fault(10.0)], &rows(&seconds), "send");
         assert_eq!(seen[0].recovered_after_s, Some(0.0));
         assert_eq!(seen[1].recovered_after_s, Some(2.0));
+    }
+
+    #[test]
+    fn a_command_that_failed_and_that_nobody_felt_shows_nothing() {
+        let of = |outcome: &str, recovered_after_s| Recovery {
+            outcome: outcome.to_owned(),
+            recovered_after_s,
+            ..Recovery::default()
+        };
+        let failed = of("exit status: 2: no such process", Some(0.0));
+        assert!(failed.never_happened() && failed.in_words().starts_with("its command failed"));
+        assert!(!of("done", Some(0.0)).never_happened());
+        // It did something before it failed.
+        assert!(
+            !of("exit status: 1: ", Some(3.0)).never_happened()
+                && !of("exit status: 1: ", None).never_happened()
+        );
     }
 }

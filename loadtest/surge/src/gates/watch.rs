@@ -189,9 +189,10 @@ fn kind(metric: &Metric) -> GateKind {
             figure: figure::LEDGER_LOST | figure::LEDGER_DUPLICATED | figure::LEDGER_CORRUPTED,
             ..
         } => GateKind::Integrity,
-        Metric::Final { figure: figure::GENERATOR_LAG_P99_MS | figure::GENERATOR_STEAL_RATIO, .. } => {
-            GateKind::Generator
-        }
+        Metric::Final {
+            figure: figure::GENERATOR_LAG_P99_MS | figure::GENERATOR_STEAL_RATIO | figure::GENERATOR_DROPPED,
+            ..
+        } => GateKind::Generator,
         _ => GateKind::Objective,
     }
 }

@@ -1,6 +1,6 @@
 //! Where the cost of a server is read: `--observe pid:1234`, `--observe cgroup:/sys/fs/cgroup/x`, `--observe http://127.0.0.1:9464/metrics`.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -35,7 +35,9 @@ pub enum Source {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not understood: write pid:1234, cgroup:/sys/fs/cgroup/x or http://127.0.0.1:9464/metrics")]
+#[error(
+    "`{0}` is not understood: write pid:1234, cgroup:/sys/fs/cgroup/x, or http://127.0.0.1:9464/metrics with an address and a port"
+)]
 pub struct SourceError(String);
 
 impl FromStr for Source {
@@ -54,7 +56,11 @@ impl FromStr for Source {
         }
         let rest = text.strip_prefix("http://").ok_or_else(wrong)?;
         let (address, path) = rest.split_once('/').unwrap_or((rest, "metrics"));
-        let address = address.parse().map_err(|_| wrong())?;
+        // Whoever writes the name of this machine means it, and no other is looked up.
+        let address = match address.strip_prefix("localhost:") {
+            Some(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().map_err(|_| wrong())?)),
+            None => address.parse().map_err(|_| wrong())?,
+        };
         Ok(Self::Prometheus { address, path: format!("/{path}") })
     }
 }
@@ -75,7 +81,7 @@ pub struct Observed {
 
 /// What an endpoint said last.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Scraped {
+pub(super) struct Scraped {
     process: Option<ProcessSample>,
     sessions: Option<u64>,
 }
@@ -161,7 +167,7 @@ impl Proc {
 }
 
 /// A group of processes. Its memory is what they themselves have, without the page cache that is counted for them.
-fn cgroup(path: &Path) -> io::Result<ProcessSample> {
+pub(super) fn cgroup(path: &Path) -> io::Result<ProcessSample> {
     let read = |name: &str| fs::read_to_string(path.join(name));
     let keyed = |text: &str, key: &str| {
         let value = text
@@ -184,7 +190,7 @@ fn cgroup(path: &Path) -> io::Result<ProcessSample> {
 }
 
 impl Scraped {
-    fn read(text: &str) -> Self {
+    pub(super) fn read(text: &str) -> Self {
         let sum = |name: &str| {
             let of_name =
                 |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
@@ -213,10 +219,20 @@ mod tests {
         assert_eq!("pid:12".parse(), Ok(Source::Pid(12)));
         assert_eq!("cgroup:/sys/fs/cgroup/x".parse(), Ok(Source::Cgroup("/sys/fs/cgroup/x".into())));
         let address = "127.0.0.1:9464".parse().unwrap();
-        for text in ["http://127.0.0.1:9464/metrics", "http://127.0.0.1:9464"] {
+        for text in
+            ["http://127.0.0.1:9464/metrics", "http://127.0.0.1:9464", "http://localhost:9464/metrics"]
+        {
             assert_eq!(text.parse(), Ok(Source::Prometheus { address, path: "/metrics".to_owned() }));
         }
-        for wrong in ["", "12", "pid:x", "cgroup:x", "https://127.0.0.1:1/metrics", "http://localhost:1/m"] {
+        for wrong in [
+            "",
+            "12",
+            "pid:x",
+            "cgroup:x",
+            "https://127.0.0.1:1/metrics",
+            "http://localhost/m",
+            "http://h:1/m",
+        ] {
             assert!(wrong.parse::<Source>().is_err(), "{wrong}");
         }
     }

@@ -35,6 +35,8 @@ pub enum AddressError {
 
 /// Instead of a password.
 const HIDDEN: &str = "***";
+/// Schemes of addresses in which one word before the host is a token.
+const OF_NATS: [&str; 4] = ["nats", "tls", "ws", "wss"];
 
 impl System {
     fn of_scheme(scheme: &str) -> Option<Self> {
@@ -169,21 +171,34 @@ fn encoded(password: &str) -> String {
     text
 }
 
-/// An address, or a word of a command line that has some, without passwords.
+/// An address, or a word of a command line that has some, without passwords. The only word before an `@` in an address of NATS is a token, and hidden
+/// like a password; elsewhere it is a user.
 pub fn redacted(text: &str) -> String {
-    let hide = |part: &str| {
-        let Some((scheme, rest)) = part.split_once("://") else { return part.to_owned() };
-        let end = rest.find('/').unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        match authority.rsplit_once('@') {
-            Some((user, host)) if user.contains(':') => {
-                let user = user.split(':').next().unwrap_or_default();
-                format!("{scheme}://{user}:{HIDDEN}@{host}{path}")
-            }
-            _ => part.to_owned(),
+    text.split_inclusive([',', ' ', '\t', '\n', '"', '\'']).map(hidden_in).collect()
+}
+
+fn hidden_in(part: &str) -> String {
+    let scheme_ends = part.find("://").map(|at| at + 3);
+    let from = scheme_ends.or_else(|| part.rfind('=').map(|at| at + 1)).unwrap_or(0);
+    let (scheme, rest) = part.split_at(from);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let Some((user, host)) = authority.rsplit_once('@') else { return part.to_owned() };
+    let is_nats = OF_NATS.iter().any(|name| scheme.strip_suffix("://").is_some_and(|of| of.ends_with(name)));
+    match user.split_once(':') {
+        Some((user, _)) if scheme_ends.is_some() || is_host(host) => {
+            format!("{scheme}{user}:{HIDDEN}@{host}{path}")
         }
-    };
-    text.split(',').map(hide).collect::<Vec<_>>().join(",")
+        None if is_nats => format!("{scheme}{HIDDEN}@{host}{path}"),
+        _ => part.to_owned(),
+    }
+}
+
+/// With what separates it from the next word, perhaps.
+fn is_host(text: &str) -> bool {
+    let text = text.trim_end_matches([',', ' ', '\t', '\n', '"', '\'']);
+    let of_a_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+    !text.is_empty() && text.bytes().all(of_a_host)
 }
 
 impl fmt::Display for Address {
@@ -240,7 +255,13 @@ mod tests {
         assert_eq!(format!("{pg} {pg:?}"), "pg://me:***@localhost/mail pg://me:***@localhost/mail");
         let line = "--target=nats://a:b@127.0.0.1:1,http://127.0.0.1:2";
         assert_eq!(redacted(line), "--target=nats://a:***@127.0.0.1:1,http://127.0.0.1:2");
-        for same in ["send(5s@3)", "nats://127.0.0.1", "pg://me@host/x", "http://h/a@b:c"] {
+        assert_eq!(redacted("load:secret@c:3,nats://token@d:4"), "load:***@c:3,nats://***@d:4");
+        assert_eq!(redacted("--nats=load:secret@c:3"), "--nats=load:***@c:3");
+        let fault = "30s run \"curl -s http://me:pw@h/x; psql 'pg://a:b@h/c'\"";
+        assert_eq!(redacted(fault), "30s run \"curl -s http://me:***@h/x; psql 'pg://a:***@h/c'\"");
+        for same in
+            ["send(5s@3)", "30s@50,1m@1x..20x", "nats://127.0.0.1", "pg://me@host/x", "http://h/a@b:c"]
+        {
             assert_eq!(redacted(same), same);
         }
         let with = |rest: &str| with_password(rest, Some("a/b"));

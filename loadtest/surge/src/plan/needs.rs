@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::Machine;
+use super::{Machine, Rude};
 use crate::curve::Curve;
 use crate::load::{FAN_OUT, Load, Op};
 
@@ -46,6 +46,7 @@ pub struct Surroundings {
     /// The service is started for the run, on this machine.
     pub own_server: bool,
     pub loopback: bool,
+    pub rude: Rude,
 }
 
 /// What a run needs at its highest.
@@ -59,6 +60,8 @@ pub struct Needs {
     pub newcomers: u64,
     /// And who wait for their turn, when it is known how many are let in.
     pub waiting: u64,
+    /// Connections that people of cohorts have beside the one that everybody has.
+    pub of_cohorts: u64,
     /// Seconds that a newcomer is there.
     pub stay_s: f64,
     /// Connections that the load tool has open.
@@ -113,11 +116,11 @@ impl Needs {
         let newcomers = (newcomers - 1e-6).ceil() as u64;
         let waiting = waiting(load, around.admit_per_s);
         let people = u64::from(around.people);
-        let connections = people + newcomers + waiting;
+        let connections = people + newcomers + waiting + around.rude.connections;
         let through_proxy = !load.behaviour.slow.is_empty();
         // A connection that is carried through ends here twice more: where it comes in, and where it goes on.
         let ends = if through_proxy { 3 } else { 1 };
-        let closed_per_s = peak(Op::SignUp) + peak(Op::Reconnect) + peak(Op::Flap);
+        let closed_per_s = peak(Op::SignUp) + peak(Op::Reconnect) + peak(Op::Flap) + around.rude.closed_per_s;
         let rest = if around.loopback { LOOPBACK_REUSE } else { TIME_WAIT };
         let resting = (closed_per_s * rest.as_secs_f64()).ceil() as u64;
         let total = |op| load.curve(op).map_or(0.0, Curve::total);
@@ -133,6 +136,7 @@ impl Needs {
             people,
             newcomers,
             waiting,
+            of_cohorts: around.rude.connections,
             stay_s: stay.as_secs_f64(),
             connections,
             descriptors: connections * ends + OWN_DESCRIPTORS,
@@ -202,6 +206,9 @@ impl Needs {
         }
         if self.waiting > 0 {
             words.push_str(&format!(" + {} who wait for their turn", self.waiting));
+        }
+        if self.of_cohorts > 0 {
+            words.push_str(&format!(" + {} more of cohorts", self.of_cohorts));
         }
         words
     }
@@ -285,6 +292,7 @@ mod tests {
         admit_per_s: None,
         own_server: true,
         loopback: true,
+        rude: Rude { connections: 0, closed_per_s: 0.0 },
     };
     const AMPLE: Machine =
         Machine { descriptors: Some(20_000), ports: Some(28_232), memory_bytes: Some(8 << 30) };
@@ -324,6 +332,16 @@ mod tests {
         let small = Machine { memory_bytes: Some(1 << 20), ..AMPLE };
         assert!(refusal("30s@100", &AROUND, &small).contains("of memory"));
         assert_eq!(needs("30s@100", &around).check(&Machine::default()), Ok(()), "nothing is known");
+    }
+
+    #[test]
+    fn the_rude_need_connections_of_their_own() {
+        let rude = Rude { connections: 700, closed_per_s: 50.0 };
+        let needs = needs("send(30s@100)", &Surroundings { rude, ..AROUND });
+        assert_eq!((needs.connections, needs.ports), (1_000, 1_050));
+        let small = Machine { descriptors: Some(512), ..AMPLE };
+        let text = needs.check(&small).unwrap_err().to_string();
+        assert!(text.contains("1000 connections: 300 existing users + 700 more of cohorts"), "{text}");
     }
 
     #[test]

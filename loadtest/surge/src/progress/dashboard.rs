@@ -31,8 +31,8 @@ impl Dashboard<'_> {
     pub fn height(&self) -> u16 {
         let gates = self.0.gates.len().min(GATES_MAX) + usize::from(self.0.gates.len() > GATES_MAX);
         let room = usize::from(self.0.room.is_some()) + usize::from(self.0.codes > 0);
-        // Head, curve of two lines, date, boxes of five, messages, generator.
-        11 + u16::try_from(gates + room).unwrap_or(u16::MAX - 11)
+        // Head, curve of two lines, date, boxes of five, sends, messages, generator.
+        12 + u16::try_from(gates + room).unwrap_or(u16::MAX - 12)
     }
 
     /// Where it is drawn in a terminal of this size; `None` when it does not fit, with a line left for what is written below it.
@@ -85,8 +85,7 @@ impl Dashboard<'_> {
             .filled_style(Style::new().fg(Color::Cyan))
             .unfilled_style(DIM)
             .render(gauge, buffer);
-        pair("in flight ", format!("{}, sends {}", now.sign_ups_in_flight, now.sends_in_flight))
-            .render(flight, buffer);
+        pair("in flight ", now.sign_ups_in_flight.to_string()).render(flight, buffer);
     }
 
     fn existing(&self, area: Rect, buffer: &mut Buffer) {
@@ -122,6 +121,11 @@ impl Dashboard<'_> {
             let spent = now.codes as f64 * now.code_cost;
             rows.push(row("codes", format!("{} sent   {spent:.2} spent", now.codes), CALM));
         }
+        let sends = format!(
+            "{:.0}/s of {:.0}/s   {} in flight",
+            now.sends_per_s, now.sends_offered_per_s, now.sends_in_flight
+        );
+        rows.push(row("sends", sends, CALM));
         let trouble = now.failed + now.duplicated > 0;
         let messages = format!(
             "{} acked   {} on their way   {} duplicated   {} failed   {} refused",
@@ -261,8 +265,9 @@ surge  signal-2021 · surge                               0:42 / 1:24
 ┌ load ───────────────────────┐┌ existing users ───────────────────┐
 │sign-ups  target 812/s       ││p50 2.1 ms  p99 12 ms  p99.9 31 ms │
 │achieved 806/s ────────────── ││p99 before 7.0 ms                  │
-│in flight 41, sends 3        ││99.99 % accepted                   │
+│in flight 41                 ││99.99 % accepted                   │
 └─────────────────────────────┘└───────────────────────────────────┘
+sends      398/s of 400/s   3 in flight
 messages   182004 acked   6 on their way   0 duplicated   0 failed   12 refused
 generator  lag p99 0.4 ms
 gate       ✓ send.response.p99 < 250ms   12 ms
@@ -279,14 +284,14 @@ gate       · e2e.lost == 0";
         for text in [
             "target 812/s",
             "achieved 806/s",
-            "in flight 41, sends 3",
+            "in flight 41",
             "p99.9 31 ms",
             "p99 before 7.0 ms",
             "99.99 % accepted",
         ] {
             has(text);
         }
-        assert_eq!(lines.len(), 14);
+        assert_eq!(lines.len(), 15);
     }
 
     #[test]

@@ -13,12 +13,14 @@ pub fn line(now: &Snapshot) -> String {
     let missed = now.gates.iter().filter(|gate| gate.holds == Some(false));
     let missed: String = missed.map(|gate| format!(" | MISSED {}", gate.text)).collect();
     format!(
-        "{:>4}s/{}s {}{date} | sign-ups {:.0}/s of {:.0}/s{room}{codes} | existing p99 {} | acked {} delivered {} | refused {} failed {} duplicated {}{missed}",
+        "{:>4}s/{}s {}{date} | sign-ups {:.0}/s of {:.0}/s | sends {:.0}/s of {:.0}/s{room}{codes} | existing p99 {} | acked {} delivered {} | refused {} failed {} duplicated {}{missed}",
         now.elapsed.as_secs(),
         now.planned.as_secs(),
         now.phase,
         now.completed_per_s,
         now.offered_per_s,
+        now.sends_per_s,
+        now.sends_offered_per_s,
         millis(now.existing_p99_ms),
         now.acked,
         now.delivered,
@@ -66,6 +68,8 @@ pub(super) fn example() -> Snapshot {
         curve: (0..40).map(f64::from).collect(),
         offered_per_s: 812.0,
         completed_per_s: 806.4,
+        sends_offered_per_s: 400.0,
+        sends_per_s: 398.0,
         sign_ups_in_flight: 41,
         sends_in_flight: 3,
         refused: 12,
@@ -91,7 +95,7 @@ mod tests {
     fn a_plain_line_says_the_same() {
         assert_eq!(
             line(&example()),
-            "  42s/84s surge 2021-01-15T15:00Z | sign-ups 806/s of 812/s | existing p99 12 ms | acked 182004 delivered \
+            "  42s/84s surge 2021-01-15T15:00Z | sign-ups 806/s of 812/s | sends 398/s of 400/s | existing p99 12 ms | acked 182004 delivered \
              181998 | refused 12 failed 0 duplicated 0"
         );
         let room = InRoom {
@@ -104,7 +108,7 @@ mod tests {
         let gate = GateNow { text: "send.error_rate < 1%".to_owned(), value: None, holds: Some(false) };
         let now = Snapshot { room: Some(room), gates: vec![gate], ..example() };
         assert!(
-            line(&now).contains(" of 812/s | room: 1204 wait   120/s come in, room for 120/s   told 15 s")
+            line(&now).contains(" of 400/s | room: 1204 wait   120/s come in, room for 120/s   told 15 s")
         );
         assert!(line(&now).ends_with(" | MISSED send.error_rate < 1%"));
     }

@@ -50,6 +50,7 @@ pub(crate) fn manifest() -> Manifest {
         versions: summary.versions,
         own_server_pid: None,
         silent: false,
+        cohorts: None,
         workers: Vec::new(),
         worker: None,
         merged_from: Vec::new(),
@@ -148,6 +149,7 @@ fn summary() -> Summary {
         .set(figure::EXISTING_P99_BEFORE_MS, Some(7.1))
         .set(figure::SIGN_UP_SUCCESS_RATIO, Some(0.999_87))
         .set(figure::GENERATOR_LAG_P99_MS, Some(1.3))
+        .set(figure::GENERATOR_DROPPED, Some(0.0))
         .set(figure::ROOM_OVERTAKING_MS, Some(42.0))
         .set(figure::ROOM_PLACES_LOST, Some(0.0))
         .set(figure::ROOM_ESTIMATE_MAPE_RATIO, Some(0.083))
@@ -196,6 +198,7 @@ fn summary() -> Summary {
         codes: Codes { sent: 9_140, cost: 0.05, spent: 457.0, accounts: 9_136, per_account: Some(1.0) },
         operations: operations(),
         generator: Generator {
+            dropped: 0,
             valid: true,
             lag_p99_ms: Some(1.3),
             cpu_us: Some(38_000_000),

@@ -1,41 +1,39 @@
 //! What follows from the figures.
 
+mod figured;
+mod manifest;
+mod print;
+mod room;
+
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::time::Duration;
 
 use spillway_api::Reason;
 
 use super::arrivals::Measured;
-use super::{AFTER, BEFORE, Plan, Run, STEADY, SURGE, brownout, gates, what_is_played};
+use super::{AFTER, BEFORE, Plan, Run, SURGE, brownout, gates};
 use crate::cohorts::Cohort;
 use crate::faults::recoveries;
-use crate::gates::Rule;
 use crate::harm::{Harm, Seen};
-use crate::load::Op;
-use crate::manifest::Manifest;
-use crate::outcome::{self, Outcome};
-use crate::outputs::{cohorts, markdown};
-use crate::peer::redacted;
+use crate::outcome::{self, Acting, Outcome};
 use crate::profile::{PUMPED_PREFIX, Profile};
-use crate::recording::{Figures, Recording};
-use crate::room::RoomFigures;
-use crate::run_folder::RunFolder;
 use crate::slo::{
-    Ending, Gate, Judgeable, Observations, brownout_gates, default_gates, figure, headline, judge,
-    least_gates, pumping_gates, room_gates, steal_warning,
+    Ending, Gate, Observations, brownout_gates, default_gates, figure, headline, judge, least_gates,
+    pumping_gates, room_gates,
 };
-use crate::stats::{Operation, Stats};
 use crate::summary::{
-    Codes, CohortSummary, EXISTING_SEND, Existing, OperationSummary, Peak, PhaseSummary, RoomSummary,
-    SCHEMA_VERSION, SIGN_UP, Server, Summary, Versions,
+    Codes, CohortSummary, EXISTING_SEND, Existing, OperationSummary, SCHEMA_VERSION, SIGN_UP, Server, Summary,
 };
 use crate::timeline::Row;
 use crate::utc;
 use crate::workload::{CHECK_CODE, PUMP, RECEIVE_CODE};
-
-/// Waits that are compared with what was told are judged when there are so many.
-const ESTIMATES_LEAST: u64 = 100;
+pub(super) use figured::Figured;
+use figured::earlier;
+pub(crate) use manifest::ALL_POLITE;
+pub(super) use manifest::manifest;
+use manifest::{cohorts_asked, configuration, peak, phases, profile_name, versions};
+pub(super) use print::print;
+use room::{judgeable, observe_room, room, summary_of};
 
 pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, Vec<Row>) {
     let counts = run.world.ledger.counts();
@@ -80,7 +78,7 @@ pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, 
     let ending = Ending { interrupted: measured.interrupted, aborted: measured.aborted, asked };
     let judgement = judge(&gates, &observed, ending);
     let phases = phases(run, plan);
-    let cohorts = cohorts(run, plan, &all);
+    let cohorts = cohorts(run, plan, &all, &measured.rows);
     let Measured { stats, rows, length, events, .. } = measured;
     let finished = stats.totals(SIGN_UP).ok;
     let room = room.map(|room| summary_of(&room, plan, finished, &rows));
@@ -121,89 +119,11 @@ fn harm(run: &Run, existing: &Existing, operations: &BTreeMap<String, OperationS
 }
 
 /// Of those that have members, if anybody is rude.
-fn cohorts(run: &Run, plan: &Plan, all: &Figured<'_>) -> Vec<CohortSummary> {
-    let crowd = &run.world.crowd;
-    if !crowd.has_rude() {
-        return Vec::new();
-    }
-    let mut withheld: BTreeMap<Cohort, u64> = BTreeMap::new();
-    for (receiver, messages) in run.world.ledger.withheld() {
-        *withheld.entry(crowd.of(receiver)).or_default() += messages;
-    }
-    let seconds = plan.load.duration().as_secs_f64();
-    let cohort = |cohort: Cohort| {
-        let people = crowd.members().count(cohort);
-        let figures = all.of_phases(cohort.operation(), |phase| phase != BEFORE);
-        let tally = crowd.tally(cohort);
-        (people > 0).then(|| CohortSummary {
-            name: cohort.name().to_owned(),
-            operation: cohort.operation().0.to_owned(),
-            people,
-            first_attempts: tally.first_attempts(),
-            attempts: tally.attempts(),
-            amplification: tally.amplification(),
-            ok: figures.ok,
-            refused: figures.refused,
-            failed: figures.failed,
-            goodput_per_s: (seconds > 0.0).then(|| figures.ok as f64 / seconds),
-            p99_ms: figures.response.quantile_ms(0.99),
-            withheld: withheld.get(&cohort).copied().unwrap_or(0),
-        })
-    };
-    Cohort::ALL.into_iter().filter_map(cohort).collect()
-}
-
-/// `None` when nobody came to a waiting room.
-fn room(measured: &Measured) -> Option<RoomFigures> {
-    let seats: Vec<_> = measured.rows.iter().map(seats_of).collect();
-    (!measured.visits.is_empty()).then(|| RoomFigures::of(&measured.visits, &seats))
-}
-
-/// While nobody is let in there is nothing to compare with.
-fn seats_of(row: &Row) -> Option<f64> {
-    row.room.filter(|room| !room.frozen)?.rate_per_s
-}
-
-fn judgeable(room: &RoomFigures) -> Judgeable {
-    Judgeable {
-        estimates: room.estimates.judged >= ESTIMATES_LEAST && room.estimates.mape_ratio.is_some(),
-        seats: room.over_admission_ratio.is_some(),
-    }
-}
-
-fn observe_room(observed: &mut Observations, room: &RoomFigures) {
-    observed
-        .set(figure::ROOM_OVERTAKING_MS, Some(room.overtaking_ms))
-        .set(figure::ROOM_PLACES_LOST, Some(room.places_lost as f64))
-        .set(figure::ROOM_ESTIMATE_MAPE_RATIO, room.estimates.mape_ratio)
-        .set(figure::ROOM_ESTIMATE_INSIDE_RATIO, room.estimates.inside_ratio)
-        .set(figure::ROOM_OVER_ADMISSION_RATIO, room.over_admission_ratio);
-}
-
-fn summary_of(room: &RoomFigures, plan: &Plan, finished: u64, rows: &[Row]) -> RoomSummary {
-    let estimates = &room.estimates;
-    RoomSummary {
-        ordered_per_s: plan.admit_per_s,
-        entered: room.entered,
-        admitted: room.admitted,
-        at_once: room.at_once,
-        finished,
-        still_waiting: room.waiting,
-        failed: room.failed,
-        places_lost: room.places_lost,
-        most_waiting: rows.iter().filter_map(|row| row.room).map(|room| room.waiting).max().unwrap_or(0),
-        wait_ms: room.wait_ms,
-        noticed_ms: room.noticed_ms,
-        estimates_judged: estimates.judged,
-        estimate_mape_ratio: estimates.mape_ratio,
-        estimate_mean_error_ms: estimates.mean_error_ms,
-        estimate_inside_ratio: estimates.inside_ratio,
-        estimates_below: estimates.below,
-        estimates_above: estimates.above,
-        overtaking_ms: room.overtaking_ms,
-        over_admission_ratio: room.over_admission_ratio,
-        seats_used_ratio: room.seats_used_ratio,
-    }
+fn cohorts(run: &Run, plan: &Plan, all: &Figured<'_>, rows: &[Row]) -> Vec<CohortSummary> {
+    let Some(asked) = cohorts_asked(run) else { return Vec::new() };
+    let acting = Acting { people: &asked.people, load_s: plan.load.duration().as_secs_f64() };
+    let figures = |cohort: Cohort| all.of_phases(cohort.operation(), |phase| phase != BEFORE);
+    outcome::cohorts(&acting, rows.iter(), &BTreeMap::new(), figures)
 }
 
 fn codes(run: &Run, measured: &Measured) -> Codes {
@@ -242,64 +162,6 @@ fn of_profile(run: &Run, plan: &Plan, measured: &Measured, observed: &mut Observ
     }
 }
 
-/// The last lines of a run: what came of it, and where to read more.
-pub(super) fn print(summary: &Summary, folder: &RunFolder) {
-    let counts = &summary.ledger;
-    println!();
-    for gate in &summary.gates {
-        println!(
-            "  {} {:<36} {} ({}, wanted {} {})",
-            if gate.pass { "pass" } else { "FAIL" },
-            gate.figure,
-            gate.means,
-            markdown::value(gate, gate.observed),
-            gate.comparison.sign(),
-            markdown::value(gate, gate.threshold),
-        );
-        if let Some(advice) = &gate.advice {
-            println!("       {advice}.");
-        }
-    }
-    println!(
-        "\n  {} acked, {} delivered, {} lost, {} duplicated, {} reordered",
-        counts.acked, counts.delivered, counts.lost, counts.duplicated, counts.reordered
-    );
-    cohorts::print(summary);
-    if let Some(room) = &summary.room {
-        println!(
-            "  waiting room: {} came, {} let in, {} at once; {} got their account, {} still wait with their place, {} failed",
-            room.entered, room.admitted, room.at_once, room.finished, room.still_waiting, room.failed
-        );
-    }
-    for worker in &summary.workers {
-        println!("  {}", markdown::in_words(worker));
-    }
-    for fault in &summary.faults {
-        println!("  fault at {:.1} s, {}: {}", fault.at_s, fault.label, fault.in_words());
-    }
-    if let Some(warning) = summary.generator.steal_ratio.and_then(steal_warning) {
-        println!("  warning: {warning}");
-    }
-    let codes = &summary.codes;
-    if codes.sent > 0 || codes.accounts > 0 {
-        println!(
-            "  {} codes for {} accounts, {:.2} spent at {} each",
-            codes.sent, codes.accounts, codes.spent, codes.cost
-        );
-    }
-    println!("  report: {}", folder.report().display());
-    println!("  {}", folder.path().join(crate::run_folder::SUMMARY).display());
-    println!("\n{}: {}", summary.verdict.word(), summary.headline);
-}
-
-fn profile_name(run: &Run) -> String {
-    match run.options.load.trace {
-        _ if run.options.steady.is_some() => STEADY.to_owned(),
-        Some(_) => what_is_played(&run.options),
-        None => run.options.profile.name().to_owned(),
-    }
-}
-
 fn existing(run: &Run, plan: &Plan, all: &Figured<'_>) -> Existing {
     // Late answers are late; whether the service comes back is the question then.
     let judged = if plan.load.behaviour.slow.is_empty() { SURGE } else { AFTER };
@@ -309,103 +171,6 @@ fn existing(run: &Run, plan: &Plan, all: &Figured<'_>) -> Existing {
         send_success_ratio: surge.served_ratio(),
         send_p99_ms: surge.response.quantile_ms(0.99),
         send_p99_ms_before_surge: before.response.quantile_ms(0.99),
-    }
-}
-
-/// What this process saw, and what it continues.
-pub(super) struct Figured<'a> {
-    stats: &'a Stats,
-    earlier: Option<&'a Recording>,
-}
-
-fn earlier(run: &Run) -> Option<&Recording> {
-    run.options.continued.as_ref().map(|continued| &*continued.earlier)
-}
-
-impl Figured<'_> {
-    /// Of the whole measured part.
-    pub(super) fn of(&self, operation: Operation) -> Figures {
-        let before = |earlier: &Recording| earlier.figures(operation.0, |_| true);
-        let mut figures = self.earlier.map(before).unwrap_or_default();
-        figures.add_totals(&self.stats.totals(operation));
-        figures
-    }
-
-    fn of_phase(&self, operation: Operation, phase: &str) -> Figures {
-        self.of_phases(operation, |name| name == phase)
-    }
-
-    fn of_phases(&self, operation: Operation, which: impl Fn(&str) -> bool) -> Figures {
-        let before = |earlier: &Recording| earlier.figures(operation.0, |row| which(&row.phase));
-        let mut figures = self.earlier.map(before).unwrap_or_default();
-        for phase in self.stats.phases().iter().filter(|phase| which(phase.name)) {
-            figures.add_totals(&self.stats.totals_in(operation, phase.name));
-        }
-        figures
-    }
-
-    fn operations(&self) -> BTreeMap<String, OperationSummary> {
-        let before = |earlier: &Recording| {
-            let operations = earlier.operations().into_iter();
-            operations.map(|operation| (operation.clone(), earlier.figures(&operation, |_| true))).collect()
-        };
-        let mut all: BTreeMap<String, Figures> = self.earlier.map(before).unwrap_or_default();
-        for operation in self.stats.operations() {
-            all.entry(operation.0.to_owned()).or_default().add_totals(&self.stats.totals(operation));
-        }
-        all.iter().map(|(operation, figures)| (operation.clone(), figures.into())).collect()
-    }
-}
-
-/// What a run is about to be told, for its folder.
-pub(super) fn manifest(run: &Run, plan: &Plan) -> Manifest {
-    let text = |argument: &std::ffi::OsString| redacted(&argument.to_string_lossy());
-    Manifest {
-        schema_version: SCHEMA_VERSION,
-        profile: profile_name(run),
-        seed: run.seed,
-        started_ms: run.started.as_millis(),
-        started_utc: utc::rfc3339(run.started),
-        planned_s: (Duration::from_secs(run.options.calm) + plan.load.duration()).as_secs_f64(),
-        phases: phases(run, plan),
-        peak: Peak { planned_sign_ups_per_s: plan.peak_per_s * run.share(), ..peak(run, plan, &[]) },
-        peak_rate: plan.brownout.map(|brownout| brownout.full_per_s).or(Some(plan.peak_per_s)),
-        existing_users: run.own_users().len() as u64,
-        code_cost: run.options.code_cost,
-        default_gates: run.default_gates,
-        gates: run.rules.iter().map(Rule::check).collect(),
-        faults: run.faults.clone(),
-        arguments: run.options.command_line.iter().map(text).collect(),
-        configuration: configuration(run, plan),
-        versions: versions(run),
-        own_server_pid: run.target.pids.first().copied().filter(|_| run.options.target.is_empty()),
-        silent: run.options.silent,
-        workers: Vec::new(),
-        worker: run.tie.as_ref().map(|tie| tie.summary.clone()),
-        merged_from: Vec::new(),
-    }
-}
-
-fn phases(run: &Run, plan: &Plan) -> Vec<PhaseSummary> {
-    let phase =
-        |name: &str, from: Duration| PhaseSummary { name: name.to_owned(), from_s: from.as_secs_f64() };
-    let calm = Duration::from_secs(run.options.calm);
-    let mut phases: Vec<_> = plan.phases(calm).into_iter().map(|of| phase(of.name, of.from)).collect();
-    if let Some(brownout) = plan.brownout {
-        phases.push(phase("provider at a tenth", calm + brownout.fails_at()));
-        phases.push(phase("provider back", calm + brownout.is_back_at()));
-    }
-    phases.sort_by(|a, b| a.from_s.total_cmp(&b.from_s));
-    phases
-}
-
-fn peak(run: &Run, plan: &Plan, rows: &[Row]) -> Peak {
-    let completed = |row: &Row| row.operations.get(SIGN_UP.0).map_or(0, |operation| operation.ok);
-    Peak {
-        probed_sign_ups_per_s: plan.probed_per_s,
-        share_of_probed: plan.probed_per_s.map(|_| run.options.peak_share()),
-        planned_sign_ups_per_s: plan.peak_per_s,
-        achieved_sign_ups_per_s: rows.iter().map(completed).max().unwrap_or(0) as f64,
     }
 }
 
@@ -419,99 +184,4 @@ fn bytes_per_session(run: &Run, rows: &[Row]) -> Option<f64> {
     let sessions = first.observed?.sessions?.checked_sub(empty_sessions)?;
     let bytes = first.server?.rss_bytes.checked_sub(empty_bytes)?;
     (sessions >= SESSIONS_LEAST).then(|| bytes as f64 / sessions as f64)
-}
-
-fn configuration(run: &Run, plan: &Plan) -> BTreeMap<String, String> {
-    let options = &run.options;
-    let habits = &run.world.habits;
-    let peak = match (&options.profile, options.peak_rate) {
-        _ if plan.load.curve(Op::SignUp).is_none() => "nobody new comes".to_owned(),
-        (Profile::Pumping, _) => format!("{:.1} a second, all the time", plan.peak_per_s),
-        (_, Some(rate)) => format!("{rate} sign-ups a second"),
-        (_, None) if plan.probed_per_s.is_some() => {
-            format!("{} of the probed capacity", options.peak_share())
-        }
-        (_, None) => format!("{:.1} sign-ups a second", plan.peak_per_s),
-    };
-    let seconds = plan.load.duration().as_secs_f64();
-    let what = what_is_played(options);
-    let duration = format!("{what} in {seconds:.0} s, after {} s of calm", options.calm);
-    let curve = match (&options.profile, plan.brownout) {
-        _ if options.steady.is_some() => "the same all the time".to_owned(),
-        _ if options.load.trace.is_some() => "of the trace".to_owned(),
-        (Profile::Load(expression), _) => expression.text().to_owned(),
-        (Profile::Pumping, _) => {
-            format!("evenly, numbers {PUMPED_PREFIX}0000 and on, every twentieth is honest")
-        }
-        (_, Some(brownout)) => format!(
-            "half of what the provider takes, which is {:.0} codes a second, and {:.0} in the middle third",
-            brownout.full_per_s, brownout.low_per_s
-        ),
-        (_, None) => options.column().name().to_owned(),
-    };
-    let room = match plan.admit_per_s {
-        Some(per_s) => format!("lets in {per_s:.0} a second"),
-        None => "lets in as many as it decides".to_owned(),
-    };
-    [
-        ("peak", peak),
-        ("duration", duration),
-        ("curve", curve),
-        ("waiting_room", room),
-        ("cost_of_a_code", options.code_cost.to_string()),
-        ("existing_users", format!("{} online, {} sends a second together", options.existing, options.sends)),
-        (
-            "newcomers",
-            format!(
-                "sign up, look up {} contacts ({:.0} % registered), open a session, write to one, stay {} s after \
-                 the answer",
-                habits.contacts,
-                habits.contacts_registered * 100.0,
-                habits.linger.as_secs()
-            ),
-        ),
-        ("payload", format!("{} bytes", habits.content_bytes)),
-        ("arrivals", format!("{:?}", options.load.within).to_lowercase()),
-        ("behaviour", plan.load.behaviour.words().join("; ")),
-        (
-            "attempts",
-            gates::Asked::so_far(&run.world).amplification().map_or("none".to_owned(), |times| format!("{times:.3} for each call")),
-        ),
-        ("cohorts", people_who(run)),
-    ]
-    .into_iter()
-    .chain(run.terms().entries())
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect()
-}
-
-/// Who of the existing users behaves how.
-fn people_who(run: &Run) -> String {
-    let crowd = &run.world.crowd;
-    match (crowd.has_rude(), crowd.is_silent()) {
-        (false, _) => "everybody is polite".to_owned(),
-        (true, false) => run.shares.text().to_owned(),
-        (true, true) => format!("{}, of which only the polite do anything", run.shares.text()),
-    }
-}
-
-fn versions(run: &Run) -> Versions {
-    let own = run.options.target.is_empty();
-    Versions {
-        surge: env!("CARGO_PKG_VERSION").to_owned(),
-        // One build makes both.
-        server: match &run.peer {
-            Some(peer) => Some(peer.terms().system.clone()),
-            None => own.then(|| format!("spillway {}", env!("CARGO_PKG_VERSION"))),
-        },
-        git_commit: commit(),
-        target: if own { "a server started for this run".to_owned() } else { run.target.public.clone() },
-    }
-}
-
-/// The commit of the folder the run was started in, when it is a checkout.
-fn commit() -> Option<String> {
-    let output =
-        Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -6,7 +6,7 @@ use spillway_types::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-use super::{Beginning, Run, RunError, arrivals, conclusion, people};
+use super::{Beginning, Run, RunError, arrivals, conclusion, interrupts, people};
 use crate::cli::RunOptions;
 use crate::codes::Phones;
 use crate::gates::{Check, GateFile};
@@ -44,6 +44,7 @@ pub(crate) async fn play(
         // A part of the people proves nothing about all of them, so nothing is judged but that nothing is lost.
         asked: GateFile { defaults: false, ..GateFile::default() },
         tie: Some(tie),
+        interrupts: interrupts()?,
     };
     let mut run = Run::new(options, beginning).await?;
     let lives = people::sign_up(&mut run).await?;
@@ -58,7 +59,11 @@ pub(crate) async fn play(
     let begins = session.begins().await?;
     // What people do to come online is not of the run.
     sleep_until(begins.checked_sub(AT_THE_LINE).unwrap_or(begins)).await;
-    let measured = arrivals::replay(&mut run, &plan, &people, folder, begins).await?;
+    let mut measured = arrivals::replay(&mut run, &plan, &people, folder, begins).await?;
+    // Ticks that were told are those that were written.
+    if let Some(unwritten) = measured.unwritten.take() {
+        return Err(unwritten.into());
+    }
     let (summary, rows) = conclusion::conclude(&run, &plan, measured);
     folder.write_outputs(&summary, &rows)?;
     Ok(summary)

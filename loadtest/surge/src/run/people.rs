@@ -145,6 +145,9 @@ where
     while let Some(ended) = sign_ups.join_next().await {
         lives.extend(ended.ok().flatten());
     }
+    if run.is_interrupted() {
+        return Err(RunError::Interrupted);
+    }
     if (lives.len() as f64) < f64::from(wanted) * (1.0 - MISSING_MAX) {
         let reasons = reasons(&run.world.stats());
         return Err(RunError::People { signed_up: lives.len(), wanted, reasons });

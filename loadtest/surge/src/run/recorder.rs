@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::{BEFORE, Plan, Run, what_is_played};
+use crate::cohorts::Cohort;
 use crate::curve::Replay;
 use crate::events::{Event, EventKind};
 use crate::gates::{Kind, Seen, Watch};
@@ -17,7 +18,7 @@ use crate::room::{SecondInRoom, Visit, by_second};
 use crate::run_folder::RunFolderError;
 use crate::stats::{Latency, Operation, Phase, Second, Stats, Totals};
 use crate::summary::{EXISTING_SEND, SIGN_UP};
-use crate::timeline::{OperationRow, RoomRow, Row, Timeline};
+use crate::timeline::{CohortRow, OperationRow, RoomRow, Row, Timeline};
 use crate::workers::{Progressed, Tie};
 
 const TICK: Duration = Duration::from_millis(250);
@@ -31,6 +32,8 @@ pub(super) struct Finished {
     pub(super) watches: Vec<Watch>,
     pub(super) events: Vec<Event>,
     pub(super) aborted: bool,
+    /// Why the folder does not have all of it.
+    pub(super) unwritten: Option<RunFolderError>,
 }
 
 pub(super) struct Recorder {
@@ -57,6 +60,10 @@ pub(super) struct Recorder {
     events: Vec<Event>,
     /// What was acknowledged and delivered before the run was continued.
     earlier: (u64, u64),
+    /// Arrivals that were left out since it was last looked.
+    left_out: u64,
+    /// What cohorts had asked for when it was last looked.
+    asked: BTreeMap<Cohort, CohortRow>,
 }
 
 /// Seconds that are over, with what was recorded in them.
@@ -74,8 +81,7 @@ impl Recorder {
         let mut ticks = interval_at(Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let planned = calm + plan.load.duration();
-        let whole = plan.replay.curve.after(calm);
-        let curve = (0..CURVE_POINTS).map(|point| whole.rate_at(planned * point / CURVE_POINTS)).collect();
+        let curve = curve_of(plan, planned, run.options.calm);
         let mut recorder = Self {
             stats,
             timeline: Timeline::default(),
@@ -97,6 +103,8 @@ impl Recorder {
             aborted: false,
             events: Vec::new(),
             earlier: (0, 0),
+            left_out: 0,
+            asked: BTreeMap::new(),
         };
         let from = recorder.now_s();
         recorder.collected_second = from;
@@ -134,6 +142,11 @@ impl Recorder {
         self.events.push(event);
     }
 
+    /// Counts arrivals that did not go out, because too many were under way.
+    pub(super) fn leave_out(&mut self, arrivals: u64) {
+        self.left_out += arrivals;
+    }
+
     /// Resolves a few times a second. Cancel-safe.
     pub(super) async fn tick(&mut self) {
         self.ticks.tick().await;
@@ -145,7 +158,7 @@ impl Recorder {
         let second = (now - self.stats.started()).as_secs();
         if second > self.collected_second {
             let collected = self.stats.collect(now);
-            self.keep(run, collected, self.collected_second..second);
+            self.keep(run, collected, self.collected_second..second, BTreeMap::new());
             self.collected_second = second;
         }
         self.count_turns(run, now);
@@ -153,8 +166,14 @@ impl Recorder {
         run.progress.show(&snapshot).ok();
     }
 
-    /// Keeps what was collected: here, in the folder, and for the gates. `over` are the seconds that are new.
-    fn keep(&mut self, run: &Run, collected: Collected, over: std::ops::Range<u64>) {
+    /// Keeps what was collected: here, in the folder, and for the gates. `over` are the seconds that are new, of which the last one has `last`.
+    fn keep(
+        &mut self,
+        run: &Run,
+        collected: Collected,
+        over: std::ops::Range<u64>,
+        last: BTreeMap<String, CohortRow>,
+    ) {
         let mut written: BTreeMap<u64, Row> = BTreeMap::new();
         for ((second, operation), figures) in &collected {
             let row = written.entry(*second).or_insert_with(|| Row { second: *second, ..Row::default() });
@@ -163,6 +182,9 @@ impl Recorder {
         for second in over.clone() {
             let sampled = self.sample(run, second);
             written.entry(second).or_insert_with(|| Row { second, ..Row::default() }).add(sampled);
+        }
+        if let Some(row) = over.clone().next_back().and_then(|second| written.get_mut(&second)) {
+            row.add(Row { second: row.second, cohorts: last, ..Row::default() });
         }
         for (second, row) in &written {
             self.timeline.row(*second).add(row.clone());
@@ -223,10 +245,10 @@ impl Recorder {
     }
 
     /// Everything, with what `visits` to the room were like.
-    pub(super) fn finish(mut self, run: &Run, visits: &[Visit]) -> Result<Finished, RunFolderError> {
+    pub(super) fn finish(mut self, run: &Run, visits: &[Visit]) -> Finished {
         let now = self.now_s();
         let collected = self.stats.collect_all();
-        self.keep(run, collected, self.collected_second..now + 1);
+        self.keep(run, collected, self.collected_second..now + 1, withheld(run));
         let seconds = self.timeline.last().map_or(0, |row| row.second as usize + 1);
         let room = by_second(visits, seconds);
         if !visits.is_empty() {
@@ -245,14 +267,16 @@ impl Recorder {
             }
             self.journal.seconds(late, BTreeMap::new());
         }
-        self.journal.finish()?;
-        Ok(Finished {
+        // A disk that is full takes nothing away from what was seen.
+        let unwritten = self.journal.finish().err();
+        Finished {
             rows: self.timeline.into_rows(),
             room,
             watches: self.watches,
             events: self.events,
             aborted: self.aborted,
-        })
+            unwritten,
+        }
     }
 
     /// What is known of a second beside its operations, at its end.
@@ -275,6 +299,8 @@ impl Recorder {
             planned_sign_ups: run.of_own(planned_sign_ups),
             codes: run.world.phones.arrived() - self.codes_before,
             room,
+            dropped: std::mem::take(&mut self.left_out),
+            cohorts: self.newly_asked(run),
             acked: self.earlier.0 + counts.acked,
             delivered: self.earlier.1 + counts.delivered,
             // Not on Linux, or the server is gone: the charts leave the gap.
@@ -284,6 +310,31 @@ impl Recorder {
             host: self.proc.host().ok(),
             ..Row::default()
         }
+    }
+
+    /// What cohorts asked for since it was last looked.
+    fn newly_asked(&mut self, run: &Run) -> BTreeMap<String, CohortRow> {
+        let crowd = &run.world.crowd;
+        if !crowd.has_rude() {
+            return BTreeMap::new();
+        }
+        let mut newly = BTreeMap::new();
+        for cohort in Cohort::ALL {
+            let (tally, before) = (crowd.tally(cohort), self.asked.entry(cohort).or_default());
+            // A repetition is noted before it is asked for, so what was wanted falls by one for a moment.
+            let wanted = tally.first_attempts().max(before.wanted);
+            let attempts = tally.attempts().max(before.attempts);
+            let asked = CohortRow {
+                wanted: wanted - before.wanted,
+                attempts: attempts - before.attempts,
+                withheld: 0,
+            };
+            (before.wanted, before.attempts) = (wanted, attempts);
+            if !asked.is_nothing() {
+                newly.insert(cohort.name().to_owned(), asked);
+            }
+        }
+        newly
     }
 
     /// Over a second and more, because fewer come in a quarter of one than tell anything.
@@ -324,6 +375,8 @@ impl Recorder {
             curve: self.curve.clone(),
             offered_per_s: of(SIGN_UP.0).map_or(0.0, |row: &OperationRow| row.offered as f64),
             completed_per_s: of(SIGN_UP.0).map_or(0.0, |row| row.ok as f64),
+            sends_offered_per_s: of(EXISTING_SEND.0).map_or(0.0, |row| row.offered as f64),
+            sends_per_s: of(EXISTING_SEND.0).map_or(0.0, |row| row.ok as f64),
             room: self.room(run),
             codes: run.world.phones.arrived() - self.codes_before,
             code_cost: self.code_cost,
@@ -346,8 +399,24 @@ impl Recorder {
     }
 }
 
+/// What is with the service because cohorts did not take it.
+fn withheld(run: &Run) -> BTreeMap<String, CohortRow> {
+    let mut all: BTreeMap<String, CohortRow> = BTreeMap::new();
+    for (receiver, withheld) in run.world.ledger.withheld().into_iter().filter(|(_, count)| *count > 0) {
+        let cohort = run.world.crowd.of(receiver).name().to_owned();
+        all.entry(cohort).or_default().add(CohortRow { withheld, ..CohortRow::default() });
+    }
+    all
+}
+
 fn in_flight(totals: &Totals) -> u64 {
     totals.offered.saturating_sub(totals.ok + totals.refused + totals.failed + totals.waiting)
+}
+
+/// The rate of sign-ups over the whole run, for the panel.
+pub(super) fn curve_of(plan: &Plan, planned: Duration, calm_s: u64) -> Vec<f64> {
+    let whole = plan.replay.curve.after(Duration::from_secs(calm_s));
+    (0..CURVE_POINTS).map(|point| whole.rate_at(planned * point / CURVE_POINTS)).collect()
 }
 
 /// The last one that has begun.

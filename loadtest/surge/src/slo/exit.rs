@@ -57,3 +57,31 @@ impl TryFrom<u8> for ExitCode {
         all.into_iter().find(|known| u8::from(*known) == code).ok_or(UnknownExitCode(code))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feature 13. docs/gates.md has the same.
+    #[test]
+    fn each_status_is_what_scripts_were_promised() {
+        let promised = [
+            (0, ExitCode::Pass),
+            (1, ExitCode::Usage),
+            (2, ExitCode::Unreachable),
+            (3, ExitCode::ObjectiveMissed),
+            (4, ExitCode::Aborted),
+            (5, ExitCode::GeneratorOverloaded),
+            (6, ExitCode::Partial),
+            (7, ExitCode::Integrity),
+            (130, ExitCode::Interrupted),
+        ];
+        let page = include_str!("../../docs/gates.md");
+        for (number, code) in promised {
+            assert_eq!(u8::from(code), number);
+            assert_eq!(ExitCode::try_from(number), Ok(code));
+            assert!(page.contains(&format!("| {number} | ")), "{number} is not in docs/gates.md");
+        }
+        assert!(ExitCode::try_from(8).is_err());
+    }
+}

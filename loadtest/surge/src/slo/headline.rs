@@ -20,10 +20,14 @@ pub fn headline(judgement: &Judgement, still_waiting: u64) -> String {
         Verdict::Invalid => {
             let missed =
                 judgement.gates.iter().find(|gate| gate.kind == super::Kind::Generator && !gate.pass);
-            let stolen = missed.is_some_and(|gate| gate.figure == figure::GENERATOR_STEAL_RATIO);
-            return match stolen {
-                true => "The host gave this machine's processors to others, so this run proves nothing.",
-                false => "The load was not sent on time, so this run proves nothing.",
+            return match missed.map(|gate| gate.figure.as_str()) {
+                Some(figure::GENERATOR_STEAL_RATIO) => {
+                    "The host gave this machine's processors to others, so this run proves nothing."
+                }
+                Some(figure::GENERATOR_DROPPED) => {
+                    "Part of the load was left out, so this run proves nothing about the rest."
+                }
+                _ => "The load was not sent on time, so this run proves nothing.",
             }
             .to_owned();
         }
@@ -87,6 +91,10 @@ mod tests {
         let judgement = judge(&default_gates(), &figures, Ending::default());
         assert_eq!(headline(&judgement, 0), "2 messages arrived more than once.");
         figures.set(figure::LEDGER_DUPLICATED, Some(0.0)).set(figure::GENERATOR_LAG_P99_MS, Some(0.0));
+        let judgement =
+            judge(&default_gates(), figures.set(figure::GENERATOR_DROPPED, Some(3.0)), Ending::default());
+        assert!(headline(&judgement, 0).starts_with("Part of the load was left out"));
+        figures.set(figure::GENERATOR_DROPPED, Some(0.0));
         assert_eq!(
             headline(&judge(&default_gates(), &figures, Ending::default()), 0),
             "Nothing was measured to show that existing users' sends succeeded during the surge."

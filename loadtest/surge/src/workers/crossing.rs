@@ -8,7 +8,7 @@
 //! What one side can tell alone stays in its own [`Ledger`](crate::ledger::Ledger): copies, changed bytes, and that a message came after one
 //! before which it was sent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::ledger::{Conversation, Counts};
 
@@ -106,6 +106,15 @@ impl Crossings {
         self.open.iter().filter(missing).count() as u64
     }
 
+    /// What receivers did not take who may not, by receiver.
+    pub fn withheld(&self) -> BTreeMap<u32, u64> {
+        let mut withheld = BTreeMap::new();
+        for ((conversation, _), _) in self.open.iter().filter(|(_, known)| known.withheld) {
+            *withheld.entry(conversation.receiver).or_default() += 1;
+        }
+        withheld
+    }
+
     /// What the ledgers of the sides do not count. `excused` are conversations of somebody whose worker is gone: nobody was there to take what was
     /// acknowledged for him, and nobody said of his own messages that they were sent.
     pub fn counts(&self, excused: impl Fn(&Conversation) -> bool) -> Counts {
@@ -160,6 +169,9 @@ mod tests {
         ];
         let wanted = Counts { lost: 1, withheld: 1, unexpected: 1, reordered: 1, ..Counts::default() };
         assert_eq!(counted(&seen, false), wanted);
+        let mut crossings = Crossings::default();
+        seen.iter().for_each(|(sequence, seen)| crossings.add(crossing(*sequence, *seen)));
+        assert_eq!(crossings.withheld(), BTreeMap::from([(WHO.receiver, 1)]));
         let excused = Counts { withheld: 2, reordered: 1, ..Counts::default() };
         assert_eq!(counted(&seen, true), excused, "whose worker is gone neither loses nor invents");
     }

@@ -27,6 +27,10 @@ pub enum WorkersError {
         "what the service takes cannot be probed by several workers: say how high the sign-ups go, with --peak-rate 200 or --base-rate signup=50/s"
     )]
     Probe,
+    #[error(
+        "--metrics tells what one process sees, and several play this run: leave it out, the panel has the figures of all of them"
+    )]
+    Metrics,
     #[error("{0} is not played by several workers")]
     NotShared(&'static str),
     #[error(

@@ -1,14 +1,17 @@
 //! The load tool's own connection to NATS. Not the bus of the service, neither its code nor its server: what is measured must not carry the
 //! measurement.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Message, ServerAddr, Subscriber};
+use async_nats::connection::State;
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Message, Subscriber};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 use tokio_stream::StreamExt;
+
+use super::Login;
 
 /// A run that cannot be told of within that is told of by the folders alone.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -34,7 +37,8 @@ pub enum LinkError {
     #[error("no NATS server answers at {address}: {reason}")]
     Unreachable { address: String, reason: String },
     #[error(
-        "the NATS server at {address} does not take this user: name one with nats://USER:PASSWORD@HOST:PORT or --nats-creds FILE"
+        "the NATS server at {address} does not take this user: say who you are with --nats-creds FILE, or with nats://USER@HOST:PORT and the password in \
+         NATS_PASSWORD"
     )]
     NotAllowed { address: String },
     #[error(
@@ -72,40 +76,21 @@ impl Link {
     /// # Errors
     ///
     /// When the name or an address is none, the credentials cannot be read, or no server is there.
-    pub async fn connect(
-        addresses: &[String],
-        credentials: Option<&Path>,
-        run: &str,
-        patience: Duration,
-    ) -> Result<Self, LinkError> {
+    pub(crate) async fn connect(login: &Login, run: &str, patience: Duration) -> Result<Self, LinkError> {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if run.is_empty() || !run.bytes().all(fits) {
             return Err(LinkError::Name(run.to_owned()));
         }
-        let parse = |address: &String| {
-            address
-                .parse::<ServerAddr>()
-                .map_err(|source| LinkError::Address { address: address.clone(), source })
-        };
-        let servers = addresses.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-        let address = shown(addresses);
-        // The library takes them from here and not from the address.
-        let user = servers.iter().find_map(|server| Some((server.username()?, server.password()?)));
+        let address = login.shown();
         let until = Instant::now() + patience;
         loop {
             // Below the run, so that an account needs no other permission.
-            let mut options = ConnectOptions::new()
+            let options = ConnectOptions::new()
                 .name(format!("surge {run}"))
                 .custom_inbox_prefix(format!("lt.{run}.inbox"))
                 .request_timeout(Some(ANSWER_MAX));
-            if let Some((user, password)) = user {
-                options = options.user_and_password(user.to_owned(), password.to_owned());
-            }
-            if let Some(path) = credentials {
-                let unreadable = |source| LinkError::Credentials { path: path.to_owned(), source };
-                options = options.credentials_file(path).await.map_err(unreadable)?;
-            }
-            match options.connect(servers.clone()).await {
+            // The library takes from here, and not from the address, who asks.
+            match login.into(options).await?.connect(login.servers()).await {
                 Ok(client) => return Ok(Self { client, run: run.to_owned(), address }),
                 Err(error) if error.kind() == ConnectErrorKind::AuthorizationViolation => {
                     return Err(LinkError::NotAllowed { address });
@@ -121,6 +106,11 @@ impl Link {
     /// Without a password.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Whether the server is there, as far as is known. The library looks for it again and again while it is not.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
     }
 
     fn subject(&self, tail: &str) -> String {
@@ -228,16 +218,6 @@ impl Link {
     }
 }
 
-/// Addresses as they may be shown.
-pub(crate) fn shown(addresses: &[String]) -> String {
-    let without_user = |address: &String| match (address.split_once("://"), address.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        (None, Some((_, host))) => host.to_owned(),
-        (_, None) => address.clone(),
-    };
-    addresses.iter().map(without_user).collect::<Vec<_>>().join(",")
-}
-
 fn encode(what: &impl Serialize) -> bytes::Bytes {
     serde_json::to_vec(what).expect("what surge says has only names and numbers").into()
 }
@@ -253,23 +233,4 @@ pub(super) fn decode<T: DeserializeOwned>(message: &Message) -> Result<T, LinkEr
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_not_shown() {
-        let addresses = ["nats://load:secret@a:1", "b:2", "load:secret@c:3"].map(str::to_owned);
-        assert_eq!(shown(&addresses), "nats://a:1,b:2,c:3");
-    }
-
-    #[tokio::test]
-    async fn what_cannot_work_is_said_before_anything_is_tried() {
-        let connect = async |address: &str, run: &str| {
-            let error = Link::connect(&[address.to_owned()], None, run, Duration::ZERO).await.unwrap_err();
-            error.to_string()
-        };
-        assert!(connect("nats://127.0.0.1:1", "a.b").await.contains("letters, digits"));
-        assert!(connect("http://127.0.0.1:1", "a").await.contains("is no address of a NATS server"));
-        assert!(connect("nats://127.0.0.1:1", "a").await.contains("no NATS server answers"));
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ use spillway_fleet::Cache;
 use spillway_fleet::process::{Launch, Process};
 use tokio::time::{Instant, sleep};
 
-use super::WorkersError;
+use super::{Login, WorkersError};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(30);
@@ -75,13 +75,7 @@ impl LocalWorkers {
     /// # Errors
     ///
     /// When this program cannot be started again.
-    pub(crate) fn start(
-        count: u32,
-        run: &str,
-        nats: &str,
-        credentials: Option<&Path>,
-        folder: &Path,
-    ) -> Result<Self, WorkersError> {
+    pub(crate) fn start(count: u32, run: &str, login: &Login, folder: &Path) -> Result<Self, WorkersError> {
         let program = std::env::current_exe().map_err(WorkersError::ServerFiles)?;
         let folder = folder.join("workers");
         fs::create_dir_all(&folder).map_err(WorkersError::ServerFiles)?;
@@ -91,15 +85,13 @@ impl LocalWorkers {
             // Of its own, so that its command line is like no other's.
             let out = folder.join(number.to_string()).display().to_string();
             let log = folder.join(format!("{number}.log"));
-            let mut arguments: Vec<String> =
-                ["worker", "--nats", nats, "--run", run, "--out", &out].map(str::to_owned).to_vec();
-            if let Some(path) = credentials {
-                arguments.extend(["--nats-creds".to_owned(), path.display().to_string()]);
-            }
+            let mut arguments = ["worker", "--run", run, "--out", &out].map(str::to_owned).to_vec();
+            let (of_login, environment) = login.for_child();
+            arguments.extend(of_login);
             let process = Process::start(&Launch {
                 program: program.clone(),
                 arguments,
-                environment: BTreeMap::new(),
+                environment: environment.into_iter().collect(),
                 marker: out,
                 log: log.clone(),
                 record: folder.join(format!("{number}.json")),

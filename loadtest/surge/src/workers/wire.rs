@@ -24,7 +24,7 @@ use crate::gates::Check;
 use crate::ledger::Counts;
 
 /// Raised when the two would misunderstand each other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A worker introduces itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +83,11 @@ pub struct Assignment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
     pub owned: bool,
+    /// The rude do nothing: it is the run that another one is compared with.
+    pub silent: bool,
+    /// The run that is to be played after this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub then: Option<String>,
     /// What the run is judged by, for the folder: should the coordinator be gone, it is judged from there.
     pub gates: Vec<Check>,
 }

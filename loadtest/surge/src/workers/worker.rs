@@ -5,39 +5,59 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spillway_types::Timestamp;
+use tokio::time::timeout;
 
-use super::link::shown;
 use super::staff::summary_of;
 use super::wire::{Assignment, Done};
-use super::{Link, Session, Spool, Tie, WorkersError};
+use super::{Link, Login, Session, Spool, Tie, WorkersError};
 use crate::cli::{AskedOptions, RunOptions, WorkerOptions, WorkersOptions};
 use crate::run::{self, RunError};
 use crate::run_folder::RunFolder;
 use crate::slo::{ExitCode, Verdict};
 use crate::target::Target;
 
+/// How long a worker waits for the second half of a comparison: the coordinator starts another service for it.
+const NEXT_WITHIN: Duration = Duration::from_secs(90);
 /// How long a worker waits for a NATS server: whoever starts many machines starts that one late at times.
 const SERVER_WITHIN: Duration = Duration::from_secs(600);
 
-/// Works until one run is over.
+/// Works until one run is over, or both of a comparison.
 ///
 /// # Errors
 ///
 /// When the part could not be played.
 pub(crate) async fn work(options: &WorkerOptions) -> Result<ExitCode, RunError> {
-    let say = |text: &str| eprintln!("surge worker: {text}");
-    let address = shown(&options.nats);
-    say(&format!("connects to {address}"));
-    let link = Link::connect(&options.nats, options.nats_creds.as_deref(), &options.run, SERVER_WITHIN)
-        .await
-        .map_err(WorkersError::from)?;
+    let login = Login::new(&options.nats, options.nats_creds.as_deref()).map_err(WorkersError::from)?;
+    say(&format!("connects to {}", login.shown()));
+    let mut next = one(options, &login, &options.run, None).await?;
+    while let Some(run) = next {
+        next = one(options, &login, &run, Some(NEXT_WITHIN)).await?;
+    }
+    Ok(ExitCode::Pass)
+}
+
+/// Plays a part of one run; returns the name of the run that is to be played after it. A coordinator that was heard before is not waited for longer
+/// than `patience`.
+async fn one(
+    options: &WorkerOptions,
+    login: &Login,
+    run: &str,
+    patience: Option<Duration>,
+) -> Result<Option<String>, RunError> {
+    let link = Link::connect(login, run, SERVER_WITHIN).await.map_err(WorkersError::from)?;
     let waits = || {
+        let address = login.shown();
         say(&format!(
-            "waits for the coordinator of the run `{0}`: surge run --workers … --nats {address} --run {0}",
-            options.run
+            "waits for the coordinator of the run `{run}`: surge run --workers … --nats {address} --run {run}"
         ));
     };
-    let mut session = Session::begin(link, waits).await?;
+    let begun = Session::begin(link, waits);
+    let mut session = match patience {
+        None => begun.await?,
+        Some(patience) => {
+            timeout(patience, begun).await.map_err(|_| WorkersError::NoCoordinator(patience.as_secs()))??
+        }
+    };
     let offset = session.hello.clock;
     say(&format!(
         "is number {}; its clock is {:.3} ms off (round trip {:.3} ms)",
@@ -51,14 +71,14 @@ pub(crate) async fn work(options: &WorkerOptions) -> Result<ExitCode, RunError> 
     if let Err(error) = &played {
         session.fail(&error.to_string()).await;
     }
-    played
+    played.map(|()| assignment.then)
 }
 
-async fn play(
-    session: &mut Session,
-    assignment: &Assignment,
-    options: RunOptions,
-) -> Result<ExitCode, RunError> {
+fn say(text: &str) {
+    eprintln!("surge worker: {text}");
+}
+
+async fn play(session: &mut Session, assignment: &Assignment, options: RunOptions) -> Result<(), RunError> {
     let Assignment { worker, of_workers, part, .. } = *assignment;
     eprintln!("surge worker: plays {part} of the run, as {worker} of {of_workers}");
     let started = Timestamp::from_micros(assignment.started_micros);
@@ -90,7 +110,7 @@ async fn play(
             folder.path().display()
         );
     }
-    Ok(ExitCode::Pass)
+    Ok(())
 }
 
 /// The options of a run as this worker plays it: the coordinator's, without what the coordinator does itself.
@@ -114,6 +134,7 @@ fn part_of(assignment: &Assignment, out: &Path) -> Result<RunOptions, WorkersErr
         admit: None,
         asked: AskedOptions::default(),
         harm: false,
+        silent: assignment.silent,
         cohorts: Some(cohorts),
         workers: WorkersOptions::default(),
         quiet: true,
