@@ -38,7 +38,16 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     made::check_drift()?;
     suites::check()?;
-    tools::obtain(&[&tools::HELM, &tools::KUBECONFORM, &tools::HELM_UNITTEST, &tools::PROMTOOL])?;
+    let with_cluster = options.cluster || options.keda;
+    // What is missing is said, and made, before anything long starts.
+    let mut wanted = vec![&tools::HELM, &tools::KUBECONFORM, &tools::HELM_UNITTEST, &tools::PROMTOOL];
+    if with_cluster {
+        wanted.extend(cluster::TOOLS);
+    }
+    if options.keda {
+        wanted.extend(cluster::KEDA_TOOLS);
+    }
+    tools::obtain(&wanted)?;
     let schemas = tools::schemas::obtain()?;
     let sets = value_sets::all(options.only.as_deref())?;
     let rendered = chart::lint_and_render(&sets)?;
@@ -47,7 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let spillway = executable("spillway", options.spillway.as_deref())?;
     settings::check(&rendered, &spillway)?;
     rules::check()?;
-    if options.cluster || options.keda {
+    if with_cluster {
         let mut plane = cluster::start(&schemas)?;
         if options.cluster {
             cluster::try_all(&plane, &sets)?;

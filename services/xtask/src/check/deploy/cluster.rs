@@ -20,7 +20,7 @@ use crate::tools::{self, Tool, quietly};
 use crate::{chart, fleet};
 pub(super) use control_plane::ControlPlane;
 
-const TOOLS: [&Tool; 6] = [
+pub(super) const TOOLS: [&Tool; 6] = [
     &tools::ETCD,
     &tools::KWOK,
     &tools::KUBE_APISERVER,
@@ -28,12 +28,12 @@ const TOOLS: [&Tool; 6] = [
     &tools::KUBE_SCHEDULER,
     &tools::KUBECTL,
 ];
+pub(super) const KEDA_TOOLS: [&Tool; 2] = [&tools::KEDA_OPERATOR, &tools::KEDA_ADAPTER];
 
 /// A rollout waits for `minReadySeconds`, in several steps.
 const ROLLOUT_MAX: &str = "--timeout=300s";
 
 pub(super) fn start(schemas: &Schemas) -> Result<ControlPlane> {
-    tools::obtain(&TOOLS)?;
     eprintln!(
         "\n=== a control plane with nodes that run nothing (Kubernetes {})",
         tools::KUBE_APISERVER.version
@@ -56,7 +56,6 @@ pub(super) fn try_all(plane: &ControlPlane, sets: &[ValueSet]) -> Result<()> {
 }
 
 pub(super) fn scale(plane: &mut ControlPlane, spillway: &Path, surge: &Path) -> Result<()> {
-    tools::obtain(&keda::TOOLS)?;
     eprintln!("\n=== KEDA {} scales by what a real process has to do", tools::KEDA_OPERATOR.version);
     keda::start(plane)?;
     fleet::runtime()?.block_on(scaling::check(plane, spillway, surge))

@@ -12,7 +12,6 @@ use super::certificates::Authority;
 use super::control_plane::{ControlPlane, free_ports};
 use crate::tools::{self, Tool};
 
-pub(super) const TOOLS: [&Tool; 2] = [&tools::KEDA_OPERATOR, &tools::KEDA_ADAPTER];
 const NAMESPACE: &str = "keda";
 const METRICS: &str = "v1beta1.external.metrics.k8s.io";
 
