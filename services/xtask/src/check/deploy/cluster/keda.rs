@@ -46,7 +46,9 @@ pub(super) fn start(plane: &mut ControlPlane) -> Result<()> {
 
 fn command(tool: &Tool, plane: &ControlPlane) -> Command {
     let mut command = tool.command();
-    command.env("POD_NAMESPACE", NAMESPACE).env("WATCH_NAMESPACE", "").env("KUBECONFIG", plane.kubeconfig());
+    command.env("POD_NAMESPACE", NAMESPACE).env("WATCH_NAMESPACE", "");
+    command.env("KEDA_CLUSTER_OBJECT_NAMESPACE", NAMESPACE);
+    command.arg("--kubeconfig").arg(plane.kubeconfig());
     command
 }
 
