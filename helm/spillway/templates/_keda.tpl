@@ -25,7 +25,7 @@ spec:
   triggers:
     - type: external
       metadata:
-        scalerAddress: {{ include "spillway.scalerAddress" .root }}
+        scalerAddress: {{ include "spillway.scalerAddress" . }}
         role: {{ .role }}
         target: {{ $a.keda.target | quote }}
     {{- if $a.keda.cpuUtilization }}

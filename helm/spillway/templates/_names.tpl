@@ -77,6 +77,9 @@ annotations:
 {{- .Values.secrets.existingSecret | default (printf "%s-secrets" (include "spillway.fullname" .)) -}}
 {{- end -}}
 
+{{/* In: root, v. */}}
 {{- define "spillway.scalerAddress" -}}
-{{ include "spillway.fullname" . }}-control.{{ .Release.Namespace }}.svc.{{ .Values.clusterDomain }}:7710
+{{- with .root -}}
+{{- default (printf "%s-control.%s.svc.%s:7710" (include "spillway.fullname" .) .Release.Namespace .Values.clusterDomain) $.v.autoscaling.keda.scalerAddress -}}
+{{- end -}}
 {{- end -}}

@@ -1,10 +1,16 @@
 //! `cargo xtask check …`: checks that are too long, or need too much, for every test run.
 
 mod deploy;
+mod one_process;
 mod watch;
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
 use clap::Subcommand;
+use tokio::time::{Instant, sleep};
+
+const POLL: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum What {
@@ -18,5 +24,22 @@ pub(crate) fn run(what: &What) -> Result<()> {
     match what {
         What::Deploy(options) => deploy::run(options),
         What::Watch(options) => watch::run(options),
+    }
+}
+
+/// Asks again until it holds.
+async fn eventually(what: &str, bound: Duration, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    let until = Instant::now() + bound;
+    loop {
+        match holds().await {
+            Ok(true) => return Ok(()),
+            Ok(false) if Instant::now() < until => {}
+            Err(error) if Instant::now() < until => drop(error),
+            Ok(false) => bail!("{what}: not within {} s", bound.as_secs()),
+            Err(error) => {
+                return Err(error).with_context(|| format!("{what}: not within {} s", bound.as_secs()));
+            }
+        }
+        sleep(POLL).await;
     }
 }

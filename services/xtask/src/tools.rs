@@ -64,6 +64,9 @@ pub(crate) const KUBE_CONTROLLER_MANAGER: Tool =
 pub(crate) const KUBE_SCHEDULER: Tool =
     Tool::kubernetes("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler");
 pub(crate) const KUBECTL: Tool = Tool::kubernetes("kubectl", "k8s.io/kubernetes/cmd/kubectl");
+pub(crate) const KEDA_OPERATOR: Tool =
+    Tool::keda("keda-operator", "github.com/kedacore/keda/v2/cmd/operator");
+pub(crate) const KEDA_ADAPTER: Tool = Tool::keda("keda-adapter", "github.com/kedacore/keda/v2/cmd/adapter");
 
 impl Tool {
     const fn package(name: &'static str, version: &'static str, package: &'static str) -> Self {
@@ -88,6 +91,11 @@ impl Tool {
             "k8s.io/client-go/pkg/version.gitVersion=v1.35.4",
         ];
         Self { stamps, ..Self::module(name, "1.35.4", "kubernetes", package) }
+    }
+
+    const fn keda(name: &'static str, package: &'static str) -> Self {
+        let stamps = &["github.com/kedacore/keda/v2/version.Version=2.20.2"];
+        Self { stamps, ..Self::module(name, "2.20.2", "keda", package) }
     }
 
     /// Where it is, or will be.

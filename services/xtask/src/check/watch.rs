@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tokio::time::{Instant, sleep};
 
+use super::POLL;
 use crate::{cargo, fleet, tools};
 use prometheus::Prometheus;
 use target::Target;
@@ -41,7 +42,6 @@ pub(crate) struct Options {
 const PEAK_RATE: &str = "8";
 /// Of that peak, what the waiting room lets in, so that people wait.
 const ADMIT: &str = "0.5";
-const POLL: Duration = Duration::from_millis(250);
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.fleet {
@@ -132,21 +132,4 @@ async fn surge_under_a_killed_watcher(
 fn urls(addresses: &[std::net::SocketAddr]) -> String {
     let urls: Vec<_> = addresses.iter().map(|address| format!("http://{address}")).collect();
     urls.join(",")
-}
-
-/// Asks again until it holds.
-async fn eventually(what: &str, bound: Duration, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-    let until = Instant::now() + bound;
-    loop {
-        match holds().await {
-            Ok(true) => return Ok(()),
-            Ok(false) if Instant::now() < until => {}
-            Err(error) if Instant::now() < until => drop(error),
-            Ok(false) => bail!("{what}: not within {} s", bound.as_secs()),
-            Err(error) => {
-                return Err(error).with_context(|| format!("{what}: not within {} s", bound.as_secs()));
-            }
-        }
-        sleep(POLL).await;
-    }
 }

@@ -9,16 +9,9 @@ use serde_json::Value;
 
 use super::chart::Rendered;
 use crate::tools::quietly;
-use crate::{cargo, yaml};
+use crate::yaml;
 
-pub(super) fn check(rendered: &[Rendered], spillway: Option<&Path>) -> Result<()> {
-    let spillway = match spillway {
-        Some(named) => named.to_owned(),
-        None => {
-            cargo::build_release(&[("spillway", "spillway")])?;
-            cargo::release_binary("spillway")
-        }
-    };
+pub(super) fn check(rendered: &[Rendered], spillway: &Path) -> Result<()> {
     eprintln!("\n=== spillway --check-config");
     for Rendered { name, file } in rendered {
         let objects =
@@ -29,7 +22,7 @@ pub(super) fn check(rendered: &[Rendered], spillway: Option<&Path>) -> Result<()
             let pod = &deployment["spec"]["template"]["spec"];
             for container in array(&pod["containers"]).filter(|container| container["name"] == "spillway") {
                 let of = deployment["metadata"]["name"].as_str().unwrap_or_default();
-                ask(&spillway, &settings, container)
+                ask(spillway, &settings, container)
                     .with_context(|| format!("the values {name} make settings that {of} cannot use"))?;
                 asked += 1;
             }

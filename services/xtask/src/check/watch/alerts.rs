@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::prometheus::Prometheus;
 use super::target::{POOR, RICH, Target};
-use super::{eventually, urls};
+use super::urls;
+use crate::check::eventually;
 
 /// Waits of some seconds, on a machine that has much to do.
 const FIRES_MAX: Duration = Duration::from_secs(90);
@@ -56,7 +57,7 @@ async fn the_money_is_spent(prometheus: &Prometheus, target: &mut Target, surge:
         .await?;
     let mut people = Command::new(surge);
     people.args(["run", "--existing", "20", "--sends", "1", "--peak-rate", "5", "--seconds", "30"]);
-    people.args(["--target", &urls(&[one.public()]), "--codes", &urls(&[one.codes()])]);
+    people.args(["--target", &urls(&[one.public]), "--codes", &urls(&[one.codes])]);
     people.arg("--out").arg(one.folder().join("poor"));
     let mut people =
         people.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("cannot start the load tool")?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +11,9 @@ use serde_json::Value;
 use spillway_fleet::process::Launch;
 use spillway_fleet::{Process, http_get};
 
-use super::{eventually, shorten};
+use super::shorten;
+use crate::check::eventually;
+use crate::check::one_process::free_address;
 use crate::{chart, tools};
 
 const START_MAX: Duration = Duration::from_secs(60);
@@ -154,9 +156,4 @@ fn encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
         .collect()
-}
-
-pub(super) fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
-    Ok(listener.local_addr()?)
 }

@@ -1,22 +1,14 @@
 //! What is watched: one process of Spillway with all roles, or a fleet.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use spillway_fleet::process::Launch;
-use spillway_fleet::{Fleet, FleetSpec, Process, Role, Signal, http_get, http_put};
+use spillway_fleet::{Fleet, FleetSpec, Role, http_get, http_put};
 
-use super::eventually;
-use super::prometheus::free_address;
+use crate::check::one_process::OneProcess;
 use crate::fleet;
-
-const READY_MAX: Duration = Duration::from_secs(60);
-const STOP_MAX: Duration = Duration::from_secs(90);
 
 /// Everybody comes from one address here; through the waiting room, where a place costs no work; and with a budget, so that there are figures of it.
 const SETTINGS: &str = "quotas.verification_start_network.enabled = false\n\
@@ -29,45 +21,14 @@ pub(super) const POOR: &str = "registration.budget = { hour = 1, day = 1 }\n";
 
 #[derive(Debug)]
 pub(super) enum Target {
-    One(Box<One>),
+    One(Box<OneProcess>),
     Fleet(Box<Fleet>),
-}
-
-/// One process with all roles.
-#[derive(Debug)]
-pub(super) struct One {
-    launch: Launch,
-    settings: PathBuf,
-    process: Process,
-    public: SocketAddr,
-    admin: SocketAddr,
-    codes: SocketAddr,
 }
 
 impl Target {
     pub(super) async fn one_process(spillway: &Path, folder: &Path) -> Result<Self> {
-        let (public, admin, codes, scaler) =
-            (free_address()?, free_address()?, free_address()?, free_address()?);
-        let settings = folder.join("spillway.toml");
-        let text = format!(
-            "node.data = {:?}\nlisten.public = \"{public}\"\nlisten.sandbox_codes = \"{codes}\"\nadmin.listen = \"{admin}\"\n\
-             control.scaler.listen = \"{scaler}\"\n{GATEWAY_SETTINGS}",
-            folder.join("data")
-        );
-        fs::write(&settings, format!("{text}{SETTINGS}{RICH}"))?;
-        let launch = Launch {
-            program: spillway.to_owned(),
-            arguments: vec!["--config".to_owned(), settings.display().to_string()],
-            environment: BTreeMap::new(),
-            marker: settings.display().to_string(),
-            log: folder.join("spillway.log"),
-            record: folder.join("spillway.json"),
-            locked_memory_bytes_max: None,
-        };
-        let process = Process::start(&launch)?;
-        let one = One { launch, settings, process, public, admin, codes };
-        one.until_ready().await?;
-        Ok(Self::One(Box::new(one)))
+        let settings = format!("{GATEWAY_SETTINGS}{SETTINGS}{RICH}");
+        Ok(Self::One(Box::new(OneProcess::start(spillway, folder, &settings).await?)))
     }
 
     pub(super) async fn fleet(spillway: &Path, folder: &Path) -> Result<Self> {
@@ -102,7 +63,7 @@ impl Target {
     pub(super) async fn freeze(&mut self) -> Result<SocketAddr> {
         match self {
             Self::One(one) => {
-                one.process.freeze().await?;
+                one.freeze().await?;
                 Ok(one.admin)
             }
             Self::Fleet(fleet) => {
@@ -115,7 +76,7 @@ impl Target {
 
     pub(super) fn thaw(&mut self) -> Result<()> {
         match self {
-            Self::One(one) => Ok(one.process.signal(Signal::CONT)?),
+            Self::One(one) => one.thaw(),
             Self::Fleet(fleet) => Ok(fleet.node("mailbox-2").context("no mailbox-2")?.thaw()?),
         }
     }
@@ -151,40 +112,9 @@ impl Target {
 
     pub(super) async fn stop(self) -> Result<()> {
         match self {
-            Self::One(mut one) => drop(one.process.stop(STOP_MAX).await?),
+            Self::One(mut one) => one.stop().await?,
             Self::Fleet(mut fleet) => drop(fleet.shutdown().await?),
         }
         Ok(())
-    }
-}
-
-impl One {
-    /// With other settings than before, as after an operator's edit and a restart.
-    pub(super) async fn restart(&mut self, change: impl FnOnce(String) -> String) -> Result<()> {
-        self.process.stop(STOP_MAX).await?;
-        let text = fs::read_to_string(&self.settings)?;
-        fs::write(&self.settings, change(text))?;
-        self.process = Process::start(&self.launch)?;
-        self.until_ready().await
-    }
-
-    pub(super) fn public(&self) -> SocketAddr {
-        self.public
-    }
-
-    pub(super) fn codes(&self) -> SocketAddr {
-        self.codes
-    }
-
-    pub(super) fn folder(&self) -> &Path {
-        self.settings.parent().unwrap_or(&self.settings)
-    }
-
-    async fn until_ready(&self) -> Result<()> {
-        eventually("Spillway is ready", READY_MAX, async || {
-            Ok(http_get(self.admin, "/health/ready").await?.0 == 200)
-        })
-        .await
-        .with_context(|| format!("see {}", self.launch.log.display()))
     }
 }

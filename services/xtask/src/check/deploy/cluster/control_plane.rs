@@ -10,8 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 use tokio::time::Instant;
 
+use super::certificates::{Authority, rsa_key};
 use crate::cargo;
 use crate::tools::{self, Tool, quietly};
 
@@ -22,7 +24,7 @@ const TOKEN: &str = "of-this-run-only";
 const STAGES: &str = include_str!("stages.yaml");
 
 #[derive(Debug)]
-pub(super) struct ControlPlane {
+pub(in crate::check::deploy) struct ControlPlane {
     folder: PathBuf,
     /// In the order in which they were started.
     processes: Vec<(&'static str, Child)>,
@@ -50,6 +52,21 @@ impl ControlPlane {
         self.folder.join("kubeconfig")
     }
 
+    /// A new one for files of this run.
+    pub(super) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// What `kubectl get` says, as JSON.
+    pub(super) fn get(&self, arguments: &[&str]) -> Result<Value> {
+        let mut kubectl = self.kubectl();
+        kubectl.arg("get").args(arguments);
+        let text = quietly(&format!("kubectl get {}", arguments.join(" ")), &mut kubectl)?;
+        serde_json::from_str(&text).with_context(|| format!("kubectl get {}: {text}", arguments.join(" ")))
+    }
+
     /// A file, or all files of a folder.
     pub(super) fn apply(&self, what: &str, path: &str) -> Result<()> {
         let mut kubectl = self.kubectl();
@@ -74,11 +91,7 @@ impl ControlPlane {
                  users: [{{name: admin, user: {{token: {TOKEN}}}}}]\n"
             ),
         )?;
-        let mut openssl = Command::new("openssl");
-        openssl.args(["genrsa", "-out"]).arg(self.folder.join("accounts.key")).arg("2048");
-        quietly("making a key for service accounts", &mut openssl)
-            .map(drop)
-            .context("install your system's package `openssl`")
+        rsa_key(&self.folder.join("accounts.key"))
     }
 
     fn start_etcd(&mut self, clients: u16, peers: u16) -> Result<()> {
@@ -106,6 +119,17 @@ impl ControlPlane {
         api.arg("--service-account-issuer=https://kubernetes.default.svc");
         api.arg("--service-account-key-file").arg(&key).arg("--service-account-signing-key-file").arg(&key);
         api.arg("--service-cluster-ip-range=10.96.0.0/16");
+        // Whom servers of further interfaces believe that they are told by it who asks.
+        let proxies = Authority::new(self.folder("proxies")?)?;
+        let (certificate, key) = proxies.issue("front-proxy")?;
+        api.arg("--requestheader-client-ca-file").arg(proxies.certificate());
+        api.args([
+            "--requestheader-allowed-names=front-proxy",
+            "--requestheader-username-headers=X-Remote-User",
+        ]);
+        api.args(["--requestheader-group-headers=X-Remote-Group"]);
+        api.args(["--requestheader-extra-headers-prefix=X-Remote-Extra-"]);
+        api.arg("--proxy-client-cert-file").arg(certificate).arg("--proxy-client-key-file").arg(key);
         self.spawn(&tools::KUBE_APISERVER, api)
     }
 
@@ -114,6 +138,8 @@ impl ControlPlane {
         let mut manager = tools::KUBE_CONTROLLER_MANAGER.command();
         manager.arg("--kubeconfig").arg(self.kubeconfig()).args(alone);
         manager.arg("--service-account-private-key-file").arg(self.folder.join("accounts.key"));
+        // In place of 15 s.
+        manager.arg("--horizontal-pod-autoscaler-sync-period=1s");
         self.spawn(&tools::KUBE_CONTROLLER_MANAGER, manager)?;
         let mut scheduler = tools::KUBE_SCHEDULER.command();
         scheduler.arg("--kubeconfig").arg(self.kubeconfig()).args(alone);
@@ -126,7 +152,8 @@ impl ControlPlane {
         self.spawn(&tools::KWOK, kwok)
     }
 
-    fn spawn(&mut self, tool: &Tool, mut command: Command) -> Result<()> {
+    /// Beside what runs already, with its log in the folder, until the value is dropped.
+    pub(super) fn spawn(&mut self, tool: &Tool, mut command: Command) -> Result<()> {
         let log = self.log(tool.name);
         let out = File::create(&log).with_context(|| format!("cannot make {}", log.display()))?;
         // What a user has set for clusters of his own is not for this one.
@@ -137,21 +164,41 @@ impl ControlPlane {
     }
 
     fn wait_for(&mut self, what: &str, kubectl: &[&str]) -> Result<()> {
+        self.wait(what, kubectl, |_| true)
+    }
+
+    /// Asks `kubectl get` until that is all it says.
+    pub(super) fn wait_for_text(&mut self, what: &str, get: &[&str], text: &str) -> Result<()> {
+        self.wait(what, &[&["get"], get].concat(), |said| said.trim() == text)
+    }
+
+    fn wait(&mut self, what: &str, kubectl: &[&str], well: impl Fn(&str) -> bool) -> Result<()> {
         let deadline = Instant::now() + START_MAX;
         loop {
             let answer = self.kubectl().args(kubectl).output().context("cannot start kubectl")?;
-            if answer.status.success() {
+            if answer.status.success() && well(&String::from_utf8_lossy(&answer.stdout)) {
                 return Ok(());
             }
-            let folder = self.folder.display().to_string();
-            for (name, child) in &mut self.processes {
-                if let Some(status) = child.try_wait()? {
-                    bail!("{name} ended ({status}); its log is in {folder}");
-                }
-            }
-            ensure!(Instant::now() < deadline, "{what} did not answer in time; logs are in {folder}");
+            self.ensure_all_run()?;
+            let folder = self.folder.display();
+            ensure!(
+                Instant::now() < deadline,
+                "{what} did not answer in time; logs are in {folder}. The last answer: {}{}",
+                String::from_utf8_lossy(&answer.stdout),
+                String::from_utf8_lossy(&answer.stderr)
+            );
             thread::sleep(POLL);
         }
+    }
+
+    pub(super) fn ensure_all_run(&mut self) -> Result<()> {
+        let folder = self.folder.display().to_string();
+        for (name, child) in &mut self.processes {
+            if let Some(status) = child.try_wait()? {
+                bail!("{name} ended ({status}); its log is in {folder}");
+            }
+        }
+        Ok(())
     }
 
     fn kubectl(&self) -> Command {
@@ -189,7 +236,7 @@ fn create_private(file: &Path) -> std::io::Result<File> {
 }
 
 /// Free a moment ago; bound at the same time, so that no two are the same.
-fn free_ports<const N: usize>() -> Result<[u16; N]> {
+pub(super) fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let listeners = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
     let mut ports = [0; N];
     for (port, listener) in ports.iter_mut().zip(&listeners) {

@@ -2,20 +2,26 @@
 
 use std::fmt::Write as _;
 
-/// Of kinds whose real definitions cannot be obtained: any fields will do.
+/// Of kinds whose real definitions cannot be obtained, and of those that KEDA's operator looks for and nobody makes here: any fields will do.
 pub(super) fn definitions() -> String {
     let kinds = [
-        ("scylla.scylladb.com", "v1", "ScyllaCluster", "scyllaclusters"),
-        ("autoscaling.x-k8s.io", "v1alpha1", "CapacityBuffer", "capacitybuffers"),
+        ("scylla.scylladb.com", "v1", "ScyllaCluster", "Namespaced"),
+        ("autoscaling.x-k8s.io", "v1alpha1", "CapacityBuffer", "Namespaced"),
+        ("keda.sh", "v1alpha1", "ScaledJob", "Namespaced"),
+        ("keda.sh", "v1alpha1", "TriggerAuthentication", "Namespaced"),
+        ("keda.sh", "v1alpha1", "ClusterTriggerAuthentication", "Cluster"),
+        ("eventing.keda.sh", "v1alpha1", "CloudEventSource", "Namespaced"),
+        ("eventing.keda.sh", "v1alpha1", "ClusterCloudEventSource", "Cluster"),
     ];
     let mut text = String::new();
-    for (group, version, kind, plural) in kinds {
+    for (group, version, kind, scope) in kinds {
+        let plural = format!("{}s", kind.to_lowercase());
         // An alpha API of the project's own groups says who has approved it, or that nobody has.
         write!(
             text,
             "---\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n\
              metadata: {{name: {plural}.{group}, annotations: {{api-approved.kubernetes.io: unapproved}}}}\n\
-             spec:\n  group: {group}\n  scope: Namespaced\n  names: {{kind: {kind}, plural: {plural}}}\n  versions:\n  \
+             spec:\n  group: {group}\n  scope: {scope}\n  names: {{kind: {kind}, plural: {plural}}}\n  versions:\n  \
              - name: {version}\n    served: true\n    storage: true\n    \
              schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}\n"
         )
