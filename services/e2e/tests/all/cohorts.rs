@@ -106,11 +106,14 @@ async fn the_same_id_three_times_is_one_message() {
     assert!(attempts >= 3.0 * ok && attempts <= 3.0 * wanted, "{summary}");
     let ledger = &summary["ledger"];
     assert!(ledger["repeated"].is_null(), "copies under one id are no copies: {summary}");
-    assert_eq!(ledger["acked"], ledger["delivered"], "{summary}");
+    assert_eq!((ledger["lost"].as_u64(), ledger["duplicated"].as_u64()), (Some(0), Some(0)), "{summary}");
+    // Of those that the end cut off, some had arrived and were not answered yet.
+    let [acked, delivered, sent] =
+        ["acked", "delivered", "sent"].map(|figure| ledger[figure].as_u64().unwrap());
+    assert!(0 < acked && acked <= delivered && delivered <= sent, "{summary}");
     // The service was asked three times.
     let seen = node.metric("spillway_rpc_server_started_total", "\"Send\"").await;
-    let acked = ledger["acked"].as_f64().unwrap();
-    assert!(seen >= acked + 2.0 * ok, "{seen} seen, {acked} messages");
+    assert!(seen >= acked as f64 + 2.0 * ok, "{seen} seen, {acked} messages");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
