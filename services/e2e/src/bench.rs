@@ -10,6 +10,7 @@ mod overload;
 pub(crate) mod people;
 mod sessions;
 mod steal;
+mod surge;
 mod table;
 
 use std::path::PathBuf;
@@ -53,6 +54,14 @@ enum Suite {
         /// The folder of the back ends' executables; what it lacks is obtained.
         #[arg(long)]
         back_ends: PathBuf,
+    },
+    /// The load tool itself.
+    Surge {
+        #[command(flatten)]
+        options: Options,
+        /// The load tool's executable.
+        #[arg(long)]
+        surge: PathBuf,
     },
     /// The floor's server; started by the suite.
     #[command(hide = true)]
@@ -101,6 +110,7 @@ pub async fn main() -> Result<ExitCode> {
         Suite::Node(options) => node::run(&options).await,
         Suite::Door { options, back_ends } => door::run(&options, &back_ends).await,
         Suite::Overload { options, back_ends } => overload::run(&options, &back_ends).await,
+        Suite::Surge { options, surge } => surge::run(&options, &surge).await,
         Suite::Fleet { options, back_ends } => fleet::run(&options, &back_ends).await,
     }
 }

@@ -1,6 +1,6 @@
 //! Suite `node`: one process with the embedded store.
 
-mod deliver;
+pub(crate) mod deliver;
 pub(crate) mod echo;
 mod idle;
 pub(crate) mod process;

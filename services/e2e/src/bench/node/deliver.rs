@@ -26,7 +26,7 @@ const WARM_UP: Duration = Duration::from_secs(2);
 const ACKED_TOGETHER: usize = 16;
 
 /// When each send was due, until it has arrived.
-type Due = Arc<Mutex<HashMap<Guid, Instant>>>;
+pub(crate) type Due = Arc<Mutex<HashMap<Guid, Instant>>>;
 
 /// More processor time than this taken by other machines makes a measurement void, because the tail is then theirs.
 const STOLEN_MAX: f64 = 0.01;
@@ -89,7 +89,7 @@ async fn measure(options: &Options, per_second: f64) -> Result<Measured> {
     Ok(Measured { p99_ms, stolen })
 }
 
-async fn receive(
+pub(crate) async fn receive(
     client: Client,
     user: User,
     due: Due,
@@ -115,7 +115,7 @@ async fn receive(
 }
 
 /// Open loop: what is due is sent, whether or not earlier sends were answered.
-async fn offer(
+pub(crate) async fn offer(
     node: &Node,
     senders: &[User],
     receivers: &[User],
