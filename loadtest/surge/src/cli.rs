@@ -168,7 +168,7 @@ pub struct RunOptions {
     #[arg(long)]
     pub as_reported: bool,
     /// People who are there before the surge, all online
-    #[arg(long, value_name = "PEOPLE", default_value_t = 300, value_parser = clap::value_parser!(u32).range(2..=20_000), allow_negative_numbers = true)]
+    #[arg(long, value_name = "PEOPLE", default_value_t = 300, value_parser = clap::value_parser!(u32).range(2..=100_000), allow_negative_numbers = true)]
     pub existing: u32,
     /// Messages that they send per second, all together
     #[arg(long, value_name = "PER_SECOND", default_value_t = 100.0, value_parser = positive, allow_negative_numbers = true)]
@@ -218,6 +218,19 @@ const ADMIT: f64 = 0.25;
 const PEAK: f64 = 0.8;
 /// Into which a profile of hours and days is compressed.
 pub(crate) const SECONDS: u64 = 60;
+
+#[cfg(test)]
+impl RunOptions {
+    /// As somebody types them behind `surge run`.
+    pub(crate) fn typed<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            run: RunOptions,
+        }
+        Line::try_parse_from(["run"].into_iter().chain(words)).unwrap().run
+    }
+}
 
 impl RunOptions {
     pub(crate) fn column(&self) -> Column {

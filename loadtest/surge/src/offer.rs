@@ -330,20 +330,10 @@ fn solve(peak: f64, load: impl Fn(f64) -> Result<Load, OfferError>) -> Result<(f
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        run: RunOptions,
-    }
-
     fn options(line: &str) -> RunOptions {
-        Line::try_parse_from(["surge"].into_iter().chain(line.split('|').filter(|word| !word.is_empty())))
-            .unwrap()
-            .run
+        RunOptions::typed(line.split('|').filter(|word| !word.is_empty()))
     }
 
     fn offer(line: &str) -> Offer {

@@ -4,6 +4,7 @@ mod deploy;
 mod one_process;
 mod watch;
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -42,4 +43,15 @@ async fn eventually(what: &str, bound: Duration, mut holds: impl AsyncFnMut() ->
         }
         sleep(POLL).await;
     }
+}
+
+/// Free a moment ago; bound at the same time, so that no two are the same.
+fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let listeners = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+    let mut ports = [0; N];
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
+        let listener = listener.as_ref().map_err(|error| anyhow::anyhow!("no port is free: {error}"))?;
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
 }

@@ -44,7 +44,7 @@ pub struct LoadOptions {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_in_flight: Option<u32>,
     /// What becomes of an arrival beyond --max-in-flight
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t, requires = "max_in_flight")]
     pub on_overflow: OnOverflow,
     /// Replay this trace instead of a profile: counts, events or multiples by time, as CSV, also with gzip or zstd
     #[arg(long, value_name = "FILE", conflicts_with = "profile")]
@@ -281,6 +281,17 @@ fn of_workers(parts: &[Part], load: &Load, existing: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_becomes_of_too_many_is_asked_where_there_can_be_too_many() {
+        use clap::Parser;
+        let typed =
+            |words: &[&str]| crate::cli::Arguments::try_parse_from([&["surge", "run"], words].concat());
+        let error = typed(&["--on-overflow", "shed"]).unwrap_err().to_string();
+        assert!(error.contains("--max-in-flight"), "{error}");
+        typed(&["--on-overflow", "shed", "--max-in-flight", "5"]).unwrap();
+        typed(&["--existing", "50000"]).unwrap();
+    }
 
     #[test]
     fn a_plan_for_several_says_who_plays_what() {

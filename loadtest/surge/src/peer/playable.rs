@@ -85,19 +85,10 @@ const fn why(op: Op) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        run: RunOptions,
-    }
-
     fn checked(line: &str) -> Result<(), String> {
-        let words = ["surge"].into_iter().chain(line.split('|').filter(|word| !word.is_empty()));
-        let options = Line::try_parse_from(words).unwrap().run;
+        let options = RunOptions::typed(line.split('|').filter(|word| !word.is_empty()));
         let peer = Address::parse("pg://h/d").unwrap().unwrap();
         check(&options, &GateFile::default(), &peer).map_err(|error| error.to_string())
     }

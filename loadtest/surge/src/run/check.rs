@@ -113,18 +113,11 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use clap::Parser;
     use spillway_types::Timestamp;
 
     use super::*;
     use crate::manifest::CohortsAsked;
     use crate::recording::Recording;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        run: RunOptions,
-    }
 
     #[test]
     fn a_run_goes_on_with_the_cohorts_that_it_began_with() {
@@ -152,7 +145,7 @@ mod tests {
     #[test]
     fn a_fault_that_is_to_hit_a_process_must_know_which() {
         let with = |more: &[&str]| {
-            let options = Line::try_parse_from([&["surge"], more].concat()).unwrap().run;
+            let options = RunOptions::typed(more.iter().copied());
             let kill = |command: &str| [Fault::new("3s", command, None).unwrap()];
             (
                 check_faults(&options, &kill("kill -9 $SURGE_SERVER_PID")),
@@ -168,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_fault_that_nobody_will_feel_is_told_of() {
-        let options = Line::try_parse_from(["surge", "--profile", "send(20s@5)", "--calm", "5"]).unwrap().run;
+        let options = RunOptions::typed(["--profile", "send(20s@5)", "--calm", "5"]);
         let at = |at: &str| faults_too_late(&options, &[Fault::new(at, "true", None).unwrap()]);
         assert_eq!(at("24s"), Vec::<String>::new());
         let said = at("25s").concat();

@@ -171,21 +171,12 @@ impl Coordinator {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        run: RunOptions,
-    }
 
     /// Before anything is started: nobody listens at that address.
     #[tokio::test]
     async fn several_do_not_play_against_a_system_to_compare_with() {
         let line = [
-            "surge",
             "--local-workers",
             "2",
             "--profile",
@@ -195,7 +186,7 @@ mod tests {
             "--target",
             "nats://127.0.0.1:1",
         ];
-        let options = Line::try_parse_from(line).unwrap().run;
+        let options = RunOptions::typed(line);
         let error = measure(&options, 2).await.unwrap_err();
         assert!(
             error.to_string().contains("a system to compare with is not played by several workers"),

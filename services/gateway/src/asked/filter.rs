@@ -1,6 +1,9 @@
 //! A Bloom filter that keeps the bits of a key in one line of the processor's cache: to look a key up, and to put it in,
 //! costs one access to memory and not one for each bit (Putze, Sanders and Singler, "Cache-, Hash- and Space-Efficient
 //! Bloom Filters", 2007). The price is a bit more for each key, because lines fill unevenly.
+//!
+//! The directory's filter, whose keys are nearly all strangers, ends at the first bit that is not set, so `fastbloom` does for it. Here nearly every
+//! key is put in, and with a library that spreads the bits that was a fifth of what a question costs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use spillway_fleet::process::Launch;
 use spillway_fleet::{Process, Signal, http_get};
 
-use super::eventually;
+use super::{eventually, free_ports};
 
 const READY_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(90);
@@ -30,8 +30,8 @@ pub(super) struct OneProcess {
 impl OneProcess {
     /// All that it keeps is in the folder; `settings` are those beside its folder and its addresses.
     pub(super) async fn start(spillway: &Path, folder: &Path, settings: &str) -> Result<Self> {
-        let (public, admin, codes, scaler) =
-            (free_address()?, free_address()?, free_address()?, free_address()?);
+        let [public, admin, codes, scaler] =
+            free_ports()?.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let file = folder.join("spillway.toml");
         let text = format!(
             "node.data = {:?}\nlisten.public = \"{public}\"\nlisten.sandbox_codes = \"{codes}\"\nadmin.listen = \"{admin}\"\n\
@@ -97,10 +97,4 @@ impl OneProcess {
         .await
         .with_context(|| format!("see {}", self.launch.log.display()))
     }
-}
-
-/// Free a moment ago.
-pub(super) fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
-    Ok(listener.local_addr()?)
 }

@@ -62,11 +62,12 @@ impl Inserts {
     }
 
     pub(super) async fn insert(&self, mailbox: MailboxId, message: StoredMessage) -> Result<(), StoreError> {
-        let lane = self.lane(mailbox, &message);
         let insert = Insert { mailbox, message };
-        if self.together.writer().refused.load(Ordering::Relaxed) {
-            return self.together.writer().write_single(&insert).await;
+        let writer = self.together.writer();
+        if writer.refused.load(Ordering::Relaxed) {
+            return writer.write_single(&insert).await;
         }
+        let lane = self.lane(mailbox, &insert.message);
         self.together.write(lane, insert).await
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use spillway_fleet::{Process, http_get};
 
 use super::shorten;
 use crate::check::eventually;
-use crate::check::one_process::free_address;
+use crate::check::free_ports;
 use crate::{chart, tools};
 
 const START_MAX: Duration = Duration::from_secs(60);
@@ -51,7 +51,8 @@ impl Prometheus {
             targets.join(", ")
         );
         fs::write(&settings, text)?;
-        let address = free_address()?;
+        let [port] = free_ports()?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let marker = format!("--config.file={}", settings.display());
         let launch = Launch {
             program: tools::PROMETHEUS.path(),

@@ -3,7 +3,6 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 
 use super::certificates::{Authority, rsa_key};
 use crate::cargo;
+use crate::check::free_ports;
 use crate::tools::{self, Tool, quietly};
 
 const START_MAX: Duration = Duration::from_secs(120);
@@ -233,15 +233,4 @@ impl Drop for ControlPlane {
 fn create_private(file: &Path) -> std::io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     File::options().write(true).create(true).truncate(true).mode(0o600).open(file)
-}
-
-/// Free a moment ago; bound at the same time, so that no two are the same.
-pub(super) fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    let listeners = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-    let mut ports = [0; N];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        let listener = listener.as_ref().map_err(|error| anyhow::anyhow!("no port is free: {error}"))?;
-        *port = listener.local_addr()?.port();
-    }
-    Ok(ports)
 }

@@ -9,7 +9,8 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::certificates::Authority;
-use super::control_plane::{ControlPlane, free_ports};
+use super::control_plane::ControlPlane;
+use crate::check::free_ports;
 use crate::tools::{self, Tool};
 
 const NAMESPACE: &str = "keda";
