@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use scylla::statement::batch::Batch;
 use scylla::statement::prepared::PreparedStatement;
 use spillway_types::MailboxId;
+use uuid::Uuid;
 
 use super::together::{LaneId, Limits, Row, Together, Writer};
 use super::weeks::week;
@@ -79,9 +80,13 @@ impl Inserts {
         let replicas = state.get_endpoints(&self.cluster.keyspaces.mailbox, "mailbox", &partition);
         // Not known before the driver has seen the table; until then the node that is asked finds them.
         let replicas = replicas.unwrap_or_default();
-        let each = replicas.iter().map(|(node, shard)| self.hashes.hash_one((node.host_id, shard)));
-        LaneId(each.fold(0, u64::wrapping_add))
+        lane_of(&self.hashes, replicas.iter().map(|(node, shard)| (node.host_id, *shard)))
     }
+}
+
+/// The same for the same set, in whatever order the driver names it.
+fn lane_of(hashes: &RandomState, replicas: impl Iterator<Item = (Uuid, u32)>) -> LaneId {
+    LaneId(replicas.map(|replica| hashes.hash_one(replica)).fold(0, u64::wrapping_add))
 }
 
 impl Row for Insert {
@@ -136,5 +141,31 @@ impl std::fmt::Debug for Statements {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Batches have no form of their own.
         f.debug_struct("Statements").field("rows_max", &self.batches.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// Every set of three of six nodes with two shards, in both orders.
+    #[test]
+    fn rows_share_a_lane_with_those_of_the_same_replicas_and_with_no_others() {
+        let hashes = RandomState::new();
+        let replicas: Vec<_> =
+            (0..6).flat_map(|node| [0, 1].map(|shard| (Uuid::from_u128(node), shard))).collect();
+        let mut lanes = HashMap::new();
+        for (a, &first) in replicas.iter().enumerate() {
+            for (b, &second) in replicas.iter().enumerate().skip(a + 1) {
+                for &third in &replicas[b + 1..] {
+                    let set = [first, second, third];
+                    let lane = lane_of(&hashes, set.into_iter());
+                    assert_eq!(lane_of(&hashes, set.into_iter().rev()), lane);
+                    assert_eq!(lanes.insert(lane, set), None, "two sets have one lane");
+                }
+            }
+        }
     }
 }
