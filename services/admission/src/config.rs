@@ -46,8 +46,8 @@ pub enum Mode {
 pub struct GateConfig {
     /// `false`: only the limiter and its queue refuse.
     pub enabled: bool,
-    /// The wait for a seat that is no sign of overload, and the queue that is aimed at in overload. DAGOR takes 20 ms
-    /// at a timeout of 500 ms; 5 ms is CoDel's.
+    /// The wait for a seat that is no sign of overload, and the queue that is aimed at in overload, if that is not less than chance
+    /// takes away within a tick. DAGOR takes 20 ms at a timeout of 500 ms; 5 ms is CoDel's.
     #[serde(with = "humantime_serde")]
     pub queue_target: Duration,
     /// The most of what is offered that is refused, 0 to 1.
