@@ -15,11 +15,14 @@
 //! One part is fast, because the slow ones take windows of a second: when calls take several times as long as they need
 //! although throughput is what it was, they queue inside, and the limit is cut within a few ticks.
 
+mod cut;
+
 use std::time::Duration;
 
 use crate::class::Tier;
 use crate::config::LimiterConfig;
 use crate::limiter::{Kind, LimitLaw, LimitTick, Sample};
+use cut::{Cut, Recent, Verdict};
 
 /// The shipped law for the limit: what throughput needs, with every move judged by throughput, an absolute ceiling, dips, and a
 /// fast cut when calls queue inside. The head of its file has the reasons.
@@ -41,7 +44,8 @@ pub struct Adaptive {
     reached: f64,
     trial: Option<Trial>,
     /// A fast cut that has not been judged yet.
-    cut: Option<Trial>,
+    cut: Option<Cut>,
+    recent: Recent,
     cuts: Patience,
     /// The last trial upwards was answered by throughput.
     follows: bool,
@@ -95,6 +99,8 @@ struct Window {
     inflight_max: u32,
     acks: f64,
     acks_late: f64,
+    /// The lowest mean service time of a tick, over all kinds, in seconds; 0 until there is one.
+    quickest: f64,
 }
 
 /// A move that throughput has to confirm.
@@ -133,8 +139,6 @@ const SWOLLEN: f64 = 3.0;
 const FAST_SEATS: f64 = 5.0;
 /// The most that one tick cuts.
 const CUT: f64 = 0.25;
-/// Of the throughput before a cut: less is a loss and not noise.
-const STILL_REACHED: f64 = 0.7;
 const COSTS_NOTHING: f64 = 0.9;
 const DRAINING: f64 = 0.9;
 /// Of the throughput that was reached lately: several moves down, each of which lost too little to be seen, may not lose more
@@ -147,6 +151,8 @@ const BASELINE_SINKS: f64 = 0.5;
 const BASELINE_RISES_PER_S: f64 = 0.02 / 60.0;
 const BASELINE_RISES_IDLE: f64 = 0.1;
 const BASELINE_SEATS: f64 = 50.0;
+/// A tick with fewer calls has no mean.
+const QUICKEST_SEATS: f64 = 8.0;
 const DELAY_CUT_ABOVE: Duration = Duration::from_millis(50);
 const DELAY_CUT_EVERY: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -155,6 +161,8 @@ const PATIENCE_CUT: Duration = Duration::from_secs(1);
 const PATIENCE_MAX: Duration = Duration::from_secs(60);
 /// Service times until what finishes has begun under the limit of a trial.
 const SETTLING_CALLS: f64 = 3.0;
+/// As long as calls may take that clients still wait for.
+const SETTLING_MAX_S: f64 = 3.0;
 /// A window is judged at latest after so many times its length.
 const EXTENDED: f64 = 5.0;
 
@@ -177,6 +185,7 @@ impl Adaptive {
             reached: 0.0,
             trial: None,
             cut: None,
+            recent: Recent::default(),
             cuts: Patience::default(),
             follows: false,
             starting: true,
@@ -197,7 +206,10 @@ impl Adaptive {
     /// Closes the tick's sums over all kinds.
     fn gather(&mut self, tick: &LimitTick) {
         let length = tick.length.as_secs_f64();
+        let mut all = Sum::default();
         for kind in self.kinds.iter_mut().filter(|kind| kind.tick.seats > 0.0) {
+            all.sum += kind.tick.sum;
+            all.seats += kind.tick.seats;
             if kind.mean > 0.0 {
                 self.fast.sum += kind.tick.sum;
                 self.fast.needed += kind.tick.seats * kind.mean;
@@ -211,6 +223,10 @@ impl Adaptive {
         }
         self.fast.span += length;
         let window = &mut self.window;
+        if all.seats >= QUICKEST_SEATS {
+            let mean = all.sum / all.seats;
+            window.quickest = if window.quickest > 0.0 { window.quickest.min(mean) } else { mean };
+        }
         window.span += length;
         window.full += length * tick.full;
         window.finished_full += tick.finished_full as f64;
@@ -225,15 +241,17 @@ impl Adaptive {
     /// Calls take several times what they need: they queue inside. Within some ticks the limit is cut to what throughput
     /// needs; if throughput falls with it, the time was the backend's own, and the cut is taken back.
     fn cut_if_swollen(&mut self, tick: &LimitTick) {
-        let throughput = tick.finished as f64 / tick.length.as_secs_f64().max(1e-3);
-        if let Some(cut) = self.cut.filter(|cut| tick.now >= cut.settled) {
-            self.cut = None;
-            if throughput < STILL_REACHED * cut.before && tick.full > 0.5 {
-                self.set(cut.from);
+        self.recent.take_in(tick);
+        match self.cut.as_mut().map(|cut| cut.judge(tick)) {
+            Some(Verdict::TakeBack) => {
+                let cut = self.cut.take();
+                self.set(cut.map_or(self.limit, |cut| cut.trial.from));
                 self.cuts.try_later(tick.now, PATIENCE_CUT);
                 self.begin_window();
                 return;
             }
+            Some(Verdict::Keep) => self.cut = None,
+            Some(Verdict::NotYet) | None => {}
         }
         if self.fast.seats < FAST_SEATS {
             return;
@@ -246,13 +264,14 @@ impl Adaptive {
         let queues_inside = swollen > SWOLLEN && tick.inflight_mean > aim && self.limit > aim && !draining;
         // What finishes after a cut began before it. Until that is over, one more is only for those whom the first has
         // cost nothing.
-        let costs = self.cut.is_some_and(|cut| throughput < COSTS_NOTHING * cut.before);
+        let costs = self.cut.is_some_and(|cut| self.recent.per_second() < COSTS_NOTHING * cut.trial.before);
         if queues_inside && !costs && !self.follows && self.cuts.is_over(tick.now) {
-            let Trial { from, before, .. } =
-                self.cut.unwrap_or(Trial { from: self.limit, before: throughput, settled: tick.now });
+            let (from, before) = self
+                .cut
+                .map_or((self.limit, self.recent.per_second()), |cut| (cut.trial.from, cut.trial.before));
             self.set(aim.max(self.limit * CUT));
-            let mean = tick.inflight_mean / throughput.max(1.0);
-            self.cut = Some(Trial { from, before, settled: tick.now + settling(mean) });
+            let mean = tick.inflight_mean / self.recent.per_second().max(1.0);
+            self.cut = Some(Cut::new(Trial { from, before, settled: tick.now + settling(mean) }));
             self.starting = false;
             self.trial = None;
             // What was too much above may be too little here.
@@ -373,11 +392,21 @@ impl Adaptive {
             (sum + window.sum, needed + window.seats * mean)
         });
         let swollen = if needed > 0.0 { (sum / needed).max(1.0) } else { 1.0 };
+        // Who starts in the middle of an overload knows no quiet time but the first moments.
+        let swollen_since = if needed == 0.0 && window.full > 0.0 && window.quickest > 0.0 {
+            let (sum, seats) = self
+                .kinds
+                .iter()
+                .fold((0.0, 0.0), |(sum, seats), kind| (sum + kind.window.sum, seats + kind.window.seats));
+            (sum / seats.max(1.0) / window.quickest).max(1.0)
+        } else {
+            swollen
+        };
         for kind in self.kinds.iter_mut().filter(|kind| kind.window.seats >= BASELINE_SEATS) {
             let mean = kind.window.sum / kind.window.seats;
             if kind.mean == 0.0 {
                 // It is probably as swollen as those that are known.
-                kind.mean = mean / swollen;
+                kind.mean = mean / swollen_since;
             } else if mean < kind.mean {
                 kind.mean += BASELINE_SINKS * (mean - kind.mean);
             } else if idle {
@@ -410,7 +439,7 @@ impl Adaptive {
 
 /// How long calls of this mean time finish that began before a move.
 fn settling(mean_s: f64) -> Duration {
-    Duration::from_secs_f64((SETTLING_CALLS * mean_s).clamp(0.1, 1.0))
+    Duration::from_secs_f64((SETTLING_CALLS * mean_s).clamp(0.1, SETTLING_MAX_S))
 }
 
 impl LimitLaw for Adaptive {

@@ -103,6 +103,24 @@ fn a_step_to_ten_times_is_settled_within_three_ticks() {
     }
 }
 
+/// As a process does that an autoscaler starts for it: it has never seen how long its calls take when nothing queues, and its first
+/// limit is more than a second of its work.
+#[test]
+fn who_starts_in_the_middle_of_an_overload_is_well_within_seconds() {
+    for seed in 1..=8 {
+        let mut world = World::new(Scenario { seed, ..scenario(CPU, 0.01) });
+        let (usual, more) = (120.0, 480.0);
+        world.run(&surge(usual, more), 4 * SECOND);
+        let counts = world.run(&surge(usual, more), 20 * SECOND);
+        let goodput = goodput(&counts, 20 * SECOND, 200.0);
+        assert!(goodput >= 0.9, "seed {seed}: {goodput} of what it can do");
+        for tier in [Tier::Ack, Tier::Send] {
+            let good = counts.good[tier as usize] as f64 / counts.offered[tier as usize] as f64;
+            assert!(good >= 0.99, "seed {seed}, {tier}: {good}");
+        }
+    }
+}
+
 #[test]
 fn users_do_not_notice_a_surge_of_sign_ups() {
     for (name, speed, work, capacity) in SERVERS {
