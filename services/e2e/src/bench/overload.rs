@@ -4,7 +4,9 @@
 //! embedded store that is as a whole. So the callers of this process can really offer ten times the capacity. A call counts when it
 //! is answered within a second of when it was due.
 
+mod calm;
 mod closed;
+mod decision;
 mod existing;
 mod offered;
 mod processor_share;
@@ -26,6 +28,9 @@ const OBJECTIVE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(options: &Options, back_ends: &Path) -> Result<ExitCode> {
     let mut table = Table::new("overload");
+    if options.wants(decision::ROW) {
+        table.push(decision::row()?);
+    }
     for (bound, names) in [
         (BoundBy::Store, &sends::STORE),
         (BoundBy::Worker, &sends::WORKER),
@@ -33,7 +38,12 @@ pub(crate) async fn run(options: &Options, back_ends: &Path) -> Result<ExitCode>
     ] {
         if names.all().any(|name| options.wants(name)) {
             let world = World::start(options, back_ends, bound).await?;
-            table.extend(sends::rows(options, &world, names).await?);
+            if options.wants(names.calm) {
+                table.push(calm::row(options, &world, names.calm).await?);
+            }
+            if names.crowded().any(|name| options.wants(name)) {
+                table.extend(sends::rows(options, &world, names).await?);
+            }
             world.end().await?;
         }
     }

@@ -39,16 +39,24 @@ impl Step {
     }
 }
 
-/// The rows of one bound: at 2, 4 and 10 times the capacity, what a refusal costs, and 10 times with clients that listen.
+/// The rows of one bound: at 2, 4 and 10 times the capacity, what a refusal costs, 10 times with clients that listen and how often
+/// these ask, and who is refused at nine tenths.
 pub(crate) struct Names {
     pub(crate) goodput: [&'static str; 3],
     pub(crate) refusal: &'static str,
     pub(crate) cooperating: &'static str,
+    pub(crate) attempts: &'static str,
+    pub(crate) calm: &'static str,
 }
 
 impl Names {
     pub(crate) fn all(&self) -> impl Iterator<Item = &'static str> {
-        self.goodput.into_iter().chain([self.refusal, self.cooperating])
+        self.crowded().chain([self.calm])
+    }
+
+    /// What is measured beyond the capacity.
+    pub(crate) fn crowded(&self) -> impl Iterator<Item = &'static str> {
+        self.goodput.into_iter().chain([self.refusal, self.cooperating, self.attempts])
     }
 }
 
@@ -60,6 +68,8 @@ pub(crate) const WORKER: Names = Names {
     ],
     refusal: "cpu refused / served, worker-bound",
     cooperating: "goodput at 10 x, cooperating, worker-bound",
+    attempts: "attempts of a call at 10 x, worker-bound",
+    calm: "refused at 0.9 x, worker-bound",
 };
 
 pub(crate) const ONE_PROCESS: Names = Names {
@@ -70,6 +80,8 @@ pub(crate) const ONE_PROCESS: Names = Names {
     ],
     refusal: "cpu refused / served, one process",
     cooperating: "goodput at 10 x, cooperating, one process",
+    attempts: "attempts of a call at 10 x, one process",
+    calm: "refused at 0.9 x, one process",
 };
 
 pub(crate) const STORE: Names = Names {
@@ -80,6 +92,8 @@ pub(crate) const STORE: Names = Names {
     ],
     refusal: "cpu refused / served, store-bound",
     cooperating: "goodput at 10 x, cooperating, store-bound",
+    attempts: "attempts of a call at 10 x, store-bound",
+    calm: "refused at 0.9 x, store-bound",
 };
 
 /// Of the capacity, to look for the peak.
@@ -124,6 +138,10 @@ pub(crate) async fn rows(options: &Options, world: &World, names: &Names) -> Res
         let (left, peak) = median(turns.iter().map(|(peak, left)| (left[n], *peak)).collect());
         rows.push(Row::ratio(name, left, "1/s", peak, Target::AtLeast(ABOVE[n].1)));
     }
+    // Nobody else's calls are counted there.
+    let attempts = &world.crowd.attempts;
+    let (all, first) = (attempts.attempts() as f64, attempts.first_attempts() as f64);
+    rows.push(Row::ratio(names.attempts, all, "attempts", first, Target::AtMost(1.1)));
     Ok(rows)
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use spillway_api::v1::messages_client::MessagesClient;
 use spillway_api::{Reason, Refusal, v1};
-use spillway_client::{CallError, Client, ClientConfig, Outgoing};
+use spillway_client::{CallError, Client, ClientConfig, Meter, Outgoing};
 use spillway_fleet::{NodeKind, Role};
 use spillway_types::Guid;
 use surge::observe::Proc;
@@ -79,6 +79,8 @@ pub(crate) struct Crowd {
     calls: Arc<Vec<MessagesClient<Channel>>>,
     strangers: Arc<Vec<Client>>,
     cooperating: Arc<Vec<Client>>,
+    /// How often these have asked.
+    pub(crate) attempts: Meter,
 }
 
 impl World {
@@ -172,7 +174,12 @@ impl Crowd {
         // A device has a connection of its own, and what the service does about a caller it does about his connection.
         let calls = clients(USERS, ClientConfig::default()).await?;
         let strangers = clients(STRANGERS, ClientConfig::default()).await?;
-        let patient = ClientConfig { call_timeout: OBJECTIVE, ..ClientConfig::default() };
+        let attempts = Meter::default();
+        let patient = ClientConfig {
+            call_timeout: OBJECTIVE,
+            meter: Some(attempts.clone()),
+            ..ClientConfig::default()
+        };
         let cooperating = clients(USERS, patient).await?;
         Ok(Self {
             population: people.population,
@@ -182,6 +189,7 @@ impl Crowd {
             calls: Arc::new(calls.iter().map(Client::messages).collect()),
             strangers: Arc::new(strangers),
             cooperating: Arc::new(cooperating),
+            attempts,
         })
     }
 
