@@ -99,8 +99,6 @@ struct Window {
     inflight_max: u32,
     acks: f64,
     acks_late: f64,
-    /// The lowest mean service time of a tick, over all kinds, in seconds; 0 until there is one.
-    quickest: f64,
 }
 
 /// A move that throughput has to confirm.
@@ -151,8 +149,6 @@ const BASELINE_SINKS: f64 = 0.5;
 const BASELINE_RISES_PER_S: f64 = 0.02 / 60.0;
 const BASELINE_RISES_IDLE: f64 = 0.1;
 const BASELINE_SEATS: f64 = 50.0;
-/// A tick with fewer calls has no mean.
-const QUICKEST_SEATS: f64 = 8.0;
 const DELAY_CUT_ABOVE: Duration = Duration::from_millis(50);
 const DELAY_CUT_EVERY: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -206,10 +202,7 @@ impl Adaptive {
     /// Closes the tick's sums over all kinds.
     fn gather(&mut self, tick: &LimitTick) {
         let length = tick.length.as_secs_f64();
-        let mut all = Sum::default();
         for kind in self.kinds.iter_mut().filter(|kind| kind.tick.seats > 0.0) {
-            all.sum += kind.tick.sum;
-            all.seats += kind.tick.seats;
             if kind.mean > 0.0 {
                 self.fast.sum += kind.tick.sum;
                 self.fast.needed += kind.tick.seats * kind.mean;
@@ -223,10 +216,6 @@ impl Adaptive {
         }
         self.fast.span += length;
         let window = &mut self.window;
-        if all.seats >= QUICKEST_SEATS {
-            let mean = all.sum / all.seats;
-            window.quickest = if window.quickest > 0.0 { window.quickest.min(mean) } else { mean };
-        }
         window.span += length;
         window.full += length * tick.full;
         window.finished_full += tick.finished_full as f64;
@@ -392,21 +381,11 @@ impl Adaptive {
             (sum + window.sum, needed + window.seats * mean)
         });
         let swollen = if needed > 0.0 { (sum / needed).max(1.0) } else { 1.0 };
-        // Who starts in the middle of an overload knows no quiet time but the first moments.
-        let swollen_since = if needed == 0.0 && window.full > 0.0 && window.quickest > 0.0 {
-            let (sum, seats) = self
-                .kinds
-                .iter()
-                .fold((0.0, 0.0), |(sum, seats), kind| (sum + kind.window.sum, seats + kind.window.seats));
-            (sum / seats.max(1.0) / window.quickest).max(1.0)
-        } else {
-            swollen
-        };
         for kind in self.kinds.iter_mut().filter(|kind| kind.window.seats >= BASELINE_SEATS) {
             let mean = kind.window.sum / kind.window.seats;
             if kind.mean == 0.0 {
                 // It is probably as swollen as those that are known.
-                kind.mean = mean / swollen_since;
+                kind.mean = mean / swollen;
             } else if mean < kind.mean {
                 kind.mean += BASELINE_SINKS * (mean - kind.mean);
             } else if idle {

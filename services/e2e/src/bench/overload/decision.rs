@@ -5,7 +5,7 @@
 
 use std::num::NonZero;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
@@ -14,6 +14,7 @@ use spillway_admission::{
     Admission, AdmissionConfig, AdmissionMetrics, Arrival, Call, Kind, Level, Refusal, Seat, Signals,
     Steering, TICK, Tier, User, Waiter,
 };
+use tokio::time::Instant;
 
 use crate::bench::table::{Row, Target};
 
