@@ -24,6 +24,7 @@ pub mod events;
 pub mod faults;
 #[cfg(test)]
 mod features;
+pub mod friends;
 pub mod gates;
 pub mod harm;
 pub mod journal;

@@ -63,10 +63,20 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// `phases` are in order of time; the first one also takes whatever was planned before it.
+    /// `phases` are in order of time; the first one also takes whatever was planned before it. Every second is kept until it is [collected](Self::collect).
     pub fn new(started: Instant, phases: Vec<Phase>) -> Arc<Self> {
+        Self::of_shards(started, phases, Shard::default)
+    }
+
+    /// For what lasts as long as it lasts and of which nobody wants to see the course, such as signing up everybody: nothing is kept of seconds, which are
+    /// a quarter of a megabyte for each operation.
+    pub fn of_totals(started: Instant, phase: &'static str) -> Arc<Self> {
+        Self::of_shards(started, vec![Phase { name: phase, from: Duration::ZERO }], Shard::of_totals)
+    }
+
+    fn of_shards(started: Instant, phases: Vec<Phase>, shard: fn() -> Shard) -> Arc<Self> {
         let shards = thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
-        let shards = (0..shards).map(|_| Mutex::default()).collect();
+        let shards = (0..shards).map(|_| Mutex::new(shard())).collect();
         Arc::new(Self { started, phases, shards, hasher: RandomState::new() })
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::RunOptions;
+use crate::friends::Friends;
 use crate::language::duration;
 use crate::load::{Load, Op, Sizes};
 use crate::offer::{Offer, OfferError, SignUps};
@@ -40,6 +41,10 @@ pub struct LoadOptions {
     /// what a trace says
     #[arg(long, value_name = "SIZES", allow_negative_numbers = true)]
     pub bytes: Option<Sizes>,
+    /// Whom existing users write to: anybody, or with power-law only friends, of whom few people have many and most have few. power-law=2.5 gives the exponent,
+    /// from 2 to 4
+    #[arg(long, value_name = "WHO", default_value_t)]
+    pub friends: Friends,
     /// Most arrivals of the load that are under way at a time. Default: as many as there are, because nobody who comes waits for others to be served
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_in_flight: Option<u32>,

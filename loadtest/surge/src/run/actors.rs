@@ -1,21 +1,26 @@
 //! Who does what is planned: a function of the seed and the number of the arrival, so that whoever plays it knows.
 
+use std::sync::Arc;
+
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::people::People;
+use crate::friends::Graph;
 use crate::load::{Op, Work};
 use crate::schedule::Arrival;
 use crate::workers::Part;
 use crate::workload::Somebody;
 
 /// What the draw depends on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Draw {
     pub(super) seed: u64,
     /// With an account.
     pub(super) people: usize,
     pub(super) flapping_share: f64,
+    /// `None`: anybody writes to anybody.
+    pub(super) friends: Option<Arc<Graph>>,
 }
 
 impl Draw {
@@ -24,7 +29,8 @@ impl Draw {
         let people = self.people as u64;
         let drawn = match work.op {
             Op::SignUp => return None,
-            Op::Send | Op::FanOut | Op::Discover => pair(self.seed, index, self.people).0 as u64,
+            Op::Send | Op::FanOut => self.writer(index) as u64,
+            Op::Discover => pair(self.seed, index, self.people).0 as u64,
             Op::Reconnect => shuffled(self.seed, index, people),
             Op::Flap => {
                 let few = (people as f64 * self.flapping_share).ceil().max(2.0) as u64;
@@ -36,12 +42,55 @@ impl Draw {
         Some((work.user.unwrap_or(drawn) % people) as usize)
     }
 
-    /// To whom the `index`th message goes, unless that was recorded.
-    pub(super) fn receiver(&self, work: Work, index: u64) -> usize {
-        match work.peer {
+    fn writer(&self, index: u64) -> usize {
+        match &self.friends {
+            Some(friends) => friends.writer(&mut random(self.seed, index)),
+            None => pair(self.seed, index, self.people).0,
+        }
+    }
+
+    /// To whom the `index`th message goes, which `from` writes to so many people or to all others: others than the writer, each once. The first one is as
+    /// recorded, else as drawn; friends come before others.
+    pub(super) fn receivers(&self, work: Work, index: u64, from: usize, count: usize) -> Vec<usize> {
+        let count = count.min(self.people - 1);
+        let friends = match (&self.friends, work.peer) {
+            (Some(friends), None) => friends.of(from),
+            _ => return self.in_a_row(self.anybody(work, index, from), from, count),
+        };
+        let first = random(self.seed, !index).random_range(0..friends.len());
+        let mut receivers: Vec<_> = friends
+            .iter()
+            .cycle()
+            .skip(first)
+            .take(count.min(friends.len()))
+            .map(|to| *to as usize)
+            .collect();
+        // Who has too few friends for a group has it with others.
+        for to in self.in_a_row((from + 1) % self.people, from, self.people - 1) {
+            if receivers.len() == count {
+                break;
+            }
+            if !receivers.contains(&to) {
+                receivers.push(to);
+            }
+        }
+        receivers
+    }
+
+    /// Where it does not matter who knows whom.
+    fn anybody(&self, work: Work, index: u64, from: usize) -> usize {
+        let to = match work.peer {
             Some(peer) => (peer % self.people as u64) as usize,
             None => pair(self.seed, index, self.people).1,
-        }
+        };
+        if to == from { (from + 1) % self.people } else { to }
+    }
+
+    /// So many one after the other, and never `from`, who is not the first.
+    fn in_a_row(&self, first: usize, from: usize, count: usize) -> Vec<usize> {
+        let (people, others) = (self.people, self.people - 1);
+        let beyond = (first + people - from - 1) % people;
+        (0..count).map(|n| (from + 1 + (beyond + n) % others) % people).collect()
     }
 
     /// Whether an arrival belongs to a part of the run: to the one in which who acts lives.
@@ -73,9 +122,13 @@ const fn greatest_common_divisor(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
+fn random(seed: u64, n: u64) -> SmallRng {
+    SmallRng::seed_from_u64(seed.rotate_left(17) ^ n)
+}
+
 /// Two different people for the `n`th message.
 fn pair(seed: u64, n: u64, people: usize) -> (usize, usize) {
-    let mut random = SmallRng::seed_from_u64(seed.rotate_left(17) ^ n);
+    let mut random = random(seed, n);
     let from = random.random_range(0..people);
     let to = (from + random.random_range(1..people)) % people;
     (from, to)
@@ -84,7 +137,6 @@ fn pair(seed: u64, n: u64, people: usize) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::sync::Arc;
     use std::time::Duration;
 
     use proptest::prelude::*;
@@ -92,14 +144,45 @@ mod tests {
 
     use super::*;
     use crate::curve::Curve;
+    use crate::friends::Friends;
     use crate::schedule::{Arrivals, Schedule, merge};
     use crate::workload::{Contact, ExistingUser};
 
+    fn draw(friends: Friends, seed: u64, people: usize) -> Draw {
+        Draw { seed, people, flapping_share: 0.1, friends: friends.graph(seed, people).map(Arc::new) }
+    }
+
     proptest! {
+        #[test]
+        fn a_message_goes_to_others_each_once_and_to_friends_first(
+            seed: u64, index: u64, people in 2..60usize, count in 1..12usize, is_law: bool
+        ) {
+            let how = if is_law { Friends::PowerLaw { exponent: 2.2 } } else { Friends::Anybody };
+            let draw = draw(how, seed, people);
+            let from = draw.actor(Work::of(Op::Send), index).unwrap();
+            // Somebody else may have to stand in.
+            for from in [from, (from + 1) % people] {
+                let receivers = draw.receivers(Work::of(Op::FanOut), index, from, count);
+                prop_assert_eq!(receivers.len(), count.min(people - 1));
+                prop_assert_eq!(receivers.iter().collect::<HashSet<_>>().len(), receivers.len());
+                prop_assert!(receivers.iter().all(|to| *to != from && *to < people));
+                if let Some(friends) = &draw.friends {
+                    let friends = friends.of(from);
+                    let first = receivers.iter().take_while(|to| friends.contains(&(**to as u32)));
+                    prop_assert_eq!(first.count(), friends.len().min(receivers.len()));
+                }
+                let recorded = Work { peer: Some(index), ..Work::of(Op::Send) };
+                let to = draw.receivers(recorded, index, from, 1)[0];
+                let said = (index % people as u64) as usize;
+                prop_assert!(to == said || said == from);
+            }
+        }
+
         /// The parts of any number of workers are the schedule of one, with the same arrivals at the same times, by the same people.
         #[test]
         fn the_union_of_all_parts_is_the_whole_schedule(
-            seed: u64, weights in prop::collection::vec(1..9u32, 1..8), missing in prop::collection::hash_set(0..90u32, 0..9)
+            seed: u64, weights in prop::collection::vec(1..9u32, 1..8), missing in prop::collection::hash_set(0..90u32, 0..9),
+            friends in prop::sample::select(vec![Friends::Anybody, Friends::PowerLaw { exponent: 2.5 }])
         ) {
             const EXISTING: u32 = 90;
             let all: Vec<_> = (0..EXISTING)
@@ -107,7 +190,7 @@ mod tests {
                 .map(|index| Contact { index, account: AccountId::from_bytes([0; 16]) })
                 .collect();
             let people = People::<ExistingUser>::of_contacts(all);
-            let draw = Draw { seed, people: people.len(), flapping_share: 0.1 };
+            let draw = draw(friends, seed, people.len());
             let schedule = || {
                 let stream = |op: Op, how| {
                     let curve = Curve::constant(40.0, Duration::from_secs(2)).unwrap();

@@ -29,7 +29,7 @@ use crate::profile::Profile;
 use crate::progress::Progress;
 use crate::room::Room;
 use crate::slo::ExitCode;
-use crate::stats::{Phase, Stats};
+use crate::stats::Stats;
 use crate::target::Target;
 use crate::workers::{Part, Tie};
 use crate::workload::{Habits, Stage, World};
@@ -92,10 +92,7 @@ impl Run {
             phones,
             ledger,
             crowd,
-            stats: ArcSwap::new(Stats::new(
-                Instant::now(),
-                vec![Phase { name: "setup", from: Duration::ZERO }],
-            )),
+            stats: ArcSwap::new(Stats::of_totals(Instant::now(), "setup")),
             room: ArcSwap::new(Room::new(Instant::now())),
             room_required: AtomicBool::new(false),
             stage: watch::Sender::new(Stage::Running),

@@ -7,6 +7,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::{Run, RunError};
 use crate::cohorts;
+use crate::friends::Graph;
 use crate::peer::{Peer, PeerLife, PeerUser, join};
 use crate::stats::Stats;
 use crate::summary::SIGN_UP;
@@ -30,6 +31,8 @@ pub(crate) struct People<S: Somebody> {
     all: Vec<Contact<S::Account>>,
     /// By place in `all`.
     here: BTreeMap<usize, S>,
+    /// `None`: anybody writes to anybody.
+    friends: Option<Arc<Graph>>,
 }
 
 impl<S: Somebody> People<S> {
@@ -37,7 +40,17 @@ impl<S: Somebody> People<S> {
         all.sort_by_key(|contact| contact.index);
         let place = |user: &S| all.binary_search_by_key(&user.index(), |contact| contact.index).ok();
         let here = users.filter_map(|user| Some((place(user)?, user.clone()))).collect();
-        Self { all, here }
+        Self { all, here, friends: None }
+    }
+
+    /// With the friends that a run wants them to have.
+    fn befriended(self, run: &Run) -> Self {
+        let friends = run.options.load.friends.graph(run.seed, self.len());
+        Self { friends: friends.map(Arc::new), ..self }
+    }
+
+    pub(super) fn friends(&self) -> Option<&Arc<Graph>> {
+        self.friends.as_ref()
     }
 
     #[cfg(test)]
@@ -93,7 +106,7 @@ async fn of_peer(run: &mut Run, peer: &Arc<dyn Peer>) -> Result<Arc<People<PeerU
     .await?;
     lives.sort_by_key(|life| life.user().index());
     let all = lives.iter().map(|life| life.user().contact()).collect();
-    let people = Arc::new(People::new(all, lives.iter().map(PeerLife::user)));
+    let people = Arc::new(People::new(all, lives.iter().map(PeerLife::user)).befriended(run));
     let mut sessions = JoinSet::new();
     for mut life in lives {
         if sessions.len() >= AT_ONCE {
@@ -164,7 +177,7 @@ pub(super) async fn sign_up(run: &mut Run) -> Result<Vec<Life>, RunError> {
 
 /// Brings those who live here online. `all` are those who have an account, wherever they live.
 pub(super) fn begin(run: &mut Run, lives: Vec<Life>, all: Vec<Contact>) -> Arc<People<ExistingUser>> {
-    let people = Arc::new(People::new(all, lives.iter().map(Life::user)));
+    let people = Arc::new(People::new(all, lives.iter().map(Life::user)).befriended(run));
     for life in lives {
         let world = run.world.clone();
         let index = life.user().index;

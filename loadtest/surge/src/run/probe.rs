@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::people::reasons;
 use super::{Run, RunError};
-use crate::stats::{Phase, Stats};
+use crate::stats::Stats;
 use crate::workload::Newcomer;
 
 /// Newcomers at once, each followed by the next: more than two cores can be busy with, few enough to queue little.
@@ -21,7 +21,7 @@ const FINISH_MAX: Duration = Duration::from_secs(20);
 /// Whole journeys per second: sign-up, contacts, session, first message and its answer.
 pub(super) async fn capacity(run: &mut Run) -> Result<f64, RunError> {
     run.say("probing this machine's capacity");
-    let stats = Stats::new(Instant::now(), vec![Phase { name: "probe", from: Duration::ZERO }]);
+    let stats = Stats::of_totals(Instant::now(), "probe");
     run.world.stats.store(stats.clone());
     let (mut journeys, mut index) = (JoinSet::new(), run.world.existing);
     let started = Instant::now();

@@ -30,22 +30,12 @@ pub(super) fn start<S: Somebody>(
         },
         Op::SignUp => newcomer(run, journeys, due),
         Op::Send => {
-            let Some((from, writer)) = writer(run, people, &due) else { return };
-            let to = draw(run, people).receiver(work, due.index);
-            let to = if to == from { (from + 1) % people.len() } else { to };
-            let bytes = content(run, &due, 0);
-            send(journeys, world, people, (writer.clone(), to), (due.planned, bytes));
+            let Some(writer) = writer(run, people, &due) else { return };
+            write(run, people, journeys, &due, writer, 1);
         }
         Op::FanOut => {
-            let Some((from, writer)) = writer(run, people, &due) else { return };
-            let to = draw(run, people).receiver(work, due.index);
-            let to = if to == from { (from + 1) % people.len() } else { to };
-            for n in 0..FAN_OUT.min(people.len() - 1) {
-                // Others one after the other from the first, and never the writer.
-                let to = (from + 1 + (to + people.len() - from - 1 + n) % (people.len() - 1)) % people.len();
-                let bytes = content(run, &due, n as u64);
-                send(journeys, world.clone(), people, (writer.clone(), to), (due.planned, bytes));
-            }
+            let Some(writer) = writer(run, people, &due) else { return };
+            write(run, people, journeys, &due, writer, FAN_OUT);
         }
         Op::Discover => {
             let Some((_, user)) = writer(run, people, &due) else { return };
@@ -69,6 +59,22 @@ fn content(run: &Run, due: &Due<Work>, n: u64) -> Option<u32> {
     let of_stream = due.stream.op as u64;
     let drawn = |sizes: &Sizes| sizes.draw(run.seed ^ of_stream, due.index * FAN_OUT as u64 + n);
     due.stream.bytes.or_else(|| run.options.load.bytes.as_ref().map(drawn))
+}
+
+/// A message to so many people at once.
+fn write<S: Somebody>(
+    run: &Run,
+    people: &Arc<People<S>>,
+    journeys: &mut JoinSet<bool>,
+    due: &Due<Work>,
+    (from, writer): (usize, &S),
+    count: usize,
+) {
+    let receivers = draw(run, people).receivers(due.stream, due.index, from, count);
+    for (n, to) in (0..).zip(receivers) {
+        let bytes = content(run, due, n);
+        send(journeys, run.world.clone(), people, (writer.clone(), to), (due.planned, bytes));
+    }
 }
 
 fn send<S: Somebody>(
@@ -97,7 +103,7 @@ fn order<S: Somebody>(run: &Run, people: &People<S>, due: &Due<Work>, order: Ord
 
 pub(super) fn draw<S: Somebody>(run: &Run, people: &People<S>) -> Draw {
     let flapping_share = run.world.behaviour.flapping_share;
-    Draw { seed: run.seed, people: people.len(), flapping_share }
+    Draw { seed: run.seed, people: people.len(), flapping_share, friends: people.friends().cloned() }
 }
 
 /// Who acts, and from which place: as recorded, else as drawn. Nobody who is offline acts if somebody else here can. `None`: it is somebody who does

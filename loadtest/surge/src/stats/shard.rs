@@ -83,6 +83,7 @@ impl Second {
 pub(super) struct Shard {
     /// A handful, so a scan beats a map.
     operations: Vec<(Operation, Recorded)>,
+    only_totals: bool,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +95,11 @@ struct Recorded {
 }
 
 impl Shard {
+    /// Keeps nothing of seconds.
+    pub(super) fn of_totals() -> Self {
+        Self { only_totals: true, ..Self::default() }
+    }
+
     pub(super) fn sent(
         &mut self,
         operation: Operation,
@@ -102,10 +108,14 @@ impl Shard {
         sent_second: u64,
         lag: Duration,
     ) {
+        let only_totals = self.only_totals;
         let recorded = self.recorded(operation);
         let totals = recorded.totals(phase);
         totals.offered += 1;
         totals.lag.record(lag);
+        if only_totals {
+            return;
+        }
         recorded.second(planned_second).offered += 1;
         recorded.second(sent_second).lag.record(lag);
     }
@@ -119,6 +129,7 @@ impl Shard {
         service: Duration,
         outcome: Outcome,
     ) {
+        let only_totals = self.only_totals;
         let recorded = self.recorded(operation);
         let totals = recorded.totals(phase);
         match outcome {
@@ -139,6 +150,9 @@ impl Shard {
             totals.service.record(service);
         }
 
+        if only_totals {
+            return;
+        }
         let second = recorded.second(second);
         match outcome {
             Outcome::Ok => second.ok += 1,

@@ -41,6 +41,18 @@ async fn a_refusal_is_no_failure_and_no_service_either() {
     assert_eq!((totals.success_ratio(), totals.served_ratio()), (Some(2.0 / 3.0), Some(0.5)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_nobody_collects_is_counted_and_not_kept() {
+    let stats = Stats::of_totals(Instant::now(), "setup");
+    for second in 0..100 {
+        let at = stats.started() + Duration::from_secs(second);
+        stats.record(SEND, at, at, at + Duration::from_millis(50), Outcome::Ok);
+    }
+    let totals = stats.totals(SEND);
+    assert_eq!((totals.offered, totals.ok, totals.response.count()), (100, 100, 100));
+    assert!(stats.collect_all().is_empty());
+}
+
 /// Five seconds of stall at 100 a second: open-loop records show it, a closed loop would have one sample.
 #[tokio::test(start_paused = true)]
 async fn a_stall_shows_in_every_arrival_planned_during_it() {

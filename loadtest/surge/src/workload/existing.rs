@@ -133,11 +133,12 @@ impl Life {
 
     /// Opens the session for the first time.
     pub(crate) async fn go_online(&mut self, world: &World) {
-        self.inbox.open(world).await;
+        Box::pin(self.inbox.open(world)).await;
         self.user.online.store(true, Relaxed);
     }
 
-    /// Takes mail, answers newcomers and obeys orders until the run is over. Cancel-safe but for answers that are being sent.
+    /// Takes mail, answers newcomers and obeys orders until the run is over. Cancel-safe but for answers that are being sent. What is rare is boxed, because
+    /// everybody holds this for the whole run.
     pub(crate) async fn serve(&mut self, world: &Arc<World>) {
         let mut replies = JoinSet::new();
         let over = world.over();
@@ -147,8 +148,8 @@ impl Life {
             tokio::select! {
                 () = &mut over => return,
                 // What was kept for somebody is fetched in the end, so that nothing acknowledged is out of sight.
-                () = world.reached(Stage::Closing), if !is_online => self.come(world, Instant::now()).await,
-                Some(order) = self.orders.recv() => self.obey(world, order).await,
+                () = world.reached(Stage::Closing), if !is_online => Box::pin(self.come(world, Instant::now())).await,
+                Some(order) = self.orders.recv() => Box::pin(self.obey(world, order)).await,
                 arrived = self.inbox.next(world), if is_online => self.reply(world, arrived, &mut replies),
             }
         }

@@ -119,7 +119,8 @@ impl Inbox {
             let Some(session) = &mut self.session else {
                 let pause = self.reading.reopens_within.mul_f64(rand::rng().random());
                 tokio::time::sleep(pause).await;
-                self.open(world).await;
+                // Rare, and large beside what an open session needs.
+                Box::pin(self.open(world)).await;
                 continue;
             };
             if !self.reading.pause.is_zero() {

@@ -146,6 +146,7 @@ pub(super) fn configuration(run: &Run, plan: &Plan) -> BTreeMap<String, String> 
             gates::Asked::so_far(&run.world).amplification().map_or("none".to_owned(), |times| format!("{times:.3} for each call")),
         ),
         ("cohorts", people_who(run)),
+        ("friends", options.load.friends.words(options.existing as usize)),
     ]
     .into_iter()
     .chain(run.terms().entries())
