@@ -305,7 +305,7 @@ impl Room {
         let outlook = acting.forecast.observe(now, &counted, crowd);
         if acting.generation != outlook.generation {
             // Its bits are of no use to anybody else.
-            drop(acting.presence.turn(frontier.closed()));
+            drop(acting.presence.turn(frontier.closed(), frontier.issued));
             acting.generation = outlook.generation;
         }
         let polls_per_gateway = self.config.polls_max / acting.gateways.len().max(1) as f64;
