@@ -146,6 +146,18 @@ impl Crowd {
         (self.up_to(place) - self.up_to(f)).max(0.0)
     }
 
+    /// The last place that has at most so many ahead of it, counted from where the frontier was.
+    pub(crate) fn place(&self, ahead: f64) -> u64 {
+        let after = self.knots.partition_point(|(_, counted)| *counted < ahead);
+        match (after.checked_sub(1).and_then(|before| self.knots.get(before)), self.knots.get(after)) {
+            (None, first) => first.map_or(0, |(place, _)| *place),
+            (Some((place, _)), None) => *place,
+            (Some((from, low)), Some((to, high))) => {
+                from + ((to - from) as f64 * (ahead - low) / (high - low)) as u64
+            }
+        }
+    }
+
     /// How many count in the whole room.
     pub fn total(&self) -> f64 {
         self.knots.last().map_or(0.0, |(_, counted)| *counted)
@@ -267,6 +279,15 @@ mod tests {
             assert_eq!(crowd.ahead(66_001, 0), 501.0, "{issued}");
             assert_eq!(crowd.total(), (issued.max(66_000) - 65_500) as f64);
         }
+    }
+
+    #[test]
+    fn a_place_is_found_by_how_many_are_ahead_of_it() {
+        let nobody = 501..=66_000;
+        let crowd = Crowd::new(&frontier(100, 66_900), &Presence::default(), Some(&nobody), all);
+        assert_eq!([0.0, 150.0, 400.0, 900.0].map(|ahead| crowd.place(ahead)), [100, 250, 500, 66_500]);
+        assert_eq!((crowd.place(1e9), crowd.place(-1.0)), (66_900, 100));
+        assert_eq!(Crowd::default().place(5.0), 0);
     }
 
     proptest! {
