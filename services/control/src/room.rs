@@ -14,12 +14,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use spillway_api::internal::v1::{RoomBound, RoomState};
-use spillway_rpc::{frontier_of, room_state};
+use spillway_rpc::{frontier_of, outlook_of, room_state};
 use spillway_store::leases::{FencingToken, HolderId};
 use spillway_types::Timestamp;
 use spillway_waiting_room::{
-    Blocks, Claimed, Forecast, Frontier, Lent, Limits, Mark, Mode, Operator, Outcomes, Pool, Presence,
-    Steering, SteeringConfig, Tick,
+    Blocks, Claimed, Forecast, Frontier, Learnt, Lent, Limits, Mark, Mode, Operator, Outcomes, Pool,
+    Presence, Steering, SteeringConfig, Tick,
 };
 use tokio::time::Instant;
 
@@ -47,6 +47,8 @@ pub(crate) struct Room {
 struct State {
     /// The last frontier that was published, by whomever.
     last: Frontier,
+    /// What was learnt for estimates, of the same publication.
+    learnt: Option<Learnt>,
     /// The operator's. Known to all of the role, for whoever acts next.
     order: Option<RoomOrder>,
     acting: Option<Acting>,
@@ -110,6 +112,7 @@ impl Room {
     pub(crate) fn new(config: RoomConfig, gateways_max: usize) -> Self {
         let state = State {
             last: Frontier::NONE,
+            learnt: None,
             order: None,
             acting: None,
             outcomes: Outcomes::default(),
@@ -124,6 +127,7 @@ impl Room {
         let mut state = self.state();
         if (frontier.epoch, frontier.number) > (state.last.epoch, state.last.number) {
             state.last = frontier;
+            state.learnt = (frontier.f > 0).then(|| outlook_of(room.clone()).learnt());
         }
     }
 
@@ -194,7 +198,7 @@ impl Room {
             blocks,
             steering,
             opening,
-            forecast: Forecast::new(self.config.polls_max),
+            forecast: Forecast::resume(self.config.polls_max, state.learnt),
             counted: Outcomes::default(),
             presence: Presence::default(),
             generation: 0,
@@ -305,7 +309,7 @@ impl Room {
         let outlook = acting.forecast.observe(now, &counted, crowd);
         if acting.generation != outlook.generation {
             // Its bits are of no use to anybody else.
-            drop(acting.presence.turn(frontier.closed()));
+            drop(acting.presence.turn(frontier.closed(), frontier.issued));
             acting.generation = outlook.generation;
         }
         let polls_per_gateway = self.config.polls_max / acting.gateways.len().max(1) as f64;
@@ -319,6 +323,7 @@ impl Room {
         let before = std::mem::replace(&mut acting.counted, outcomes);
         state.outcomes.add(outcomes, before);
         (state.last, state.bound) = (frontier, bound);
+        state.learnt = (frontier.f > 0).then(|| outlook.learnt());
         let room = room_state(&frontier, &outlook);
         Some(RoomState { polls_per_gateway, opens_at_us, bound: bound.into(), ..room })
     }
@@ -637,6 +642,35 @@ mod tests {
         assert!(text.ends_with("the store has no more to spare"), "{text}");
         let (later, _, _) = told(0.01, 40).await;
         assert!(later > rate * 1.2, "it grows again: {rate} {later}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_estimates_have_learnt_goes_over_with_the_lease() {
+        let (leases, bus) = (Arc::new(MemoryLeases::default()), Arc::new(LocalBus::new()));
+        let node = node(1, Config::default(), leases, &bus);
+        let learnt = RoomState {
+            number: 50,
+            frontier: 100,
+            issued: 5_000,
+            show_up: 0.8,
+            leaving: 0.0004,
+            leaving_least: 0.0003,
+            leaving_most: 0.0006,
+            lows: vec![0.5; 4],
+            highs: vec![1.8; 4],
+            ..RoomState::default()
+        };
+        node.control.shared.room.heard(FencingToken(0), &learnt);
+        let mut states = bus.subscribe(Subject::Control).await.unwrap();
+        acting(&node).await;
+        let first = loop {
+            if let Some(room) = next(&mut *states).await.room {
+                break room;
+            }
+        };
+        let of_all = |list: &[f64], range: std::ops::Range<f64>| list.iter().all(|one| range.contains(one));
+        assert!(of_all(&first.lows, 0.4..0.55) && of_all(&first.highs, 1.7..2.2), "{first:?}");
+        assert!(first.leaving_least < first.leaving && first.leaving < first.leaving_most, "{first:?}");
     }
 
     #[tokio::test(start_paused = true)]

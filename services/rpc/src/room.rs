@@ -2,7 +2,10 @@
 
 use spillway_api::internal::v1::{RoomMode, RoomPool, RoomState};
 use spillway_types::Timestamp;
-use spillway_waiting_room::{Crowd, Frontier, Mode, Outlook, Pool};
+use spillway_waiting_room::{Crowd, Factors, Frontier, Leaving, Mode, Outlook, Pool};
+
+/// Of [`spillway_waiting_room::HORIZONS`], the one that stands for all: two minutes.
+const SHORT: usize = 1;
 
 /// What is published. Everything that is not of the frontier or the outlook is left as it is by default.
 pub fn room_state(frontier: &Frontier, outlook: &Outlook) -> RoomState {
@@ -27,9 +30,14 @@ pub fn room_state(frontier: &Frontier, outlook: &Outlook) -> RoomState {
         pace: outlook.pace,
         slow: outlook.slow,
         fast: outlook.fast,
-        leaving: outlook.leaving,
-        low: outlook.low,
-        high: outlook.high,
+        leaving: outlook.leaving.likely,
+        leaving_least: outlook.leaving.least,
+        leaving_most: outlook.leaving.most,
+        // For gateways that do not know of the others yet.
+        low: outlook.factors.low[SHORT],
+        high: outlook.factors.high[SHORT],
+        lows: outlook.factors.low.to_vec(),
+        highs: outlook.factors.high.to_vec(),
         slower: outlook.slower,
         stretch: outlook.stretch,
         generation: outlook.generation,
@@ -66,14 +74,23 @@ pub fn frontier_of(token: u64, at: Timestamp, room: &RoomState) -> Frontier {
 }
 
 /// What estimates are made of, in what was published.
+///
+/// A holder of before there were factors by length publishes one for all of them.
 pub fn outlook_of(room: RoomState) -> Outlook {
+    let each = |list: &[f64], one: f64| list.try_into().unwrap_or([one; 4]);
+    let is_old = room.lows.is_empty();
+    let leaving = Leaving {
+        likely: room.leaving,
+        least: if is_old { room.leaving } else { room.leaving_least },
+        most: if is_old { room.leaving } else { room.leaving_most },
+    };
+    let factors = Factors { low: each(&room.lows, room.low), high: each(&room.highs, room.high) };
     Outlook {
         pace: room.pace,
         slow: room.slow,
         fast: room.fast,
-        leaving: room.leaving,
-        low: room.low,
-        high: room.high,
+        leaving,
+        factors,
         slower: room.slower,
         stretch: room.stretch,
         generation: room.generation,
@@ -112,9 +129,8 @@ mod tests {
                 pace: 1.0,
                 slow: 0.5,
                 fast: 2.0,
-                leaving: 0.001,
-                low: 0.9,
-                high: 1.1,
+                leaving: Leaving { likely: 0.001, least: 0.0005, most: 0.002 },
+                factors: Factors { low: [0.8, 0.85, 0.9, 0.95], high: [1.1, 1.2, 1.3, 1.4] },
                 slower: true,
                 stretch: 1.5,
                 generation: 9,
@@ -122,7 +138,11 @@ mod tests {
             };
             let state = room_state(&frontier, &outlook);
             assert_eq!(frontier_of(3, Timestamp::from_millis(5), &state), frontier);
-            assert_eq!(outlook_of(state), outlook);
+            assert_eq!(outlook_of(state.clone()), outlook);
+            let old = RoomState { lows: Vec::new(), highs: Vec::new(), ..state };
+            let outlook = outlook_of(old);
+            assert_eq!(outlook.factors, Factors { low: [0.85; 4], high: [1.2; 4] });
+            assert_eq!(outlook.leaving, Leaving { likely: 0.001, least: 0.001, most: 0.001 });
         }
     }
 }

@@ -60,7 +60,7 @@ mod used;
 
 pub use claim::{CHALLENGE_BYTES, CHALLENGE_LIFETIME, Challenge, ClaimError, claim, claim_message};
 pub use device::{BadSignature, DeviceHash, DeviceKey, NetworkHash};
-pub use estimate::{Estimate, Forecast, Outcomes, Outlook, Reason, Told};
+pub use estimate::{Estimate, Factors, Forecast, HORIZONS, Learnt, Leaving, Outcomes, Outlook, Reason, Told};
 pub use frontier::show_up::Claimed;
 pub use frontier::steering::{Bound, Country, Limits, Operator, Steering, SteeringConfig, Tick};
 pub use frontier::view::View;

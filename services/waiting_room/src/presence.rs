@@ -16,6 +16,8 @@ use crate::frontier::Frontier;
 pub struct Presence {
     now: BTreeMap<u64, Bits>,
     before: BTreeMap<u64, Bits>,
+    /// The highest number given out when the last generation began, and the one before it.
+    began_at: (u64, u64),
 }
 
 /// Of one block: the bits of places `1,024 block` and following.
@@ -53,8 +55,10 @@ impl Presence {
         bits[(place % BLOCK_PLACES / 64) as usize] |= 1 << (place % 64);
     }
 
-    /// Begins the next generation; answers this one's bits, to be sent on. Places up to `closed` are forgotten.
-    pub fn turn(&mut self, closed: u64) -> impl Iterator<Item = (u64, &Bits)> {
+    /// Begins the next generation, when `issued` is the highest number given out; answers this one's bits, to be sent on. Places up to `closed` are
+    /// forgotten.
+    pub fn turn(&mut self, closed: u64, issued: u64) -> impl Iterator<Item = (u64, &Bits)> {
+        self.began_at = (issued, self.began_at.0);
         self.before = std::mem::take(&mut self.now).split_off(&(closed / BLOCK_PLACES));
         self.before.iter().map(|(block, bits)| (*block, bits))
     }
@@ -72,6 +76,11 @@ impl Presence {
         let count =
             |bits: Option<&Bits>| bits.map_or(0, |bits| bits.iter().map(|word| word.count_ones()).sum());
         count(self.now.get(&block)).max(count(self.before.get(&block)))
+    }
+
+    /// Up to which place everybody has been there for a whole generation. Who came later has not been counted yet, and is not missing for that.
+    const fn known_up_to(&self) -> u64 {
+        self.began_at.1
     }
 }
 
@@ -137,6 +146,18 @@ impl Crowd {
         (self.up_to(place) - self.up_to(f)).max(0.0)
     }
 
+    /// The last place that has at most so many ahead of it, counted from where the frontier was.
+    pub(crate) fn place(&self, ahead: f64) -> u64 {
+        let after = self.knots.partition_point(|(_, counted)| *counted < ahead);
+        match (after.checked_sub(1).and_then(|before| self.knots.get(before)), self.knots.get(after)) {
+            (None, first) => first.map_or(0, |(place, _)| *place),
+            (Some((place, _)), None) => *place,
+            (Some((from, low)), Some((to, high))) => {
+                from + ((to - from) as f64 * (ahead - low) / (high - low)) as u64
+            }
+        }
+    }
+
     /// How many count in the whole room.
     pub fn total(&self) -> f64 {
         self.knots.last().map_or(0.0, |(_, counted)| *counted)
@@ -165,7 +186,7 @@ impl Crowd {
         let (mut heard, mut places) = (0.0, 0.0);
         for block in first..first + FRONT as u64 {
             let end = (block + 1) * BLOCK_PLACES - 1;
-            if end > frontier.issued {
+            if end > frontier.issued.min(presence.known_up_to()) {
                 break;
             }
             heard += f64::from(presence.count(block));
@@ -174,9 +195,11 @@ impl Crowd {
         if places > 0.0 { heard / places } else { 0.0 }
     }
 
-    /// What one of the held places of a block counts. A block is partly ahead of the frontier or partly not given out: then its bits say nothing.
+    /// What one of the held places of a block counts. A block is partly ahead of the frontier or partly not given out, or was not when its bits were
+    /// collected: then they say nothing.
     fn ratio(presence: &Presence, place: u64, held: f64, places: u64, front: f64) -> f64 {
-        if places < BLOCK_PLACES || held < 1.0 || front <= 0.0 {
+        let known = block_end(place, 1) <= presence.known_up_to();
+        if places < BLOCK_PLACES || held < 1.0 || front <= 0.0 || !known {
             return 1.0;
         }
         let heard = f64::from(presence.count(place / BLOCK_PLACES)) / held;
@@ -212,22 +235,26 @@ mod tests {
         }
         let mut sum = Presence::default();
         for gateway in [&mut one, &mut other] {
-            gateway.turn(0).for_each(|(block, bits)| sum.merge(block, bits));
+            gateway.turn(0, 6_000).for_each(|(block, bits)| sum.merge(block, bits));
         }
         assert_eq!(sum.count(4), 120);
         // Who is silent is gone after two generations.
-        let _ = sum.turn(0).count();
+        let _ = sum.turn(0, 6_000).count();
         assert_eq!(sum.count(4), 120);
-        let _ = sum.turn(0).count();
+        let _ = sum.turn(0, 6_000).count();
         assert_eq!(sum.count(4), 0);
     }
 
     #[test]
     fn a_block_that_half_have_left_counts_half() {
         let mut presence = Presence::default();
-        (0..20_480).filter(|place| *place < 10_240 || place % 2 == 0).for_each(|place| presence.heard(place));
+        // Some hundred of the last block had come when the generation began.
+        let _ = presence.turn(0, 19_600).count();
+        let _ = presence.turn(0, 20_480).count();
+        (0..19_600).filter(|place| *place < 10_240 || place % 2 == 0).for_each(|place| presence.heard(place));
         let crowd = Crowd::new(&frontier(100, 20_479), &presence, None, all);
-        assert!((crowd.total() - (10_139.0 + 5_120.0)).abs() < 2.0, "{}", crowd.total());
+        // Those who came into it since are not missing.
+        assert!((crowd.total() - (10_139.0 + 4_608.0 + 1_024.0)).abs() < 2.0, "{}", crowd.total());
         assert!((crowd.ahead(10_239, 1_000) - 9_239.0).abs() < 2.0);
         // New ones behind all that was known.
         assert!((crowd.ahead(20_500, 20_479) - 21.0).abs() < 1e-9);
@@ -252,6 +279,15 @@ mod tests {
             assert_eq!(crowd.ahead(66_001, 0), 501.0, "{issued}");
             assert_eq!(crowd.total(), (issued.max(66_000) - 65_500) as f64);
         }
+    }
+
+    #[test]
+    fn a_place_is_found_by_how_many_are_ahead_of_it() {
+        let nobody = 501..=66_000;
+        let crowd = Crowd::new(&frontier(100, 66_900), &Presence::default(), Some(&nobody), all);
+        assert_eq!([0.0, 150.0, 400.0, 900.0].map(|ahead| crowd.place(ahead)), [100, 250, 500, 66_500]);
+        assert_eq!((crowd.place(1e9), crowd.place(-1.0)), (66_900, 100));
+        assert_eq!(Crowd::default().place(5.0), 0);
     }
 
     proptest! {

@@ -361,7 +361,7 @@ impl Play {
         self.world.rates.push((now, frontier.rate));
         control.published.push((frontier, outlook));
         if std::mem::replace(&mut self.generation, generation) != generation {
-            self.turn_generation();
+            self.turn_generation(frontier.issued);
         }
     }
 
@@ -374,14 +374,14 @@ impl Play {
         }
     }
 
-    fn turn_generation(&mut self) {
+    fn turn_generation(&mut self, issued: u64) {
         let control = &mut self.control.presence;
         for gateway in self.gateways.iter_mut().filter(|gateway| gateway.alive) {
-            for (block, bits) in gateway.presence.turn(0) {
+            for (block, bits) in gateway.presence.turn(0, issued) {
                 control.merge(block, bits);
             }
         }
-        let _ = control.turn(0).count();
+        let _ = control.turn(0, issued).count();
     }
 
     /// Its block is lost with it, and the answers that were under way; its people go to the others within five seconds.

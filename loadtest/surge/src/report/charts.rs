@@ -184,7 +184,7 @@ fn story_of(room: &RoomSummary) -> String {
     }
     story += &match (room.estimate_inside_ratio, room.estimate_mean_error_ms) {
         (Some(inside), Some(error)) => format!(
-            "Of {} who were told a range of ten seconds or more, {} had their turn inside it, give or take the 5 s to which it is rounded; its \
+            "Of {} who were told a range of ten seconds or more, {} had their turn inside it, give or take half of the 5 s to which it is rounded; its \
              middle was off by {} on average. ",
             count(room.estimates_judged),
             percent(inside),

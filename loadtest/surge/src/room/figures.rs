@@ -7,10 +7,10 @@ use crate::summary::Percentiles;
 
 /// A wait is judged when it, or what was told, is at least so long: less is the time between two polls.
 const JUDGED_LEAST_S: f64 = 10.0;
-/// The error of a shorter wait is taken relative to this, because the service rounds what it tells to 10 s below two minutes.
+/// The error of a shorter wait is taken relative to this, because the service rounds what it tells to 5 s below two minutes.
 const RELATIVE_TO_LEAST_S: f64 = 60.0;
 /// Half of that step, by which a range may be off at each end; what is two minutes or more is taken at its word.
-const ROUNDED_BY_S: f64 = 5.0;
+const ROUNDED_BY_S: f64 = 2.5;
 const ROUNDED_BELOW_S: f64 = 120.0;
 /// Admissions are compared with seats over so many seconds at least in which somebody waited.
 const BITE_LEAST: usize = 10;
@@ -257,7 +257,7 @@ mod tests {
             // 120 s were told to be at most 60.
             told(0.0, 120.0, (40.0, 60.0)),
             // Inside, by the rounding.
-            told(0.0, 17.0, (20.0, 30.0)),
+            told(0.0, 18.0, (20.0, 30.0)),
             // Too short to say anything.
             told(0.0, 3.0, (0.0, 10.0)),
             // Nothing was told.
@@ -265,9 +265,9 @@ mod tests {
         ];
         let found = Estimates::of(&visits);
         assert_eq!((found.judged, found.below, found.above), (3, 0, 1));
-        let errors = [20.0 / 100.0, 70.0 / 120.0, 8.0 / 60.0];
+        let errors = [20.0 / 100.0, 70.0 / 120.0, 7.0 / 60.0];
         assert!((found.mape_ratio.unwrap() - errors.iter().sum::<f64>() / 3.0).abs() < 1e-9);
-        assert!((found.mean_error_ms.unwrap() - 98_000.0 / 3.0).abs() < 1e-6);
+        assert!((found.mean_error_ms.unwrap() - 97_000.0 / 3.0).abs() < 1e-6);
         assert!((found.inside_ratio.unwrap() - 2.0 / 3.0).abs() < 1e-9);
     }
 

@@ -103,8 +103,8 @@ impl State {
     pub(super) fn begin_generation(&mut self, generation: u64) {
         if self.generation != generation {
             self.generation = generation;
-            let closed = self.view.last().map_or(0, |last| last.closed());
-            self.ended = self.presence.turn(closed).map(|(block, bits)| (block, *bits)).collect();
+            let (closed, issued) = self.view.last().map_or((0, 0), |last| (last.closed(), last.issued));
+            self.ended = self.presence.turn(closed, issued).map(|(block, bits)| (block, *bits)).collect();
         }
     }
 
