@@ -3,6 +3,8 @@
 //! Every fleet has keyspaces, subjects and a stream of its own, which go when it goes. What happens when processes
 //! or servers die under load is elsewhere.
 
+/// Money for codes, shared by processes.
+mod budget;
 /// One statement at a time, without a driver.
 mod cql;
 mod drain;
