@@ -67,7 +67,7 @@ pub(super) fn conclude(run: &Run, plan: &Plan, measured: Measured) -> (Summary, 
     if let Some(room) = &room {
         observe_room(&mut observed, room);
         if run.default_gates {
-            gates.extend(room_gates(judgeable(room, &run.options.profile)));
+            gates.extend(room_gates(judgeable(room)));
         }
     }
     let of_profile = of_profile(run, plan, &measured, &mut observed);

@@ -1,6 +1,5 @@
 //! What came of the waiting room.
 
-use crate::profile::Profile;
 use crate::room::RoomFigures;
 use crate::run::Plan;
 use crate::run::arrivals::Measured;
@@ -22,16 +21,10 @@ fn seats_of(row: &Row) -> Option<f64> {
     row.room.filter(|room| !room.frozen)?.rate_per_s
 }
 
-/// A provider that falls to a tenth and comes back cannot be foretold, so what was told before either is wrong by as much; and while seats fall from
-/// more than anybody wants to some a second, those of ten seconds are a handful. Both are reported. What is judged is whether admission followed
-/// ([`crate::slo::brownout_gates`]).
-pub(super) fn judgeable(room: &RoomFigures, profile: &Profile) -> Judgeable {
-    let is_foretold = !matches!(profile, Profile::ProviderBrownout);
+pub(super) fn judgeable(room: &RoomFigures) -> Judgeable {
     Judgeable {
-        estimates: is_foretold
-            && room.estimates.judged >= ESTIMATES_LEAST
-            && room.estimates.mape_ratio.is_some(),
-        seats: is_foretold && room.over_admission_ratio.is_some(),
+        estimates: room.estimates.judged >= ESTIMATES_LEAST && room.estimates.mape_ratio.is_some(),
+        seats: room.over_admission_ratio.is_some(),
     }
 }
 

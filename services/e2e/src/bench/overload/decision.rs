@@ -1,7 +1,7 @@
 //! How long it takes to decide that a call is refused: by itself, without reading or answering it.
 //!
-//! On as many threads as there are processors, at ten times what the ladder and the gate let through, while the controllers tick as
-//! they do in a server. What taking the time costs is in it.
+//! On as many threads as there are processors, one call after the other on each, with a tier that the ladder has closed, while the
+//! controllers tick as they do in a server. What taking the time costs is in it.
 
 use std::num::NonZero;
 use std::thread;
@@ -38,7 +38,7 @@ impl Waiter for Nobody {
 pub(crate) fn row() -> Result<Row> {
     let metrics = AdmissionMetrics::register(&Registry::new(), "decision")?;
     let admission = Admission::<Nobody>::new(AdmissionConfig::default(), metrics)?;
-    // All but acks, resumes and sends: what is asked for here is refused by the gate, as it is when the ladder was walked by load.
+    // All but acks, resumes and sends are closed. Nothing opens them for a moment, as the gate's own decisions would.
     admission.steer(Steering::Set(4));
     let began = Instant::now();
     let tick = || admission.tick(began.elapsed(), &Signals::default());
